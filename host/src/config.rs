@@ -1,0 +1,237 @@
+//! The agent's configuration: every key, its default and its check.
+
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+/// Everything that can be configured.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// What is sampled, and how often.
+    pub sampling: Sampling,
+    /// Capabilities of the system that the agent must not use.
+    pub capabilities: Capabilities,
+    /// How kernel offsets are found.
+    pub offsets: Offsets,
+    /// What to do about known kernel bugs.
+    pub hazards: Hazards,
+    /// Budgets.
+    pub memory: Memory,
+    /// Names of functions.
+    pub symbolize: Symbolize,
+    /// Which shared libraries may be loaded.
+    pub plugins: Plugins,
+    /// Where profiles go: one section an instance.
+    pub exporters: BTreeMap<String, Exporter>,
+    /// What the agent says of itself.
+    pub log: Log,
+    /// The end.
+    pub shutdown: Shutdown,
+}
+
+/// What is sampled, and how often.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Sampling {
+    /// Samples per second and CPU, 1 to 10000 (`run`; `record` has its own default, 99).
+    pub frequency_hz: u32,
+    /// Length of one profile, in seconds (`run`).
+    pub interval_seconds: u32,
+    /// Features without which the agent shall not start: `user_stacks_in_kernel`, `kernel_stacks`.
+    pub require: Vec<String>,
+}
+
+/// Capabilities that are treated as absent.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Capabilities {
+    /// Names as `stacksonde doctor` prints them: `kernel.btf`.
+    pub deny: Vec<String>,
+}
+
+/// How kernel offsets are found.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Offsets {
+    /// Plugins to ask, in this order; empty: the built-in order (btf, selfprobe, tracepoint).
+    pub order: Vec<String>,
+}
+
+/// What to do about known kernel bugs.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Hazards {
+    /// What to do where a hazard could be neither proved nor excluded.
+    pub on_unproven: OnUnproven,
+}
+
+/// See [`Hazards::on_unproven`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OnUnproven {
+    /// Work around it.
+    #[default]
+    Mitigate,
+    /// Do not start.
+    Refuse,
+    /// Run as if it were excluded.
+    Ignore,
+}
+
+/// Budgets. What does not fit is counted as a loss, with the key's name as the remedy.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Memory {
+    /// Ring of samples of each CPU, in bytes; a power of two of at least a page.
+    pub ring_bytes: u32,
+    /// Ring of process notices of each CPU, in bytes; a power of two of at least a page.
+    pub sideband_bytes: u32,
+    /// Processes whose mappings are remembered.
+    pub max_processes: u32,
+    /// Executable mappings remembered, over all processes.
+    pub max_mappings: u32,
+    /// Executable files remembered.
+    pub max_executables: u32,
+    /// Distinct stacks of one profile.
+    pub max_stacks: u32,
+}
+
+/// Names of functions.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Symbolize {
+    /// Whether inlined functions and source lines are looked up in debug information.
+    pub inlined: bool,
+    /// Symbolized addresses remembered.
+    pub max_cached: u32,
+}
+
+/// Which shared libraries may be loaded. Read from files only, never from the environment.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Plugins {
+    /// Where they are looked for, in this order. Absolute, owned by root, writable by root alone.
+    pub directories: Vec<PathBuf>,
+    /// Names to load; one that is absent is only a note.
+    pub load: Vec<String>,
+    /// Names that must load.
+    pub required: Vec<String>,
+}
+
+/// One exporter instance.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Exporter {
+    /// Name of the plugin that exports.
+    pub plugin: String,
+    /// Whether the agent shall not start without it.
+    #[serde(default)]
+    pub required: bool,
+    /// Batches that may wait.
+    #[serde(default = "Exporter::default_queue_batches")]
+    pub queue_batches: u32,
+    /// Bytes that may wait.
+    #[serde(default = "Exporter::default_queue_bytes")]
+    pub queue_bytes: u64,
+    /// How long one call may take, in seconds, before the exporter counts as stuck.
+    #[serde(default = "Exporter::default_deadline_seconds")]
+    pub deadline_seconds: u32,
+    /// The plugin's own keys; its manifest says which.
+    #[serde(default)]
+    pub config: serde_json::Map<String, serde_json::Value>,
+}
+
+/// What the agent says of itself.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Log {
+    /// A level (`error`, `warn`, `info`, `debug`, `trace`), or directives as of `tracing`'s `EnvFilter`.
+    pub filter: String,
+    /// `text` or `json`.
+    pub format: LogFormat,
+}
+
+/// See [`Log::format`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LogFormat {
+    /// A line for people.
+    #[default]
+    Text,
+    /// A JSON object a line.
+    Json,
+}
+
+/// The end.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Shutdown {
+    /// Time for everything that is still to be handed over, in milliseconds.
+    pub budget_ms: u32,
+}
+
+impl Default for Sampling {
+    fn default() -> Self {
+        Self { frequency_hz: 19, interval_seconds: 10, require: Vec::new() }
+    }
+}
+
+impl Default for Memory {
+    fn default() -> Self {
+        Self {
+            ring_bytes: 1 << 20,
+            sideband_bytes: 1 << 17,
+            max_processes: 4096,
+            max_mappings: 200_000,
+            max_executables: 4096,
+            max_stacks: 65_536,
+        }
+    }
+}
+
+impl Default for Symbolize {
+    fn default() -> Self {
+        Self { inlined: true, max_cached: 65_536 }
+    }
+}
+
+impl Default for Plugins {
+    fn default() -> Self {
+        Self {
+            directories: vec![PathBuf::from(concat!(
+                "/usr/lib/",
+                env!("STACKSONDE_MULTIARCH"),
+                "/stacksonde/plugins-1"
+            ))],
+            load: ["btf-offsets", "selfprobe-offsets", "file-export"].map(String::from).into(),
+            required: Vec::new(),
+        }
+    }
+}
+
+impl Exporter {
+    fn default_queue_batches() -> u32 {
+        16
+    }
+
+    fn default_queue_bytes() -> u64 {
+        64 << 20
+    }
+
+    fn default_deadline_seconds() -> u32 {
+        30
+    }
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self { filter: "info".into(), format: LogFormat::Text }
+    }
+}
+
+impl Default for Shutdown {
+    fn default() -> Self {
+        Self { budget_ms: 1500 }
+    }
+}

@@ -1,0 +1,2 @@
+//! The agent's entry.
+fn main() {}

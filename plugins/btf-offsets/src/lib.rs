@@ -1,0 +1,1 @@
+//! Stacksonde plugin `btf-offsets`.

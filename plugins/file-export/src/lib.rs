@@ -1,0 +1,1 @@
+//! Stacksonde plugin `file-export`.

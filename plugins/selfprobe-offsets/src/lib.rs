@@ -1,0 +1,1 @@
+//! Stacksonde plugin `selfprobe-offsets`.

@@ -1,0 +1,1 @@
+//! Everything that crosses between the host and a plugin.

@@ -2,4 +2,5 @@
 //!
 //! `ARCHITECTURE.md` shows the house; every module here is one of its rooms.
 
+pub mod bpf;
 pub mod config;

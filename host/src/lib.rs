@@ -4,3 +4,6 @@
 
 pub mod bpf;
 pub mod config;
+pub mod process;
+pub mod profile;
+pub mod telemetry;

@@ -11,7 +11,7 @@ mod table;
 mod targets;
 
 pub use elf::{NotElf, Segment, build_id_of, segments};
-pub use executable::{Executable, ExecutableKind, Executables};
+pub use executable::{Executable, ExecutableKind, Executables, Mapped};
 pub use mappings::{Mapping, Mappings};
 pub use maps_file::{MapsLine, parse_maps};
 pub use table::{Budget, Processes, TableCounters};

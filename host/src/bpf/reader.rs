@@ -116,15 +116,20 @@ pub struct Reader {
     notices_lost: u64,
     /// Undelivered ticks of each CPU so far, for the sum never to fall back.
     undelivered: Vec<u64>,
+    /// When the interval under way began: CLOCK_MONOTONIC, nanoseconds.
+    start_ns: u64,
 }
 
 impl Reader {
-    /// Prepares to read; nothing ticks yet.
-    pub fn new(sampler: Sampler) -> Result<Self, LoadError> {
+    /// Starts the ticks. They wait in the rings for [`Reader::run`].
+    pub fn start(sampler: Sampler) -> Result<Self, LoadError> {
         let stop = Stop::new().map_err(LoadError::Wait)?;
         let epoll = wait_for(&sampler, &stop).map_err(LoadError::Wait)?;
         let undelivered = vec![0; sampler.cpus.len()];
-        Ok(Self { sampler, epoll, stop, merge: Merge::default(), malformed: 0, notices_lost: 0, undelivered })
+        let start_ns = monotonic_ns();
+        sampler.enable().map_err(LoadError::Wait)?;
+        let merge = Merge::default();
+        Ok(Self { sampler, epoll, stop, merge, malformed: 0, notices_lost: 0, undelivered, start_ns })
     }
 
     /// A handle that ends [`Reader::run`].
@@ -132,13 +137,12 @@ impl Reader {
         self.stop.clone()
     }
 
-    /// Starts the ticks and sends what they bring, in intervals of `interval` (`None`: one, to the end),
-    /// until stopped or until nobody receives any more.
+    /// Sends what the ticks bring, in intervals of `interval` (`None`: one, to the end), until stopped
+    /// or until nobody receives any more.
     pub fn run(mut self, interval: Option<Duration>, to: &SyncSender<Message>) -> Result<(), LoadError> {
         let length_ns = interval.map(|length| u64::try_from(length.as_nanos()).unwrap_or(u64::MAX));
-        let mut start_ns = monotonic_ns();
+        let mut start_ns = self.start_ns;
         let mut booked = Ticks::default();
-        self.sampler.enable().map_err(LoadError::Wait)?;
         loop {
             let deadline = length_ns.map(|length| start_ns.saturating_add(length));
             let stopped = self.wait(deadline).map_err(LoadError::Wait)?;

@@ -13,8 +13,8 @@ mod sideband;
 pub use merge::Event;
 pub use notice::{BadRecord, Identity, Notice, NoticeKind, parse_notice};
 pub use perf::online_cpus;
-pub use reader::{Interval, Message, Reader, Stop, Ticks};
 pub(crate) use reader::clock_ns;
+pub use reader::{Interval, Message, Reader, Stop, Ticks};
 pub use sampler::{LoadError, Sampler, Settings};
 
 /// One sample, decoded.

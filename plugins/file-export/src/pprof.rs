@@ -2,7 +2,8 @@
 //!
 //! The batch's tables become pprof's tables row by row, so ids are row numbers plus one. Addresses are
 //! those stated in the files (see the batch's locations), and mappings say the same space: `pprof` can
-//! look names up in the files by build id. Labels of each sample: `pid` and `tid` (numbers), `comm` (the
+//! look names up in the files by build id. A stack without any frame, which no view of `pprof` would
+//! show, gets a function that says why: `[incomplete: reason]`. Labels of each sample: `pid` and `tid` (numbers), `comm` (the
 //! process's name), `thread` (the thread's name), `executable`, `cgroup`, `incomplete` (why the root of
 //! the stack was not reached) and the labels of the process. Losses and attributes of the batch are
 //! comments.
@@ -34,15 +35,16 @@ fn profile(batch: &Batch<'_>) -> Profile {
         period_type: sample_type.last().copied(),
         period: per_sample.last().copied().map_or(0, signed),
         sample_type,
-        sample: to.samples(&per_sample),
         mapping: to.mappings(),
         location: to.locations(),
         function: to.functions(),
+        sample: Vec::new(),
         time_nanos: signed(header.unix_ns(header.start_ns)),
         duration_nanos: signed(header.end_ns.saturating_sub(header.start_ns)),
         comment: to.comments(),
         string_table: Vec::new(),
     };
+    to.samples(&per_sample, &mut profile);
     profile.string_table = strings.table;
     profile
 }
@@ -66,19 +68,37 @@ impl Translation<'_, '_> {
             .unzip()
     }
 
-    fn samples(&mut self, per_sample: &[u64]) -> Vec<Sample> {
+    /// Adds the samples, and what stands in for the frames of those that have none.
+    fn samples(&mut self, per_sample: &[u64], profile: &mut Profile) {
         let batch = self.batch;
-        let mut samples = Vec::with_capacity(batch.samples().len() as usize);
+        let mut without_frames = HashMap::new();
         for row in batch.samples() {
             let stack = batch.stacks().get(row.stack).unwrap_or_default();
             let frames = batch.frames().range(stack.frames_start, stack.frames_count);
-            samples.push(Sample {
-                location_id: frames.map(|frame| u64::from(frame.location) + 1).collect(),
-                value: per_sample.iter().map(|each| signed(row.count.saturating_mul(*each))).collect(),
-                label: self.labels(&row, &stack),
-            });
+            let mut location_id: Vec<u64> = frames.map(|frame| u64::from(frame.location) + 1).collect();
+            if location_id.is_empty() {
+                let stand_in =
+                    without_frames.entry(stack.outcome).or_insert_with(|| self.stand_in(&stack, profile));
+                location_id.push(*stand_in);
+            }
+            let value = per_sample.iter().map(|each| signed(row.count.saturating_mul(*each))).collect();
+            profile.sample.push(Sample { location_id, value, label: self.labels(&row, &stack) });
         }
-        samples
+    }
+
+    /// Adds a location with a function that says why there are no frames; returns its id.
+    fn stand_in(&mut self, stack: &tables::Stack, profile: &mut Profile) -> u64 {
+        let outcome = self.batch.text(stack.outcome);
+        let name = self.strings.id(&match stack.complete {
+            0 => format!("[incomplete: {outcome}]"),
+            _ => format!("[no frames: {outcome}]"),
+        });
+        let function_id = profile.function.len() as u64 + 1;
+        profile.function.push(Function { id: function_id, name, system_name: name, ..Function::default() });
+        let id = profile.location.len() as u64 + 1;
+        let line = vec![Line { function_id, line: 0 }];
+        profile.location.push(Location { id, line, ..Location::default() });
+        id
     }
 
     fn labels(&mut self, sample: &tables::Sample, stack: &tables::Stack) -> Vec<Label> {
@@ -188,8 +208,13 @@ impl Translation<'_, '_> {
         attributes.chain(losses).map(|(key, value)| self.strings.id(&format!("{key}: {value}"))).collect()
     }
 
+    /// A text of the batch; control characters would break the lines of `pprof`'s output.
     fn text(&mut self, id: StringId) -> i64 {
-        self.strings.id(self.batch.text(id))
+        let text = self.batch.text(id);
+        if text.contains(char::is_control) {
+            return self.strings.id(text.replace(char::is_control, " ").trim());
+        }
+        self.strings.id(text)
     }
 }
 

@@ -124,3 +124,20 @@ fn a_batch_without_samples_is_a_profile_without_samples() {
     assert!(profile.sample.is_empty());
     assert_eq!(profile.sample_type.len(), 1);
 }
+
+#[test]
+fn a_sample_without_frames_says_why() {
+    let mut w = batch();
+    let outcome = w.string("no_user_registers");
+    let stack = w.stack(Stack { outcome, ..Stack::default() });
+    for count in [1, 2] {
+        w.sample(tables::Sample { stack, count, ..tables::Sample::default() });
+    }
+    let profile = decoded(w);
+    assert_eq!(profile.sample[1].location_id, [3]);
+    assert_eq!(profile.sample[2].location_id, [3]);
+    let [_, _, location] = &profile.location[..] else { panic!() };
+    let [_, function] = profile.function[..] else { panic!() };
+    assert_eq!((location.id, location.line[0].function_id, function.id), (3, 2, 2));
+    assert_eq!(text(&profile, function.name), "[incomplete: no_user_registers]");
+}

@@ -5,6 +5,8 @@
 pub mod batch;
 pub mod bpf;
 pub mod config;
+#[doc(hidden)]
+pub mod fuzz;
 pub mod process;
 pub mod profile;
 pub mod symbolize;

@@ -13,5 +13,10 @@ macro_rules! parsers {
 }
 
 parsers! {
-    a_damaged_batch_is_refused_or_read: stacksonde_batch::fuzz::fuzz_batch, [profile::batch(1), profile::empty_batch()];
+    a_damaged_batch_is_refused_or_read: stacksonde_batch::fuzz::fuzz_batch, batches();
+    any_batch_that_is_read_can_be_written_to_files: stacksonde_file_export::fuzz::fuzz_formats, batches();
+}
+
+fn batches() -> [Vec<u8>; 2] {
+    [profile::batch(1), profile::empty_batch()]
 }

@@ -13,11 +13,16 @@ macro_rules! parsers {
 }
 
 parsers! {
-    a_damaged_batch_is_refused_or_read: stacksonde_batch::fuzz::fuzz_batch, [profile::batch(1), profile::empty_batch()];
+    a_damaged_batch_is_refused_or_read: stacksonde_batch::fuzz::fuzz_batch, batches();
+    any_batch_that_is_read_can_be_written_to_files: stacksonde_file_export::fuzz::fuzz_formats, batches();
     damaged_maps_are_read_as_far_as_they_make_sense: stacksonde::fuzz::fuzz_maps, [file("/proc/self/maps")];
     a_damaged_elf_file_is_refused_or_read: stacksonde::fuzz::fuzz_elf, [head_of_our_own_program()];
     a_damaged_sample_is_refused_or_read: stacksonde::fuzz::fuzz_sample, [sample()];
     a_damaged_notice_is_refused_or_read: stacksonde::fuzz::fuzz_notice, [mapping_notice()];
+}
+
+fn batches() -> [Vec<u8>; 2] {
+    [profile::batch(1), profile::empty_batch()]
 }
 
 fn file(path: &str) -> Vec<u8> {

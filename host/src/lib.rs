@@ -3,3 +3,4 @@
 //! `ARCHITECTURE.md` shows the house; every module here is one of its rooms.
 
 pub mod config;
+pub mod plugins;

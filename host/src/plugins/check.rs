@@ -5,10 +5,16 @@ use super::provider::json;
 use abi_stable::std_types::{RBox, RResult, RStr};
 use stacksonde_abi::{Fault, SafetyCheckObject_TO, abi_stable};
 use stacksonde_plugin::{Capabilities, Verdict};
+use std::fmt;
 
 /// A safety check of a plugin. Each call waits for its answer, with a deadline.
-#[derive(Debug)]
 pub struct SafetyCheck(Answerer<SafetyCheckObject_TO<'static, RBox<()>>>);
+
+impl fmt::Debug for SafetyCheck {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
 
 impl SafetyCheck {
     pub(super) fn create(

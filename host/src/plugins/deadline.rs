@@ -4,9 +4,9 @@ use super::thread;
 use abi_stable::std_types::{RResult, RString};
 use serde::de::DeserializeOwned;
 use stacksonde_abi::{Fault, FaultKind, abi_stable};
-use std::io;
 use std::sync::mpsc::{self, RecvTimeoutError, SyncSender};
 use std::time::Duration;
+use std::{fmt, io};
 
 /// How long an offset provider or a safety check may take to answer.
 pub(super) const ANSWER: Duration = Duration::from_secs(10);
@@ -89,10 +89,15 @@ impl PluginError {
 type Request<T> = Box<dyn FnOnce(&mut T) + Send>;
 
 /// An object of a plugin on a thread of its own, so that a call that never returns costs that thread only.
-#[derive(Debug)]
 pub(super) struct Answerer<T> {
     name: String,
     requests: SyncSender<Request<T>>,
+}
+
+impl<T> fmt::Debug for Answerer<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Answerer").field("name", &self.name).finish_non_exhaustive()
+    }
 }
 
 impl<T: 'static> Answerer<T> {
@@ -127,9 +132,7 @@ impl<T: 'static> Answerer<T> {
     ) -> Result<R, PluginError> {
         let (answer, is_answered) = mpsc::sync_channel(1);
         let request: Request<T> = Box::new(move |object| drop(answer.send(ask(object))));
-        self.requests
-            .try_send(request)
-            .map_err(|_| PluginError::Abandoned { name: self.name.clone() })?;
+        self.requests.try_send(request).map_err(|_| PluginError::Abandoned { name: self.name.clone() })?;
         match is_answered.recv_timeout(ANSWER) {
             Ok(RResult::ROk(text)) => self.read(what, &text),
             Ok(RResult::RErr(fault)) => Err(PluginError::from_fault(&self.name, fault)),

@@ -145,7 +145,9 @@ impl ExporterInstance {
             Err(error) => {
                 shared.stop(Instant::now());
                 return Err(match error {
-                    RecvTimeoutError::Timeout => PluginError::Deadline { name, what: "create", after: deadline },
+                    RecvTimeoutError::Timeout => {
+                        PluginError::Deadline { name, what: "create", after: deadline }
+                    }
                     RecvTimeoutError::Disconnected => PluginError::Abandoned { name },
                 });
             }

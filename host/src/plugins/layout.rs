@@ -1,9 +1,7 @@
 //! Are the types that a plugin was built with those that this host was built with?
 
 use abi_stable::abi_stability::StableAbi;
-use abi_stable::abi_stability::abi_checking::{
-    CheckingGlobals, check_layout_compatibility_with_globals,
-};
+use abi_stable::abi_stability::abi_checking::{CheckingGlobals, check_layout_compatibility_with_globals};
 use abi_stable::sabi_types::VersionStrings;
 use abi_stable::type_layout::TypeLayout;
 use stacksonde_abi::{CRATE_VERSION, PluginRef, abi_stable};

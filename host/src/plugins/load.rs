@@ -7,11 +7,11 @@ use abi_stable::library::{AbiHeaderRef, LibHeader};
 use abi_stable::std_types::{ROption, RResult};
 use libloading::os::unix::Library;
 use stacksonde_abi::{ExporterEntryRef, PluginRef, abi_stable};
+use std::fmt;
 use std::os::fd::IntoRawFd;
 use std::path::{Path, PathBuf};
 
 /// A loaded plugin. It stays loaded until the process ends.
-#[derive(Debug)]
 pub struct Plugin {
     path: PathBuf,
     manifest: Manifest,
@@ -68,6 +68,12 @@ fn header(path: &Path, library: &Library, symbol: &str) -> Result<&'static LibHe
 fn loader_reason(error: &libloading::Error) -> String {
     let source = std::error::Error::source(error);
     source.map_or_else(|| error.to_string(), ToString::to_string)
+}
+
+impl fmt::Debug for Plugin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Plugin").field("path", &self.path).finish_non_exhaustive()
+    }
 }
 
 impl Plugin {

@@ -47,7 +47,11 @@ pub fn check_needs(manifest: &Manifest, capabilities: &Capabilities) -> Result<(
             Some(Outcome::Unknown { error }) => format!("could not be probed: {error}"),
             None => "this host does not know it; update Stacksonde".into(),
         };
-        return Err(Refusal::Needs { plugin: manifest.plugin.name.clone(), capability: name.clone(), reason });
+        return Err(Refusal::Needs {
+            plugin: manifest.plugin.name.clone(),
+            capability: name.clone(),
+            reason,
+        });
     }
     Ok(())
 }

@@ -5,10 +5,16 @@ use abi_stable::std_types::{RBox, RResult, RStr};
 use serde::Serialize;
 use stacksonde_abi::{Fault, ProviderObject_TO, abi_stable};
 use stacksonde_plugin::{Answer, Capabilities, Readiness};
+use std::fmt;
 
 /// An offset provider of a plugin. Each call waits for its answer, with a deadline.
-#[derive(Debug)]
 pub struct OffsetProvider(Answerer<ProviderObject_TO<'static, RBox<()>>>);
+
+impl fmt::Debug for OffsetProvider {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
 
 impl OffsetProvider {
     pub(super) fn create(

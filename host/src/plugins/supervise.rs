@@ -151,7 +151,8 @@ impl Shared {
             let seconds = self.deadline.as_secs_f32();
             tracing::warn!(
                 exporter = self.name,
-                "stuck: {} has not returned within {seconds} s; other exporters go on", call.what
+                "stuck: {} has not returned within {seconds} s; other exporters go on",
+                call.what
             );
         }
         true

@@ -41,8 +41,7 @@ pub use root::{ExporterEntry, ExporterEntryRef, Plugin, PluginRef};
 pub use abi_stable;
 
 /// Version of this ABI as manifests state it: major and minor.
-pub const ABI_VERSION: &str =
-    concat!(env!("CARGO_PKG_VERSION_MAJOR"), ".", env!("CARGO_PKG_VERSION_MINOR"));
+pub const ABI_VERSION: &str = concat!(env!("CARGO_PKG_VERSION_MAJOR"), ".", env!("CARGO_PKG_VERSION_MINOR"));
 
 /// Version of this crate, as layouts state it.
 pub const CRATE_VERSION: &str = env!("CARGO_PKG_VERSION");

@@ -17,11 +17,9 @@ pub struct Plugin {
     /// Called once, before anything else, with what the plugin may call in the host.
     pub init: extern "C" fn(host: HostRef) -> RResult<(), Fault>,
     /// Makes the offset provider.
-    pub offset_provider:
-        ROption<extern "C" fn() -> RResult<ProviderObject_TO<'static, RBox<()>>, Fault>>,
+    pub offset_provider: ROption<extern "C" fn() -> RResult<ProviderObject_TO<'static, RBox<()>>, Fault>>,
     /// Makes the safety check.
-    pub safety_check:
-        ROption<extern "C" fn() -> RResult<SafetyCheckObject_TO<'static, RBox<()>>, Fault>>,
+    pub safety_check: ROption<extern "C" fn() -> RResult<SafetyCheckObject_TO<'static, RBox<()>>, Fault>>,
     /// Negotiates with and makes instances of the exporter.
     #[sabi(last_prefix_field)]
     pub exporter: ROption<ExporterEntryRef>,

@@ -3,8 +3,8 @@
 
 use crate::manifest::Manifest;
 use crate::{Exporter, OffsetProvider, SafetyCheck, forward, guard, role};
-use stacksonde_abi::abi_stable::std_types::RResult;
 use stacksonde_abi::abi_stable::std_types::ROption::{RNone, RSome};
+use stacksonde_abi::abi_stable::std_types::RResult;
 use stacksonde_abi::{Fault, HostRef, Plugin};
 
 /// Makes a shared library of this crate a plugin.
@@ -99,12 +99,20 @@ macro_rules! manifest_note {
 #[doc(hidden)]
 #[macro_export]
 macro_rules! plugin_kind {
-    (exporter) => { "exporter" };
-    (offset_provider) => { "offset-provider" };
-    (safety_check) => { "safety-check" };
+    (exporter) => {
+        "exporter"
+    };
+    (offset_provider) => {
+        "offset-provider"
+    };
+    (safety_check) => {
+        "safety-check"
+    };
     ($other:ident) => {
         compile_error!(concat!(
-            "no role `", stringify!($other), "`: a plugin is an `exporter`, `offset_provider` or `safety_check`"
+            "no role `",
+            stringify!($other),
+            "`: a plugin is an `exporter`, `offset_provider` or `safety_check`"
         ))
     };
 }
@@ -113,10 +121,18 @@ macro_rules! plugin_kind {
 #[doc(hidden)]
 #[macro_export]
 macro_rules! plugin_role {
-    ($plugin:ident, exporter, $Type:ty) => { private::with_exporter::<$Type>($plugin) };
-    ($plugin:ident, offset_provider, $Type:ty) => { private::with_offset_provider::<$Type>($plugin) };
-    ($plugin:ident, safety_check, $Type:ty) => { private::with_safety_check::<$Type>($plugin) };
-    ($plugin:ident, $other:ident, $Type:ty) => { $plugin };
+    ($plugin:ident, exporter, $Type:ty) => {
+        private::with_exporter::<$Type>($plugin)
+    };
+    ($plugin:ident, offset_provider, $Type:ty) => {
+        private::with_offset_provider::<$Type>($plugin)
+    };
+    ($plugin:ident, safety_check, $Type:ty) => {
+        private::with_safety_check::<$Type>($plugin)
+    };
+    ($plugin:ident, $other:ident, $Type:ty) => {
+        $plugin
+    };
 }
 
 /// A plugin without a role.

@@ -4,8 +4,8 @@
 //! a [`Fault`] of kind `POISONED`; its payload is forgotten, because dropping it could panic again.
 
 use crate::forward;
-use stacksonde_abi::abi_stable::std_types::RResult::{self, RErr, ROk};
 use stacksonde_abi::abi_stable::std_types::ROption::RNone;
+use stacksonde_abi::abi_stable::std_types::RResult::{self, RErr, ROk};
 use stacksonde_abi::{Fault, FaultKind};
 use std::any::Any;
 use std::cell::{Cell, RefCell};
@@ -81,10 +81,7 @@ pub(crate) struct Guarded<T> {
 
 impl<T> Guarded<T> {
     /// Makes the value with `make`, as `instance` (its name in what it logs).
-    pub(crate) fn create(
-        instance: String,
-        make: impl FnOnce() -> Result<T, Fault>,
-    ) -> Result<Self, Fault> {
+    pub(crate) fn create(instance: String, make: impl FnOnce() -> Result<T, Fault>) -> Result<Self, Fault> {
         let made = forward::as_instance(&instance, || call("create", make));
         let value = made.into_result()?;
         Ok(Self { value: Some(value), instance, poisoned: false })

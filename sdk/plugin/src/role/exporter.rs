@@ -88,8 +88,9 @@ impl From<Failure> for Fault {
             Failure::Retryable { message, after } => Self {
                 kind: FaultKind::RETRYABLE,
                 message: message.into(),
-                after_ms: after
-                    .map_or(ROption::RNone, |after| ROption::RSome(u64::try_from(after.as_millis()).unwrap_or(u64::MAX))),
+                after_ms: after.map_or(ROption::RNone, |after| {
+                    ROption::RSome(u64::try_from(after.as_millis()).unwrap_or(u64::MAX))
+                }),
             },
         }
     }

@@ -1,1 +1,9 @@
-//! Test support of Stacksonde.
+//! Test support of Stacksonde: real programs, the built agent, and what it wrote.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "in a test a panic is the report")]
+
+pub mod agent;
+pub mod folded;
+pub mod fuzz;
+pub mod profile;
+pub mod skip;
+pub mod target;

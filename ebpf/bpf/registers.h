@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * The registers that an interrupt or a system call saves, as bpf_user_pt_regs_t shows them
+ * (arch/x86/include/uapi/asm/ptrace.h, struct pt_regs;
+ *  arch/arm64/include/uapi/asm/ptrace.h, struct user_pt_regs).
+ * The one place that tells the architectures apart.
+ */
+#ifndef STACKSONDE_REGISTERS_H
+#define STACKSONDE_REGISTERS_H
+
+#include "kernel.h"
+
+#if defined(STACKSONDE_X86_64)
+
+struct registers {
+	u64 r15, r14, r13, r12, bp, bx, r11, r10, r9, r8, ax, cx, dx, si, di;
+	u64 orig_ax, ip, cs, flags, sp, ss;
+};
+
+#define REGISTERS_PC(r) ((r)->ip)
+#define REGISTERS_SP(r) ((r)->sp)
+#define REGISTERS_FP(r) ((r)->bp)
+#define REGISTERS_LR(r) (0ULL)
+/* The perf context is read a register at a time; the verifier takes no copy of the whole. */
+#define REGISTERS_COPY(to, from) \
+	((to)->bp = (from)->bp, (to)->ip = (from)->ip, (to)->cs = (from)->cs, (to)->sp = (from)->sp)
+/* The two lowest bits of cs are the privilege level; 3 is user mode. */
+#define REGISTERS_USER_MODE(r) (((r)->cs & 3) == 3)
+
+#elif defined(STACKSONDE_AARCH64)
+
+struct registers {
+	u64 regs[31], sp, pc, pstate;
+};
+
+#define REGISTERS_PC(r) ((r)->pc)
+#define REGISTERS_SP(r) ((r)->sp)
+#define REGISTERS_FP(r) ((r)->regs[29])
+#define REGISTERS_LR(r) ((r)->regs[30])
+#define REGISTERS_COPY(to, from) \
+	((to)->regs[29] = (from)->regs[29], (to)->regs[30] = (from)->regs[30], \
+	 (to)->sp = (from)->sp, (to)->pc = (from)->pc, (to)->pstate = (from)->pstate)
+/* PSR_MODE_MASK; EL0t is 0, for 64-bit and (with bit 4 set) for 32-bit user mode. */
+#define REGISTERS_USER_MODE(r) (((r)->pstate & 0xf) == 0)
+
+#else
+#error "define STACKSONDE_X86_64 or STACKSONDE_AARCH64"
+#endif
+
+/* struct bpf_perf_event_data (include/uapi/linux/bpf_perf_event.h). Registers narrower than
+ * eight bytes are still read as eight. */
+struct perf_event_context {
+	struct registers regs;
+	u64 sample_period;
+	u64 addr;
+};
+
+#endif

@@ -1,0 +1,212 @@
+//! Joins the stages with bounded channels; the only file that knows them all.
+//!
+//! ```text
+//! kernel rings ─▶ reader ─Message─▶ profiler ─Profile─▶ publisher ─batch─▶ exporters' queues
+//! ```
+//!
+//! Each stage is a thread. A stage that is slow holds up the one before it, back to the kernel's
+//! rings, whose overflow is counted; exporters hold up nobody, their queues drop and count.
+
+use crate::batch::{self, Run};
+use crate::bpf::{Event, LoadError, Message, Reader, Sampler, Settings, Stop};
+use crate::plugins::ExporterInstance;
+use crate::process::{Budget, Processes, Targets};
+use crate::profile::{Builder, Profile};
+use crate::summary::Summary;
+use crate::symbolize::{self, Symbolizer};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+/// Messages that may wait between reader and profiler: some seconds of them.
+const MESSAGES: usize = 64;
+/// Profiles that may wait to be published.
+const PROFILES: usize = 2;
+
+/// What a run consists of, all checked and loaded.
+pub struct Parts {
+    /// What the sampler is told.
+    pub sampler: Settings,
+    /// Length of a profile; `None` for one profile, to the end.
+    pub interval: Option<Duration>,
+    /// How much is remembered of processes.
+    pub budget: Budget,
+    /// Distinct stacks of one profile.
+    pub max_stacks: usize,
+    /// How names are looked up; `None` if nobody wants names.
+    pub symbolize: Option<symbolize::Options>,
+    /// What is the same for every batch.
+    pub run: Run,
+    /// Where batches go.
+    pub exporters: Vec<ExporterInstance>,
+    /// Time for the exporters to finish, after the last profile.
+    pub shutdown_budget: Duration,
+}
+
+/// An agent that samples. Dropping it without [`Agent::stop`] ends sampling, and what was not yet published is lost.
+#[derive(Debug)]
+pub struct Agent {
+    stop: Stop,
+    targets: SyncSender<Targets>,
+    reader: JoinHandle<Result<(), LoadError>>,
+    profiler: JoinHandle<()>,
+    publisher: JoinHandle<Summary>,
+    refused_cpus: Vec<String>,
+}
+
+impl Agent {
+    /// Loads the sampler and starts it. Samples wait until [`Agent::watch`] says whose are wanted.
+    pub fn start(parts: Parts) -> Result<Self, LoadError> {
+        let Parts { sampler, interval, budget, max_stacks, symbolize, run, exporters, shutdown_budget } = parts;
+        let builder = Builder::new(sampler.period_ns, max_stacks);
+        let sampler = Sampler::load(&sampler)?;
+        let refused = |(cpu, error): &(u32, std::io::Error)| format!("CPU {cpu} is not sampled: {error}");
+        let refused_cpus = sampler.refused_cpus().iter().map(refused).collect();
+        let reader = Reader::start(sampler)?;
+        let stop = reader.stop_handle();
+        let (targets, wanted) = sync_channel(1);
+        let (to_profiler, messages) = sync_channel(MESSAGES);
+        let (to_publisher, profiles) = sync_channel(PROFILES);
+        let publisher = Publisher { run, exporters, symbolizer: symbolize, shutdown_budget };
+        Ok(Self {
+            stop,
+            targets,
+            reader: spawn("reader", move || reader.run(interval, &to_profiler))?,
+            profiler: spawn("profiler", move || {
+                if let Ok(targets) = wanted.recv() {
+                    profile(&messages, &to_publisher, Processes::new(budget), builder, targets);
+                }
+            })?,
+            publisher: spawn("publisher", move || publisher.run(&profiles))?,
+            refused_cpus,
+        })
+    }
+
+    /// CPUs that are not sampled, each a sentence.
+    pub fn refused_cpus(&self) -> &[String] {
+        &self.refused_cpus
+    }
+
+    /// Says whose samples are wanted, from the start on. Without it nothing is profiled.
+    pub fn watch(&self, targets: Targets) {
+        // The receiver takes one; a second one has no effect, nor has one after the end.
+        let _sent = self.targets.try_send(targets);
+    }
+
+    /// Whether a stage ended without being asked to.
+    pub fn has_failed(&self) -> bool {
+        self.reader.is_finished() || self.profiler.is_finished() || self.publisher.is_finished()
+    }
+
+    /// Stops the ticks, publishes what is left, and waits for the exporters within their budget.
+    pub fn stop(self) -> Result<Summary, Failed> {
+        self.stop.stop();
+        drop(self.targets);
+        self.reader.join().map_err(|_| Failed::Panicked("reader"))?.map_err(Failed::Reader)?;
+        self.profiler.join().map_err(|_| Failed::Panicked("profiler"))?;
+        self.publisher.join().map_err(|_| Failed::Panicked("publisher"))
+    }
+}
+
+/// Why an agent ended otherwise than by being stopped.
+#[derive(Debug, thiserror::Error)]
+pub enum Failed {
+    /// The kernel's rings could not be read any more.
+    #[error("reading samples failed: {0}")]
+    Reader(#[source] LoadError),
+    /// A stage panicked.
+    #[error("the stage `{0}` panicked; please report it with the log")]
+    Panicked(&'static str),
+}
+
+fn spawn<T: Send + 'static>(
+    name: &str,
+    stage: impl FnOnce() -> T + Send + 'static,
+) -> Result<JoinHandle<T>, LoadError> {
+    std::thread::Builder::new().name(name.into()).spawn(stage).map_err(LoadError::Wait)
+}
+
+/// The stage between raw samples and profiles.
+fn profile(
+    messages: &Receiver<Message>,
+    to: &SyncSender<Profile>,
+    mut processes: Processes,
+    mut builder: Builder,
+    mut targets: Targets,
+) {
+    for message in messages {
+        match message {
+            Message::Events(events) => {
+                for event in events {
+                    match event {
+                        Event::Notice(notice) => {
+                            targets.notice(&notice);
+                            processes.notice(&notice);
+                        }
+                        Event::Sample(sample) if targets.contains(sample.pid) => {
+                            builder.add(processes.attribute(sample));
+                        }
+                        Event::Sample(_) => builder.exclude(),
+                    }
+                }
+            }
+            Message::Interval(interval) => {
+                tracing::debug!(ticks = ?interval.ticks, table = ?processes.counters(), "interval is over");
+                if to.send(builder.finish(&interval)).is_err() {
+                    return;
+                }
+                processes.next_interval();
+            }
+        }
+    }
+}
+
+/// The stage between profiles and exporters.
+struct Publisher {
+    run: Run,
+    exporters: Vec<ExporterInstance>,
+    symbolizer: Option<symbolize::Options>,
+    shutdown_budget: Duration,
+}
+
+impl Publisher {
+    fn run(self, profiles: &Receiver<Profile>) -> Summary {
+        let mut symbolizer = self.symbolizer.map(Symbolizer::new);
+        let mut summary = Summary::default();
+        for (sequence, profile) in (0..).zip(profiles) {
+            let names = match &mut symbolizer {
+                Some(symbolizer) => symbolizer.names(&profile.frames),
+                None => vec![Arc::new([]) as symbolize::Names; profile.frames.len()],
+            };
+            summary.add(&profile, &names);
+            for exporter in &self.exporters {
+                self.hand_over(exporter, sequence, &profile, &names, &mut summary);
+            }
+        }
+        let until = Instant::now() + self.shutdown_budget;
+        for exporter in self.exporters {
+            let name = exporter.name().to_owned();
+            summary.exporters.push((name, exporter.shutdown(until)));
+        }
+        summary
+    }
+
+    fn hand_over(
+        &self,
+        exporter: &ExporterInstance,
+        sequence: u64,
+        profile: &Profile,
+        names: &[symbolize::Names],
+        summary: &mut Summary,
+    ) {
+        // What this exporter's queue dropped is told in its next batch, so each gets its own.
+        match batch::write(&self.run, sequence, profile, names, &exporter.take_dropped()) {
+            Ok(batch) => exporter.submit(batch.into()),
+            Err(error) => {
+                tracing::error!(exporter = exporter.name(), %error, "a profile could not be put into a batch");
+                summary.losses.add(crate::telemetry::Loss::NotWritten, profile.sample_count());
+            }
+        }
+    }
+}

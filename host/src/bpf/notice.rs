@@ -1,0 +1,251 @@
+//! What the kernel tells of processes through perf's side-band: bytes in, values out.
+//!
+//! Layouts are those of `include/uapi/linux/perf_event.h` (enum perf_event_type) with
+//! `sample_id_all` and `sample_type = TID | TIME`: every record ends in {u32 pid, u32 tid, u64 time}.
+
+/// Something happened to a process.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Notice {
+    /// CLOCK_MONOTONIC, nanoseconds.
+    pub time_ns: u64,
+    /// Process id.
+    pub pid: u32,
+    /// Thread id.
+    pub tid: u32,
+    /// What happened.
+    pub kind: NoticeKind,
+}
+
+impl Notice {
+    /// How many other notices this one says were lost.
+    pub fn lost(&self) -> u64 {
+        match self.kind {
+            NoticeKind::Lost { count } => count,
+            _ => 0,
+        }
+    }
+}
+
+/// What happened to a process.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NoticeKind {
+    /// The thread was started by a thread of `parent`; a new process if `pid` equals `tid`.
+    Fork {
+        /// Process id of the parent.
+        parent: u32,
+    },
+    /// The process runs another program from now on; its mappings are gone.
+    Exec {
+        /// The new name.
+        comm: String,
+    },
+    /// The thread has another name.
+    Name {
+        /// The new name.
+        comm: String,
+    },
+    /// An executable mapping.
+    Map {
+        /// First address.
+        start: u64,
+        /// One past the last address.
+        end: u64,
+        /// Offset in the file.
+        file_offset: u64,
+        /// The file's identity.
+        identity: Identity,
+        /// Path as the process sees it, or a name such as `[vdso]` or `//anon`.
+        path: String,
+    },
+    /// The thread ended; the process too if `pid` equals `tid`.
+    Exit,
+    /// The kernel dropped this many notices.
+    Lost {
+        /// How many.
+        count: u64,
+    },
+}
+
+/// What tells two files of one path apart.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Identity {
+    /// The GNU build id.
+    BuildId(Vec<u8>),
+    /// Device and inode.
+    Inode {
+        /// Major number of the device.
+        major: u32,
+        /// Minor number of the device.
+        minor: u32,
+        /// Inode number.
+        inode: u64,
+    },
+}
+
+/// Why bytes are not a perf record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a perf record of type {kind} and {bytes} bytes is too short for its fields")]
+pub struct BadRecord {
+    /// `perf_event_header.type`.
+    pub kind: u32,
+    /// Bytes of the record.
+    pub bytes: usize,
+}
+
+const RECORD_LOST: u32 = 2;
+const RECORD_COMM: u32 = 3;
+const RECORD_EXIT: u32 = 4;
+const RECORD_FORK: u32 = 7;
+const RECORD_MMAP2: u32 = 10;
+const MISC_COMM_EXEC: u16 = 1 << 13;
+const MISC_MMAP_BUILD_ID: u16 = 1 << 14;
+
+/// Reads one record, header included. `None` for a kind of record that says nothing to us.
+pub fn parse_notice(record: &[u8]) -> Result<Option<Notice>, BadRecord> {
+    let mut fields = Fields { rest: record };
+    let bad = |kind| BadRecord { kind, bytes: record.len() };
+    let (Some(kind), Some(misc), Some(_size)) = (fields.u32(), fields.u16(), fields.u16()) else {
+        return Err(bad(0));
+    };
+    if !matches!(kind, RECORD_LOST | RECORD_COMM | RECORD_EXIT | RECORD_FORK | RECORD_MMAP2) {
+        return Ok(None);
+    }
+    fields.notice(kind, misc).map(Some).ok_or_else(|| bad(kind))
+}
+
+/// The bytes of a record that are still to be read.
+struct Fields<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> Fields<'a> {
+    fn notice(&mut self, kind: u32, misc: u16) -> Option<Notice> {
+        let mut trailer = Fields { rest: self.take_last(16)? };
+        let (last_pid, last_tid, time_ns) = (trailer.u32()?, trailer.u32()?, trailer.u64()?);
+        if kind == RECORD_LOST {
+            let (_id, count) = (self.u64()?, self.u64()?);
+            return Some(Notice { time_ns, pid: last_pid, tid: last_tid, kind: NoticeKind::Lost { count } });
+        }
+        let pid = self.u32()?;
+        if matches!(kind, RECORD_FORK | RECORD_EXIT) {
+            let (parent, tid) = (self.u32()?, self.u32()?);
+            let kind = if kind == RECORD_FORK { NoticeKind::Fork { parent } } else { NoticeKind::Exit };
+            return Some(Notice { time_ns, pid, tid, kind });
+        }
+        let tid = self.u32()?;
+        let kind = match kind {
+            RECORD_COMM if misc & MISC_COMM_EXEC != 0 => NoticeKind::Exec { comm: self.text() },
+            RECORD_COMM => NoticeKind::Name { comm: self.text() },
+            _ => self.map(misc)?,
+        };
+        Some(Notice { time_ns, pid, tid, kind })
+    }
+
+    fn map(&mut self, misc: u16) -> Option<NoticeKind> {
+        let (start, bytes, file_offset) = (self.u64()?, self.u64()?, self.u64()?);
+        let mut identity = Fields { rest: self.take(24)? };
+        let _protection_and_flags = self.u64()?;
+        let identity = if misc & MISC_MMAP_BUILD_ID != 0 {
+            let length = usize::from(identity.take(4)?[0]).min(20);
+            Identity::BuildId(identity.take(length)?.to_vec())
+        } else {
+            Identity::Inode { major: identity.u32()?, minor: identity.u32()?, inode: identity.u64()? }
+        };
+        let end = start.checked_add(bytes)?;
+        Some(NoticeKind::Map { start, end, file_offset, identity, path: self.text() })
+    }
+
+    fn take(&mut self, length: usize) -> Option<&'a [u8]> {
+        let (taken, rest) = self.rest.split_at_checked(length)?;
+        self.rest = rest;
+        Some(taken)
+    }
+
+    fn take_last(&mut self, length: usize) -> Option<&'a [u8]> {
+        let (rest, taken) = self.rest.split_at_checked(self.rest.len().checked_sub(length)?)?;
+        self.rest = rest;
+        Some(taken)
+    }
+
+    fn u16(&mut self) -> Option<u16> {
+        self.take(2)?.try_into().ok().map(u16::from_ne_bytes)
+    }
+
+    fn u32(&mut self) -> Option<u32> {
+        self.take(4)?.try_into().ok().map(u32::from_ne_bytes)
+    }
+
+    fn u64(&mut self) -> Option<u64> {
+        self.take(8)?.try_into().ok().map(u64::from_ne_bytes)
+    }
+
+    /// The rest, up to the first zero.
+    fn text(&mut self) -> String {
+        let end = self.rest.iter().position(|byte| *byte == 0).unwrap_or(self.rest.len());
+        String::from_utf8_lossy(&self.rest[..end]).into_owned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(kind: u32, misc: u16, body: &[&[u8]]) -> Vec<u8> {
+        let mut bytes = [&kind.to_ne_bytes()[..], &misc.to_ne_bytes(), &0u16.to_ne_bytes()].concat();
+        bytes.extend(body.concat());
+        bytes.extend([&7u32.to_ne_bytes()[..], &8u32.to_ne_bytes(), &99u64.to_ne_bytes()].concat());
+        bytes
+    }
+
+    fn mapping(misc: u16, identity: [u8; 24]) -> Vec<u8> {
+        let numbers = [0x1000u64.to_ne_bytes(), 0x2000u64.to_ne_bytes(), 0x300u64.to_ne_bytes()].concat();
+        let ids = [7u32.to_ne_bytes(), 8u32.to_ne_bytes()].concat();
+        record(RECORD_MMAP2, misc, &[&ids, &numbers, &identity, &[0; 8], b"/bin/x\0\0"])
+    }
+
+    #[test]
+    fn reads_a_mapping_with_a_build_id() {
+        let mut identity = [0xab; 24];
+        identity[0] = 20;
+        let notice = parse_notice(&mapping(MISC_MMAP_BUILD_ID, identity)).unwrap().unwrap();
+        assert_eq!((notice.pid, notice.tid, notice.time_ns), (7, 8, 99));
+        let NoticeKind::Map { start, end, file_offset, identity, path } = notice.kind else { panic!() };
+        assert_eq!((start, end, file_offset, path.as_str()), (0x1000, 0x3000, 0x300, "/bin/x"));
+        assert_eq!(identity, Identity::BuildId(vec![0xab; 20]));
+    }
+
+    #[test]
+    fn reads_a_mapping_with_device_and_inode() {
+        let mut identity = [0; 24];
+        (identity[0], identity[4], identity[8]) = (8, 1, 77);
+        let notice = parse_notice(&mapping(0, identity)).unwrap().unwrap();
+        let NoticeKind::Map { identity, .. } = notice.kind else { panic!() };
+        assert_eq!(identity, Identity::Inode { major: 8, minor: 1, inode: 77 });
+    }
+
+    #[test]
+    fn tells_an_exec_from_a_new_name() {
+        let ids = [7u32.to_ne_bytes(), 8u32.to_ne_bytes()].concat();
+        let kind = |misc| {
+            let bytes = record(RECORD_COMM, misc, &[&ids, b"sh\0\0\0\0\0\0"]);
+            parse_notice(&bytes).unwrap().unwrap().kind
+        };
+        assert_eq!(kind(MISC_COMM_EXEC), NoticeKind::Exec { comm: "sh".into() });
+        assert_eq!(kind(0), NoticeKind::Name { comm: "sh".into() });
+    }
+
+    #[test]
+    fn names_the_parent_of_a_fork() {
+        let body: Vec<u8> = [10u32, 5, 11, 5].iter().flat_map(|id| id.to_ne_bytes()).collect();
+        let notice = parse_notice(&record(RECORD_FORK, 0, &[&body, &[0; 8]])).unwrap().unwrap();
+        assert_eq!((notice.pid, notice.tid), (10, 11));
+        assert_eq!(notice.kind, NoticeKind::Fork { parent: 5 });
+    }
+
+    #[test]
+    fn refuses_short_records_and_skips_unknown_ones() {
+        assert!(parse_notice(&[]).is_err());
+        assert!(parse_notice(&record(RECORD_MMAP2, 0, &[&[0; 20]])).is_err());
+        assert_eq!(parse_notice(&record(17, 0, &[])), Ok(None));
+    }
+}

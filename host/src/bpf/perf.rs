@@ -1,0 +1,159 @@
+//! Perf events: opening them, reading their counts, switching them on and off.
+
+use aya_obj::generated::{
+    PERF_EVENT_IOC_DISABLE, PERF_EVENT_IOC_ENABLE, PERF_EVENT_IOC_SET_BPF, PERF_FLAG_FD_CLOEXEC,
+    perf_event_attr, perf_event_sample_format::*, perf_sw_ids::*, perf_type_id::PERF_TYPE_SOFTWARE,
+};
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+
+/// A perf event of one CPU. Closing it ends it, and takes its program along.
+#[derive(Debug)]
+pub(super) struct Event {
+    descriptor: OwnedFd,
+}
+
+impl Event {
+    /// A tick of the CPU's software clock every `period_ns`, switched off. It counts nanoseconds.
+    ///
+    /// The period is fixed, so a tick stands for exactly that much time of the CPU.
+    pub(super) fn cpu_clock(cpu: u32, period_ns: u64) -> io::Result<Self> {
+        let mut attributes = software(PERF_COUNT_SW_CPU_CLOCK as u64);
+        attributes.__bindgen_anon_1.sample_period = period_ns;
+        attributes.set_disabled(1);
+        Self::open(&attributes, cpu)
+    }
+
+    /// Notices of fork, exec, executable mappings and exit on one CPU, timed by CLOCK_MONOTONIC;
+    /// switched off. `build_ids` (5.12+) puts a file's build id in the place of device and inode.
+    pub(super) fn side_band(cpu: u32, build_ids: bool, wake_bytes: u32) -> io::Result<Self> {
+        let mut attributes = software(PERF_COUNT_SW_DUMMY as u64);
+        attributes.set_disabled(1);
+        attributes.set_mmap(1);
+        attributes.set_mmap2(1);
+        attributes.set_build_id(u64::from(build_ids));
+        attributes.set_comm(1);
+        attributes.set_comm_exec(1);
+        attributes.set_task(1);
+        attributes.set_use_clockid(1);
+        attributes.clockid = libc::CLOCK_MONOTONIC;
+        attributes.set_sample_id_all(1);
+        attributes.sample_type = PERF_SAMPLE_TID as u64 | PERF_SAMPLE_TIME as u64;
+        attributes.set_watermark(1);
+        attributes.__bindgen_anon_2.wakeup_watermark = wake_bytes;
+        Self::open(&attributes, cpu)
+    }
+
+    fn open(attributes: &perf_event_attr, cpu: u32) -> io::Result<Self> {
+        let cpu = libc::c_int::try_from(cpu).map_err(io::Error::other)?;
+        // SAFETY: `attributes` outlives the call and states its own size; the other arguments are plain numbers.
+        let descriptor = unsafe {
+            libc::syscall(
+                libc::SYS_perf_event_open,
+                std::ptr::from_ref(attributes),
+                -1 as libc::pid_t,
+                cpu,
+                -1 as libc::c_int,
+                libc::c_ulong::from(PERF_FLAG_FD_CLOEXEC),
+            )
+        };
+        match libc::c_int::try_from(descriptor) {
+            // SAFETY: the kernel just gave us this descriptor, nobody else owns it.
+            Ok(descriptor @ 0..) => Ok(Self { descriptor: unsafe { OwnedFd::from_raw_fd(descriptor) } }),
+            _ => Err(io::Error::last_os_error()),
+        }
+    }
+
+    /// Runs `program` on every tick from now on.
+    pub(super) fn attach(&self, program: BorrowedFd<'_>) -> io::Result<()> {
+        self.control(PERF_EVENT_IOC_SET_BPF, program.as_raw_fd())
+    }
+
+    /// Starts ticking or noticing.
+    pub(super) fn enable(&self) -> io::Result<()> {
+        self.control(PERF_EVENT_IOC_ENABLE, 0)
+    }
+
+    /// Stops; the count stays readable.
+    pub(super) fn disable(&self) -> io::Result<()> {
+        self.control(PERF_EVENT_IOC_DISABLE, 0)
+    }
+
+    /// The event's own count since it was enabled; nanoseconds for a clock.
+    pub(super) fn count(&self) -> io::Result<u64> {
+        let mut count = [0u8; 8];
+        // SAFETY: the buffer is 8 bytes long and outlives the call.
+        let read = unsafe { libc::read(self.as_raw_fd(), count.as_mut_ptr().cast(), count.len()) };
+        match read {
+            8 => Ok(u64::from_ne_bytes(count)),
+            -1 => Err(io::Error::last_os_error()),
+            short => {
+                Err(io::Error::other(format!("a perf event's count has 8 bytes, the kernel gave {short}")))
+            }
+        }
+    }
+
+    fn control(&self, request: u32, argument: libc::c_int) -> io::Result<()> {
+        // SAFETY: these requests take a number, not a pointer.
+        let result = unsafe { libc::ioctl(self.as_raw_fd(), request.into(), argument) };
+        if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    }
+}
+
+impl AsRawFd for Event {
+    fn as_raw_fd(&self) -> libc::c_int {
+        self.descriptor.as_raw_fd()
+    }
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "the structure has 136 bytes")]
+fn software(config: u64) -> perf_event_attr {
+    // SAFETY: perf_event_attr is plain integers, for which zero is a value, the documented default.
+    let mut attributes: perf_event_attr = unsafe { std::mem::zeroed() };
+    attributes.type_ = PERF_TYPE_SOFTWARE as u32;
+    attributes.size = size_of::<perf_event_attr>() as u32;
+    attributes.config = config;
+    attributes
+}
+
+/// The CPUs that are online, from `/sys/devices/system/cpu/online`.
+pub fn online_cpus() -> io::Result<Vec<u32>> {
+    let path = "/sys/devices/system/cpu/online";
+    let list = std::fs::read_to_string(path)?;
+    parse_cpu_list(list.trim())
+        .ok_or_else(|| io::Error::other(format!("{path}: `{}` is not a list of CPUs", list.trim())))
+}
+
+/// A list such as `0-3,8` (Documentation/admin-guide/cputopology.rst).
+fn parse_cpu_list(list: &str) -> Option<Vec<u32>> {
+    let mut cpus = Vec::new();
+    for part in list.split(',').filter(|part| !part.is_empty()) {
+        let (first, last) = part.split_once('-').unwrap_or((part, part));
+        let (first, last): (u32, u32) = (first.parse().ok()?, last.parse().ok()?);
+        // No kernel has more CPUs (CONFIG_NR_CPUS).
+        if last > 8192 || first > last {
+            return None;
+        }
+        cpus.extend(first..=last);
+    }
+    Some(cpus)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_cpu_lists() {
+        assert_eq!(parse_cpu_list("0").unwrap(), [0]);
+        assert_eq!(parse_cpu_list("0-2,5,7-8").unwrap(), [0, 1, 2, 5, 7, 8]);
+        assert_eq!(parse_cpu_list("").unwrap(), [0u32; 0]);
+    }
+
+    #[test]
+    fn refuses_what_is_not_a_cpu_list() {
+        for bad in ["x", "3-1", "0-4294967295", "1-", "-1"] {
+            assert_eq!(parse_cpu_list(bad), None, "{bad}");
+        }
+    }
+}

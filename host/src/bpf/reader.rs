@@ -1,0 +1,291 @@
+//! The thread that empties the kernel's rings and keeps the books of its ticks.
+
+use super::merge::{Event, Merge};
+use super::sampler::{LoadError, Sampler};
+use super::{Notice, RawSample};
+use stacksonde_ebpf::sample::Record;
+use std::io;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::mpsc::SyncSender;
+use std::time::Duration;
+
+/// How long samples may lie in a ring that does not fill.
+const POLL: Duration = Duration::from_millis(100);
+
+/// How long after its time stamp a record may still be on its way into a ring: an interrupt's length.
+const SETTLE_NS: u64 = 2_000_000;
+
+/// What the reader sends on.
+#[derive(Debug)]
+pub enum Message {
+    /// Samples and notices, oldest first; none is older than any sent before.
+    Events(Vec<Event>),
+    /// An interval is over; all its events were sent.
+    Interval(Interval),
+}
+
+/// The books of one interval.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Interval {
+    /// CLOCK_MONOTONIC, nanoseconds.
+    pub start_ns: u64,
+    /// CLOCK_MONOTONIC, nanoseconds.
+    pub end_ns: u64,
+    /// What ticked, and what became of it.
+    pub ticks: Ticks,
+}
+
+/// Ticks of all CPUs: `due = ran + undelivered` and `ran = idle + sent + ring_full + no_ring + no_scratch`,
+/// up to one tick a CPU that is under way.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Ticks {
+    /// Ticks that the perf events' own counts say were due.
+    pub due: u64,
+    /// Runs of the program.
+    pub ran: u64,
+    /// Runs in the idle task.
+    pub idle: u64,
+    /// Records written to rings.
+    pub sent: u64,
+    /// Records lost because a ring was full.
+    pub ring_full: u64,
+    /// Records lost because a CPU had no ring.
+    pub no_ring: u64,
+    /// Records lost because the scratch area could not be had.
+    pub no_scratch: u64,
+    /// Ticks that were due and never ran the program: the kernel skips it while another BPF program
+    /// or a map system call runs on that CPU, when events are throttled, and when timers are late.
+    pub undelivered: u64,
+    /// Records that could not be read.
+    pub malformed: u64,
+    /// Notices that the kernel dropped or that could not be read.
+    pub notices_lost: u64,
+}
+
+impl std::ops::Sub for Ticks {
+    type Output = Self;
+
+    /// Field by field; never below zero.
+    fn sub(self, earlier: Self) -> Self {
+        Self {
+            due: self.due.saturating_sub(earlier.due),
+            ran: self.ran.saturating_sub(earlier.ran),
+            idle: self.idle.saturating_sub(earlier.idle),
+            sent: self.sent.saturating_sub(earlier.sent),
+            ring_full: self.ring_full.saturating_sub(earlier.ring_full),
+            no_ring: self.no_ring.saturating_sub(earlier.no_ring),
+            no_scratch: self.no_scratch.saturating_sub(earlier.no_scratch),
+            undelivered: self.undelivered.saturating_sub(earlier.undelivered),
+            malformed: self.malformed.saturating_sub(earlier.malformed),
+            notices_lost: self.notices_lost.saturating_sub(earlier.notices_lost),
+        }
+    }
+}
+
+/// Asks a [`Reader`] to finish; clones ask the same one.
+#[derive(Clone, Debug)]
+pub struct Stop(Arc<OwnedFd>);
+
+impl Stop {
+    fn new() -> io::Result<Self> {
+        // SAFETY: plain numbers in, a new descriptor or -1 out.
+        let descriptor = unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) };
+        if descriptor < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        // SAFETY: the kernel just gave us this descriptor, nobody else owns it.
+        Ok(Self(Arc::new(unsafe { OwnedFd::from_raw_fd(descriptor) })))
+    }
+
+    /// Asks. The reader stops the ticks, reads what is left and ends its last interval.
+    pub fn stop(&self) {
+        let one = 1u64.to_ne_bytes();
+        // SAFETY: 8 bytes of a live buffer. It fails only if 2^64 - 1 stops were asked for.
+        unsafe { libc::write(self.0.as_raw_fd(), one.as_ptr().cast(), one.len()) };
+    }
+}
+
+/// Reads the rings of a [`Sampler`] until it is stopped.
+pub struct Reader {
+    sampler: Sampler,
+    epoll: OwnedFd,
+    stop: Stop,
+    merge: Merge,
+    malformed: u64,
+    notices_lost: u64,
+    /// Undelivered ticks of each CPU so far, for the sum never to fall back.
+    undelivered: Vec<u64>,
+    /// When the interval under way began: CLOCK_MONOTONIC, nanoseconds.
+    start_ns: u64,
+}
+
+impl Reader {
+    /// Starts the ticks. They wait in the rings for [`Reader::run`].
+    pub fn start(sampler: Sampler) -> Result<Self, LoadError> {
+        let stop = Stop::new().map_err(LoadError::Wait)?;
+        let epoll = wait_for(&sampler, &stop).map_err(LoadError::Wait)?;
+        let undelivered = vec![0; sampler.cpus.len()];
+        let start_ns = monotonic_ns();
+        sampler.enable().map_err(LoadError::Wait)?;
+        let merge = Merge::default();
+        Ok(Self { sampler, epoll, stop, merge, malformed: 0, notices_lost: 0, undelivered, start_ns })
+    }
+
+    /// A handle that ends [`Reader::run`].
+    pub fn stop_handle(&self) -> Stop {
+        self.stop.clone()
+    }
+
+    /// Sends what the ticks bring, in intervals of `interval` (`None`: one, to the end), until stopped
+    /// or until nobody receives any more.
+    pub fn run(mut self, interval: Option<Duration>, to: &SyncSender<Message>) -> Result<(), LoadError> {
+        let length_ns = interval.map(|length| u64::try_from(length.as_nanos()).unwrap_or(u64::MAX));
+        let mut start_ns = self.start_ns;
+        let mut booked = Ticks::default();
+        loop {
+            let deadline = length_ns.map(|length| start_ns.saturating_add(length));
+            let stopped = self.wait(deadline).map_err(LoadError::Wait)?;
+            if stopped {
+                self.sampler.disable().map_err(LoadError::Wait)?;
+            }
+            let now = monotonic_ns();
+            self.drain();
+            let settled = if stopped { u64::MAX } else { now.saturating_sub(SETTLE_NS) };
+            let over = deadline.filter(|end| *end <= settled);
+            if !self.send_events(over.unwrap_or(settled), to) {
+                return Ok(());
+            }
+            if over.is_some() || stopped {
+                let end_ns = if stopped { now } else { over.unwrap_or(now) };
+                let total = self.ticks()?;
+                let done = Message::Interval(Interval { start_ns, end_ns, ticks: total - booked });
+                if to.send(done).is_err() || stopped {
+                    return Ok(());
+                }
+                booked = total;
+                start_ns = end_ns;
+            }
+        }
+    }
+
+    fn send_events(&mut self, until_ns: u64, to: &SyncSender<Message>) -> bool {
+        let events = self.merge.take(until_ns);
+        events.is_empty() || to.send(Message::Events(events)).is_ok()
+    }
+
+    /// Waits for a filling ring, the poll's end, the interval's end or the stop; true for the stop.
+    fn wait(&self, deadline_ns: Option<u64>) -> io::Result<bool> {
+        let left = deadline_ns.map_or(POLL, |end| {
+            Duration::from_nanos((end + SETTLE_NS + 1_000_000).saturating_sub(monotonic_ns()))
+        });
+        let timeout = i32::try_from(left.min(POLL).as_millis()).unwrap_or(i32::MAX);
+        let mut ready = [libc::epoll_event { events: 0, u64: 0 }; 16];
+        // SAFETY: the array outlives the call and its length is stated.
+        let count = unsafe {
+            let room = i32::try_from(ready.len()).unwrap_or(1);
+            libc::epoll_wait(self.epoll.as_raw_fd(), ready.as_mut_ptr(), room, timeout)
+        };
+        match usize::try_from(count) {
+            Ok(count) => Ok(ready[..count].iter().any(|event| event.u64 == STOP)),
+            Err(_) => match io::Error::last_os_error() {
+                error if error.kind() == io::ErrorKind::Interrupted => Ok(false),
+                error => Err(error),
+            },
+        }
+    }
+
+    /// Samples first: every notice that explains one of them then lies in the side-band already.
+    fn drain(&mut self) {
+        for cpu in &mut self.sampler.cpus {
+            while let Some(record) = cpu.ring.next() {
+                match Record::parse(&record) {
+                    Ok(record) => self.merge.add([Event::Sample(RawSample::from(&record))]),
+                    Err(error) => {
+                        tracing::debug!(cpu = cpu.number, %error, "a record of the sampler could not be read");
+                        self.malformed += 1;
+                    }
+                }
+            }
+        }
+        let mut notices = Vec::new();
+        for side_band in self.sampler.cpus.iter_mut().filter_map(|cpu| cpu.notices.as_mut()) {
+            self.notices_lost += side_band.drain(&mut notices);
+        }
+        self.notices_lost += notices.iter().map(Notice::lost).sum::<u64>();
+        self.merge.add(notices.into_iter().map(Event::Notice));
+    }
+
+    /// The books since the ticks began. Counts are read before counters, so that a tick between
+    /// the two never looks undelivered.
+    fn ticks(&mut self) -> Result<Ticks, LoadError> {
+        let period = self.sampler.period_ns;
+        let mut due = Vec::with_capacity(self.sampler.cpus.len());
+        for cpu in &self.sampler.cpus {
+            // A tick counts as due half a period late: until then it may just be on its way.
+            due.push(cpu.event.count().map_err(LoadError::Wait)?.saturating_sub(period / 2) / period);
+        }
+        let counters = self.sampler.counters()?;
+        let mut total =
+            Ticks { malformed: self.malformed, notices_lost: self.notices_lost, ..Ticks::default() };
+        for ((cpu, due), undelivered) in self.sampler.cpus.iter().zip(due).zip(&mut self.undelivered) {
+            let Some(counted) = usize::try_from(cpu.number).ok().and_then(|n| counters.get(n)) else {
+                continue;
+            };
+            *undelivered = due.saturating_sub(counted.runs).max(*undelivered);
+            total.due += counted.runs + *undelivered;
+            total.undelivered += *undelivered;
+            total.ran += counted.runs;
+            total.idle += counted.idle;
+            total.sent += counted.sent;
+            total.ring_full += counted.ring_full;
+            total.no_ring += counted.no_ring;
+            total.no_scratch += counted.no_scratch;
+        }
+        Ok(total)
+    }
+}
+
+/// Marks the stop among what epoll reports.
+const STOP: u64 = u64::MAX;
+
+/// Rings are watched edge-triggered: only a record that asks for it wakes us, not every one.
+fn wait_for(sampler: &Sampler, stop: &Stop) -> io::Result<OwnedFd> {
+    // SAFETY: a plain number in, a new descriptor or -1 out.
+    let epoll = unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) };
+    if epoll < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the kernel just gave us this descriptor, nobody else owns it.
+    let epoll = unsafe { OwnedFd::from_raw_fd(epoll) };
+    let watch = |descriptor: libc::c_int, events: libc::c_int, mark: u64| {
+        let mut event = libc::epoll_event { events: events.cast_unsigned(), u64: mark };
+        // SAFETY: the event outlives the call; the descriptors are open.
+        match unsafe { libc::epoll_ctl(epoll.as_raw_fd(), libc::EPOLL_CTL_ADD, descriptor, &raw mut event) } {
+            0 => Ok(()),
+            _ => Err(io::Error::last_os_error()),
+        }
+    };
+    for cpu in &sampler.cpus {
+        watch(cpu.ring.as_raw_fd(), libc::EPOLLIN | libc::EPOLLET, 0)?;
+        if let Some(notices) = &cpu.notices {
+            watch(notices.descriptor(), libc::EPOLLIN | libc::EPOLLET, 0)?;
+        }
+    }
+    watch(stop.0.as_raw_fd(), libc::EPOLLIN, STOP)?;
+    Ok(epoll)
+}
+
+/// CLOCK_MONOTONIC, nanoseconds: the clock of samples and notices.
+fn monotonic_ns() -> u64 {
+    clock_ns(libc::CLOCK_MONOTONIC)
+}
+
+/// What a clock shows, in nanoseconds since its zero.
+pub(crate) fn clock_ns(clock: libc::clockid_t) -> u64 {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the structure outlives the call.
+    unsafe { libc::clock_gettime(clock, &raw mut time) };
+    let (seconds, nanoseconds) = (time.tv_sec.cast_unsigned(), time.tv_nsec.cast_unsigned());
+    seconds.saturating_mul(1_000_000_000).saturating_add(nanoseconds)
+}

@@ -1,0 +1,17 @@
+//! The sub-commands, one file each.
+
+pub mod record;
+pub mod run;
+
+mod start;
+
+use clap::Subcommand;
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Profile for a while, or while a command runs, and write the result to files.
+    Record(record::Arguments),
+    /// Profile until stopped, in intervals, and hand each profile to the configured exporters.
+    Run(run::Arguments),
+}

@@ -1,0 +1,131 @@
+//! `stacksonde record`: profile for a while, then write files.
+
+use super::start::{self, ConfigArguments};
+use crate::config::Exporter;
+use crate::process::Targets;
+use anyhow::{Context, bail};
+use clap::Args;
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitCode};
+use std::time::Duration;
+use tokio::signal::unix::{SignalKind, signal};
+
+/// Arguments of `stacksonde record`.
+#[derive(Debug, Args)]
+pub struct Arguments {
+    /// How long to record; without it until the command ends, or until interrupted.
+    #[arg(short = 'd', long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
+    duration: Option<u64>,
+    /// Samples per second and CPU.
+    #[arg(short = 'F', long, value_name = "HZ", default_value_t = 99)]
+    frequency: u32,
+    /// Record only this process and its descendants; may be given several times.
+    #[arg(short = 'p', long, value_name = "PID", conflicts_with = "command")]
+    pid: Vec<u32>,
+    /// File to write: .pb.gz (pprof), .folded or .svg (flame graph); may be given several times.
+    #[arg(short = 'o', long, value_name = "FILE", num_args = 1.., default_value = "profile.svg")]
+    output: Vec<PathBuf>,
+    /// Print nothing but errors.
+    #[arg(short = 'q', long)]
+    quiet: bool,
+    #[command(flatten)]
+    config: ConfigArguments,
+    /// Command to run and record, with its descendants.
+    #[arg(last = true, value_name = "COMMAND")]
+    command: Vec<OsString>,
+}
+
+/// Records; the exit code is 0 if the files were written.
+pub fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
+    let mut config = arguments.config.load("warn", &[("sampling.frequency_hz", arguments.frequency.to_string())])?;
+    for pid in &arguments.pid {
+        if !PathBuf::from(format!("/proc/{pid}")).exists() {
+            bail!("there is no process {pid}; `ps -e` lists those that are");
+        }
+    }
+    config.exporters = [("record".to_owned(), file_exporter(&arguments.output)?)].into();
+    let start::Prepared { parts, .. } = start::prepare(&config, None)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(record(&arguments, parts))
+}
+
+async fn record(arguments: &Arguments, parts: crate::agent::Parts) -> anyhow::Result<ExitCode> {
+    let mut interrupted = signal(SignalKind::interrupt())?;
+    let mut terminated = signal(SignalKind::terminate())?;
+    let agent = start::arm(parts)?;
+    let mut child = match arguments.command.split_first() {
+        Some((program, rest)) => match Command::new(program).args(rest).spawn() {
+            Ok(child) => Some(child),
+            Err(error) => bail!("cannot run `{}`: {error}", program.to_string_lossy()),
+        },
+        None => None,
+    };
+    agent.watch(match (&child, arguments.pid.as_slice()) {
+        (Some(child), _) => Targets::only([child.id()]),
+        (None, []) => Targets::all(),
+        (None, pids) => Targets::with_descendants(pids.iter().copied()),
+    });
+    let over = async {
+        match arguments.duration {
+            Some(seconds) => tokio::time::sleep(Duration::from_secs(seconds)).await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        () = over => {}
+        _ = interrupted.recv() => {}
+        _ = terminated.recv() => {}
+        () = ended(&mut child, &arguments.pid) => {}
+        () = start::failure(&agent) => {}
+    }
+    let summary = agent.stop()?;
+    if let Some(child) = &mut child
+        && child.try_wait()?.is_none()
+    {
+        child.kill()?;
+        child.wait()?;
+    }
+    let counters = summary.exporters.first().map(|(_, counters)| counters);
+    if let Some(error) = counters.and_then(|counters| counters.last_error.as_ref())
+        && counters.is_some_and(|counters| counters.delivered == 0)
+    {
+        bail!("nothing was written: {error}");
+    }
+    if !arguments.quiet {
+        print!("{summary}");
+        let files: Vec<_> = arguments.output.iter().map(|file| file.display().to_string()).collect();
+        println!("wrote        {}", files.join(", "));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Ends when the command or every process that was asked for has ended; never without one.
+async fn ended(child: &mut Option<Child>, pids: &[u32]) {
+    const POLL: Duration = Duration::from_millis(20);
+    if child.is_none() && pids.is_empty() {
+        std::future::pending::<()>().await;
+    }
+    loop {
+        let running = match child {
+            Some(child) => matches!(child.try_wait(), Ok(None)),
+            None => pids.iter().any(|pid| PathBuf::from(format!("/proc/{pid}")).exists()),
+        };
+        if !running {
+            return;
+        }
+        tokio::time::sleep(POLL).await;
+    }
+}
+
+/// The exporter that writes the files; paths are absolute, since the plugin need not know where we stand.
+fn file_exporter(files: &[PathBuf]) -> anyhow::Result<Exporter> {
+    let mut absolute = Vec::new();
+    for file in files {
+        let path = std::path::absolute(file).with_context(|| format!("output file `{}`", file.display()))?;
+        let Some(path) = path.to_str() else { bail!("output file `{}` is not UTF-8", file.display()) };
+        absolute.push(serde_json::Value::from(path));
+    }
+    let config = serde_json::Map::from_iter([("files".to_owned(), absolute.into())]);
+    Ok(Exporter { required: true, config, ..Exporter::of("file-export") })
+}

@@ -1,0 +1,215 @@
+//! From arguments to a running agent: config, log, plugins, plan, exporters. Shared by `record` and `run`.
+
+use crate::agent::{Agent, Parts};
+use crate::batch::Run;
+use crate::bpf::Settings;
+use crate::config::{Config, LogFormat, Sources};
+use crate::plan::{self, Plan};
+use crate::plugins::{self, ExporterInstance, ExporterSettings, FileRules, Plugin, Refusal};
+use crate::process::Budget;
+use crate::symbolize;
+use anyhow::{Context, bail};
+use clap::Args;
+use stacksonde_plugin::Offer;
+use std::path::PathBuf;
+use std::time::Duration;
+use tracing_subscriber::EnvFilter;
+
+/// Where the configuration comes from, and how much is logged.
+#[derive(Debug, Args)]
+pub struct ConfigArguments {
+    /// Config file; may be given several times, later ones win. Without it /etc/stacksonde/stacksonde.toml and conf.d.
+    #[arg(long = "config", value_name = "FILE")]
+    files: Vec<PathBuf>,
+    /// What is logged: error, warn, info, debug, trace, or directives such as `stacksonde::process=debug`.
+    #[arg(long, value_name = "FILTER")]
+    log: Option<String>,
+    /// For development only: load plugins that others than root could have changed.
+    #[arg(long)]
+    trust_any_plugin_owner: bool,
+}
+
+impl ConfigArguments {
+    /// Reads the configuration and starts logging. `quietly` is the log filter of a command for people.
+    pub fn load(&self, quietly: Option<&str>, flags: &[(&str, String)]) -> anyhow::Result<Config> {
+        let mut flags: Vec<_> = flags.iter().map(|(key, value)| ((*key).to_owned(), value.clone())).collect();
+        if let Some(filter) = &self.log {
+            flags.push(("log.filter".into(), filter.clone()));
+        }
+        let files = if self.files.is_empty() { Sources::default_files() } else { self.files.clone() };
+        let config = crate::config::load(&Sources { files, environment: Sources::process_environment(), flags })?;
+        let filter = match quietly {
+            Some(quietly) if config.log.filter == crate::config::Log::default().filter => quietly,
+            _ => &config.log.filter,
+        };
+        let filter: EnvFilter = filter.parse().with_context(|| format!("log.filter `{filter}`"))?;
+        let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+        match config.log.format {
+            LogFormat::Text => log.init(),
+            LogFormat::Json => log.json().init(),
+        }
+        Ok(config)
+    }
+
+    /// How plugin files are judged.
+    pub fn file_rules(&self) -> FileRules {
+        if self.trust_any_plugin_owner {
+            tracing::warn!("--trust-any-plugin-owner: whoever can write a plugin's file can run code in this process");
+        }
+        FileRules { trust_any_owner: self.trust_any_plugin_owner, ..FileRules::default() }
+    }
+}
+
+/// The plugins that a configuration names: what loaded, and what was refused.
+#[derive(Default)]
+pub struct Loaded {
+    /// Loaded plugins.
+    pub plugins: Vec<Plugin>,
+    /// Plugins that are not installed or were refused, with the reason.
+    pub refused: Vec<(String, Refusal)>,
+}
+
+/// Loads the plugins of `plugins.load`; the error names one of `plugins.required` that did not load.
+pub fn load_plugins(config: &Config, rules: &FileRules) -> anyhow::Result<Loaded> {
+    let mut loaded = Loaded::default();
+    for name in &config.plugins.load {
+        match plugins::find(name, &config.plugins, rules).and_then(plugins::load) {
+            Ok(plugin) => loaded.plugins.push(plugin),
+            Err(refusal) if config.plugins.required.contains(name) => {
+                return Err(refusal).with_context(|| format!("plugin `{name}` is required"));
+            }
+            Err(refusal @ Refusal::NotFound { .. }) => {
+                tracing::debug!(plugin = name, "{refusal}");
+                loaded.refused.push((name.clone(), refusal));
+            }
+            Err(refusal) => {
+                tracing::warn!(plugin = name, "{refusal}");
+                loaded.refused.push((name.clone(), refusal));
+            }
+        }
+    }
+    Ok(loaded)
+}
+
+/// Everything short of sampling: plugins loaded, the plan made, exporters created.
+pub fn prepare(config: &Config, interval: Option<Duration>, rules: &FileRules) -> anyhow::Result<Parts> {
+    let loaded = load_plugins(config, rules)?;
+    let plan = plan::make(config, &loaded.plugins);
+    report(&plan);
+    if let Some(reason) = plan.cannot_run() {
+        bail!("{reason}");
+    }
+    let offer = Offer {
+        formats: vec!["1".into()],
+        max_bytes: u64::from(u32::MAX),
+        value_types: vec!["samples".into(), "cpu".into()],
+        names_available: true,
+        interval_ms: interval.map_or(0, |interval| u64::try_from(interval.as_millis()).unwrap_or(u64::MAX)),
+    };
+    let exporters = start_exporters(config, &loaded, &offer)?;
+    let names = exporters.iter().any(|exporter| exporter.wants().names);
+    let size = |count: u32| usize::try_from(count).unwrap_or(usize::MAX);
+    Ok(Parts {
+        sampler: sampler_settings(config, &plan),
+        interval,
+        budget: Budget {
+            processes: size(config.memory.max_processes),
+            mappings: size(config.memory.max_mappings),
+            executables: size(config.memory.max_executables),
+        },
+        max_stacks: size(config.memory.max_stacks),
+        symbolize: names.then(|| symbolize::Options {
+            kernel: plan.is_on("kernel_names"),
+            inlined: config.symbolize.inlined,
+            max_cached: size(config.symbolize.max_cached),
+        }),
+        run: describe_run(&plan)?,
+        exporters,
+        shutdown_budget: Duration::from_millis(config.shutdown.budget_ms.into()),
+    })
+}
+
+/// Starts sampling, and says which CPUs are left out.
+pub fn arm(parts: Parts) -> anyhow::Result<Agent> {
+    let agent = Agent::start(parts)?;
+    for refused in agent.refused_cpus() {
+        tracing::warn!("{refused}");
+    }
+    Ok(agent)
+}
+
+/// Ends if a stage of the agent ends without being asked to.
+pub async fn failure(agent: &Agent) {
+    while !agent.has_failed() {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+fn sampler_settings(config: &Config, plan: &Plan) -> Settings {
+    let fact = |name: &str| plan.offset(name).and_then(|value| u32::try_from(value).ok());
+    let stack = fact(stacksonde_plugin::fact::TASK_STRUCT_STACK);
+    Settings {
+        period_ns: 1_000_000_000 / u64::from(config.sampling.frequency_hz.max(1)),
+        ring_bytes: config.memory.ring_bytes,
+        sideband_bytes: config.memory.sideband_bytes,
+        entry_registers: stack.zip(fact(stacksonde_plugin::fact::STACK_PT_REGS)),
+        no_user_reads: plan.mitigates("no_user_reads"),
+        kernel_stacks: plan.is_on("kernel_stacks"),
+        notices: plan.is_on("process_notices"),
+    }
+}
+
+fn start_exporters(config: &Config, loaded: &Loaded, offer: &Offer) -> anyhow::Result<Vec<ExporterInstance>> {
+    let mut exporters = Vec::new();
+    for (name, section) in &config.exporters {
+        let plugin = loaded.plugins.iter().find(|plugin| plugin.name() == section.plugin);
+        let started = match plugin {
+            Some(plugin) => ExporterInstance::start(plugin, ExporterSettings::new(name, section), offer)
+                .with_context(|| format!("exporter `{name}`")),
+            None => {
+                let refusal = loaded.refused.iter().find(|(refused, _)| *refused == section.plugin);
+                let reason = refusal.map_or_else(|| "not in plugins.load".into(), |(_, refusal)| refusal.to_string());
+                Err(anyhow::anyhow!("exporter `{name}` needs plugin `{}`: {reason}", section.plugin))
+            }
+        };
+        match started {
+            Ok(exporter) => exporters.push(exporter),
+            Err(error) if section.required => return Err(error),
+            Err(error) => tracing::error!("{error:#}; the other exporters go on"),
+        }
+    }
+    if exporters.is_empty() {
+        tracing::warn!("no exporter is running: profiles go nowhere; add a section `exporters.<name>` to the config");
+    }
+    Ok(exporters)
+}
+
+fn report(plan: &Plan) {
+    for line in plan.lines() {
+        tracing::debug!("{line}");
+    }
+    for warning in plan.warnings() {
+        tracing::warn!("{warning}");
+    }
+}
+
+fn describe_run(plan: &Plan) -> anyhow::Result<Run> {
+    let mut run_id = [0; 16];
+    // SAFETY: the buffer is 16 bytes long and outlives the call; so few bytes come whole or not at all.
+    let got = unsafe { libc::getrandom(run_id.as_mut_ptr().cast(), run_id.len(), 0) };
+    if got != 16 {
+        bail!("the kernel gave no random bytes for the run's id: {}", std::io::Error::last_os_error());
+    }
+    let read = |path: &str| std::fs::read_to_string(path).map(|text| text.trim().to_owned()).unwrap_or_default();
+    let machine_id = u128::from_str_radix(&read("/etc/machine-id"), 16).unwrap_or(0);
+    let attributes = [
+        ("host.name", read("/proc/sys/kernel/hostname")),
+        ("os.type", "linux".into()),
+        ("os.version", read("/proc/sys/kernel/osrelease")),
+        ("telemetry.sdk.name", "stacksonde".into()),
+        ("telemetry.sdk.version", env!("CARGO_PKG_VERSION").into()),
+        ("stacksonde.plan", serde_json::to_string(plan)?),
+    ];
+    let attributes = attributes.map(|(key, value)| (key.to_owned(), value)).into();
+    Ok(Run { run_id, host_id: machine_id.to_be_bytes(), attributes })
+}

@@ -1,0 +1,63 @@
+//! The plugin's role.
+
+use crate::config::{Config, Sink};
+use crate::format::Format;
+use crate::place;
+use crate::series::Series;
+use stacksonde_plugin::batch::{Batch, FORMAT};
+use stacksonde_plugin::{Exporter, Failure, Instance, Offer, Wants};
+
+/// Writes each batch to files.
+#[derive(Debug)]
+pub struct FileExport {
+    sink: Sink,
+}
+
+impl Exporter for FileExport {
+    type Config = Config;
+
+    fn negotiate(config: &Config, offer: &Offer) -> Result<Wants, String> {
+        config.validate().map_err(|error| error.to_string())?;
+        let format = FORMAT.to_string();
+        if !offer.formats.contains(&format) {
+            let offered = offer.formats.join(", ");
+            return Err(format!("reads batch format {format}, and the host offers only: {offered}"));
+        }
+        Ok(Wants { format: Some(format), ..Wants::default() })
+    }
+
+    fn create(_instance: Instance, config: Config) -> Result<Self, String> {
+        let sink = config.into_sink().map_err(|error| error.to_string())?;
+        Ok(Self { sink })
+    }
+
+    /// Every file is tried, so that one full disk does not cost the others; the first failure is told.
+    /// The names follow from the batch, so that a second try replaces what the first one wrote.
+    fn export(&mut self, batch: &Batch<'_>) -> Result<(), Failure> {
+        let mut outcome = Ok(());
+        match &self.sink {
+            Sink::Files(files) => {
+                for (path, format) in files {
+                    let written = encode(*format, batch).and_then(|bytes| Ok(place::whole(path, &bytes)?));
+                    outcome = outcome.and(written);
+                }
+            }
+            Sink::Series(series, formats) => {
+                for format in formats {
+                    outcome = outcome.and(add(series, *format, batch));
+                }
+            }
+        }
+        outcome
+    }
+}
+
+fn add(series: &Series, format: Format, batch: &Batch<'_>) -> Result<(), Failure> {
+    let bytes = encode(format, batch)?;
+    place::whole(&series.path(batch.header(), format), &bytes)?;
+    Ok(series.remove_oldest(format)?)
+}
+
+fn encode(format: Format, batch: &Batch<'_>) -> Result<Vec<u8>, Failure> {
+    format.encode(batch).map_err(|error| Failure::Permanent(error.to_string()))
+}

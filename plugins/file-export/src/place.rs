@@ -1,0 +1,106 @@
+//! Bytes under a name: whole, or not at all.
+
+use stacksonde_plugin::Failure;
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+/// A file that could not be written or removed; another try may succeed (a full disk, a lost mount).
+#[derive(Debug, thiserror::Error)]
+#[error("cannot {what} {path}: {cause}")]
+pub(crate) struct PlaceError {
+    pub(crate) what: &'static str,
+    pub(crate) path: PathBuf,
+    pub(crate) cause: io::Error,
+}
+
+impl From<PlaceError> for Failure {
+    fn from(error: PlaceError) -> Self {
+        Self::Retryable { message: error.to_string(), after: None }
+    }
+}
+
+/// Writes `bytes` under a name of its own beside `path` and renames it, so that a reader of `path`
+/// sees the old file or the new one. A symbolic link at `path` is replaced, not followed.
+///
+/// Not synced to the disk: after a power cut the newest profile may be lost, and a profile is not
+/// worth a disk flush every few seconds.
+pub(crate) fn whole(path: &Path, bytes: &[u8]) -> Result<(), PlaceError> {
+    let unfinished = unfinished(path);
+    let written = create(&unfinished)
+        .and_then(|mut file| file.write_all(bytes))
+        .and_then(|()| fs::rename(&unfinished, path));
+    written.map_err(|cause| {
+        // It may never have come to be; the first error is the one that says why.
+        let _ = fs::remove_file(&unfinished);
+        PlaceError { what: "write", path: path.into(), cause }
+    })
+}
+
+/// A new file; one that an earlier process left there goes first. Never opens what is there: in a
+/// directory that others can write to, that might be their link to somewhere else.
+fn create(path: &Path) -> io::Result<File> {
+    match File::create_new(path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            fs::remove_file(path)?;
+            File::create_new(path)
+        }
+        created => created,
+    }
+}
+
+/// `.<name>.<pid>.unfinished` in the same directory: a rename does not cross file systems.
+fn unfinished(path: &Path) -> PathBuf {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    path.with_file_name(format!(".{name}.{}.unfinished", std::process::id()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::symlink;
+
+    fn names(directory: &Path) -> Vec<String> {
+        let entries = fs::read_dir(directory).unwrap();
+        let mut names: Vec<_> =
+            entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn replaces_a_file_and_leaves_nothing_else() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a.svg");
+        whole(&path, b"old").unwrap();
+        whole(&path, b"new").unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"new");
+        assert_eq!(names(directory.path()), ["a.svg"]);
+    }
+
+    #[test]
+    fn a_failed_write_may_be_retried_names_the_path_and_leaves_nothing_behind() {
+        // The rename fails: a file cannot take the place of a directory.
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("taken.svg");
+        fs::create_dir(&path).unwrap();
+        let failure = Failure::from(whole(&path, b"new").unwrap_err());
+        let Failure::Retryable { message, .. } = failure else { panic!("{failure:?}") };
+        assert!(message.starts_with(&format!("cannot write {}: ", path.display())), "{message}");
+        assert_eq!(names(directory.path()), ["taken.svg"]);
+    }
+
+    #[test]
+    fn does_not_write_through_a_link_that_someone_planted() {
+        let directory = tempfile::tempdir().unwrap();
+        let victim = directory.path().join("victim");
+        fs::write(&victim, "precious").unwrap();
+        let path = directory.path().join("a.svg");
+        symlink(&victim, unfinished(&path)).unwrap();
+        symlink(&victim, &path).unwrap();
+        whole(&path, b"new").unwrap();
+        assert_eq!(fs::read(&victim).unwrap(), b"precious");
+        assert_eq!(fs::read(&path).unwrap(), b"new");
+        assert!(!path.is_symlink());
+    }
+}

@@ -1,0 +1,67 @@
+//! A flame graph, drawn by `inferno`.
+
+use crate::{clock, folded};
+use inferno::flamegraph::color::{MultiPalette, Palette};
+use inferno::flamegraph::{self, Options};
+use stacksonde_plugin::batch::Batch;
+use std::io;
+
+/// Shown instead of a graph: a profile without samples is a finding, not a failure.
+const NO_SAMPLES: &str = r#"<?xml version="1.0" standalone="no"?>
+<svg version="1.1" width="1200" height="90" viewBox="0 0 1200 90" xmlns="http://www.w3.org/2000/svg">
+<rect width="100%" height="100%" fill="white"/>
+<g font-family="monospace" text-anchor="middle">
+<text x="600" y="30" font-size="17">TITLE</text>
+<text x="600" y="54" font-size="12">SUBTITLE</text>
+<text x="600" y="76" font-size="12">no samples</text>
+</g>
+</svg>
+"#;
+
+const TITLE: &str = "CPU profile";
+
+/// The text of a file.
+pub(crate) fn encode(batch: &Batch<'_>) -> io::Result<Vec<u8>> {
+    let lines = folded::lines(batch);
+    let subtitle = subtitle(batch);
+    if lines.is_empty() {
+        return Ok(NO_SAMPLES.replace("SUBTITLE", &subtitle).replace("TITLE", TITLE).into_bytes());
+    }
+    let mut options = Options::default();
+    // Tells kernel, C++ and other functions apart; the same function has the same colour in every file.
+    options.colors = Palette::Multi(MultiPalette::Java);
+    options.hash = true;
+    options.title = TITLE.into();
+    options.subtitle = Some(subtitle);
+    options.count_name = "samples".into();
+    let mut svg = Vec::new();
+    flamegraph::from_lines(&mut options, lines.iter().map(String::as_str), &mut svg)?;
+    Ok(svg)
+}
+
+/// How far the picture can be trusted: when, how often, how much is missing. Digits and words only.
+fn subtitle(batch: &Batch<'_>) -> String {
+    let header = batch.header();
+    let mut samples = 0_u64;
+    let mut incomplete = 0_u64;
+    for sample in batch.samples() {
+        samples = samples.saturating_add(sample.count);
+        if batch.stacks().get(sample.stack).is_some_and(|stack| stack.complete == 0) {
+            incomplete = incomplete.saturating_add(sample.count);
+        }
+    }
+    let lost = batch.losses().iter().fold(0_u64, |sum, loss| sum.saturating_add(loss.count));
+    let start = clock::readable(header.unix_ns(header.start_ns) / 1_000_000_000);
+    let seconds = header.end_ns.saturating_sub(header.start_ns) as f64 / 1e9;
+    let frequency = period_ns(batch).map(|ns| format!(" at {:.0} Hz", 1e9 / ns as f64)).unwrap_or_default();
+    let share = 100.0 * incomplete as f64 / samples.max(1) as f64;
+    format!(
+        "{start}, {seconds:.1} s; {samples} samples{frequency}, {lost} lost; {share:.1} % of stacks incomplete"
+    )
+}
+
+/// CPU time that one sample stands for, if samples are of a clock.
+fn period_ns(batch: &Batch<'_>) -> Option<u64> {
+    let mut types = batch.value_types().iter();
+    types.find(|row| batch.text(row.unit) == "nanoseconds" && row.per_sample > 0).map(|row| row.per_sample)
+}

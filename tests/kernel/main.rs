@@ -1,0 +1,8 @@
+//! The kernel tier: root, this machine's own kernel, real programs.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "in a test a panic is the report")]
+
+mod books;
+mod chains;
+mod lifecycle;
+mod refusals;

@@ -1,0 +1,60 @@
+//! Folded stacks: `process;root;...;leaf count`, a line each.
+
+/// The stacks of a folded file.
+#[derive(Clone, Debug, Default)]
+pub struct Stacks(Vec<(Vec<String>, u64)>);
+
+impl Stacks {
+    /// Reads folded text.
+    ///
+    /// # Panics
+    ///
+    /// If a line has no count.
+    pub fn parse(text: &str) -> Self {
+        let line = |line: &str| {
+            let (frames, count) = line.rsplit_once(' ').unwrap_or_else(|| panic!("no count: {line}"));
+            let count = count.parse().unwrap_or_else(|error| panic!("{line}: {error}"));
+            (frames.split(';').map(str::to_owned).collect(), count)
+        };
+        Self(text.lines().map(line).collect())
+    }
+
+    /// The stacks of one process, by its name.
+    pub fn of(&self, process: &str) -> Self {
+        Self(self.0.iter().filter(|(frames, _)| frames[0] == process).cloned().collect())
+    }
+
+    /// The stacks that hold these frames one after the other.
+    pub fn with_chain(&self, chain: &[&str]) -> Self {
+        let holds = |frames: &[String]| frames.windows(chain.len()).any(|window| window == chain);
+        Self(self.0.iter().filter(|(frames, _)| holds(frames)).cloned().collect())
+    }
+
+    /// The stacks with kernel frames.
+    pub fn in_kernel(&self) -> Self {
+        Self(
+            self.0.iter().filter(|(frames, _)| frames.iter().any(|f| f.ends_with("_[k]"))).cloned().collect(),
+        )
+    }
+
+    /// The stacks whose user part is marked as not whole.
+    pub fn incomplete(&self) -> Self {
+        Self(
+            self.0
+                .iter()
+                .filter(|(frames, _)| frames.iter().any(|f| f.starts_with("[incomplete")))
+                .cloned()
+                .collect(),
+        )
+    }
+
+    /// Samples in all.
+    pub fn samples(&self) -> u64 {
+        self.0.iter().map(|(_, count)| count).sum()
+    }
+
+    /// The names of the processes.
+    pub fn processes(&self) -> std::collections::BTreeSet<&str> {
+        self.0.iter().map(|(frames, _)| frames[0].as_str()).collect()
+    }
+}

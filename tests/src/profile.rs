@@ -1,0 +1,170 @@
+//! A batch made by hand, with the cases that exporters must get right.
+//!
+//! ```text
+//! nginx (100)      threads nginx (100) 5 samples, worker (101) 7 samples, both in
+//!                  _start main handle parse(inlined) read | do_syscall_64 vfs_read (kernel)
+//! my app;v2 (200)  3 samples, incomplete: operator new, an unnamed frame of /opt/app at 0x2abc
+//!                  1 sample, incomplete, without any frame
+//! kworker/0:1 (7)  2 samples in kthread worker_thread (kernel)
+//! lost             3 because a ring was full, 1 never delivered
+//! ```
+
+use stacksonde_batch::tables::{
+    Attribute, Frame, Function, KERNEL, Label, Line, Location, Loss, Mapping, NATIVE, Process, Sample, Stack,
+    Thread, Timestamp, ValueType,
+};
+use stacksonde_batch::{Header, StringId, Writer};
+
+/// All samples of [`batch`].
+pub const SAMPLES: u64 = 18;
+
+/// A batch of ten seconds at 100 Hz that ended on 2026-11-24 02:25:10 UTC.
+pub fn batch(sequence: u64) -> Vec<u8> {
+    let mut by = Hand::new(sequence);
+    let kernel = by.mapping(KERNEL, "[kernel.kallsyms]", "", 0xffff_ffff_8100_0000..0xffff_ffff_8200_0000);
+    let nginx = by.mapping(NATIVE, "/usr/sbin/nginx", "aabbccdd", 0x1000..0x9000);
+    let libc = by.mapping(NATIVE, "/usr/lib/libc.so.6", "00112233", 0x2_8000..0x18_0000);
+    let app = by.mapping(NATIVE, "/opt/app", "", 0x2000..0x3000);
+
+    let served = [
+        by.location(kernel, 0xffff_ffff_8110_0042, &["vfs_read"]),
+        by.location(kernel, 0xffff_ffff_8120_0017, &["do_syscall_64"]),
+        by.location(libc, 0x3_0010, &["read"]),
+        by.location(nginx, 0x1234, &["parse", "handle"]),
+        by.location(nginx, 0x2345, &["main"]),
+        by.location(nginx, 0x1010, &["_start"]),
+    ];
+    let served = by.stack(&served, 2, "complete", true);
+    let broken =
+        [by.location(app, 0x2abc, &[]), by.location(app, 0x2f00, &["operator new(unsigned long)\n"])];
+    let broken = by.stack(&broken, 0, "bad_frame_pointer", false);
+    let bare = by.stack(&[], 0, "no_user_registers", false);
+    let work = [
+        by.location(kernel, 0xffff_ffff_8130_0000, &["worker_thread"]),
+        by.location(kernel, 0xffff_ffff_8140_0000, &["kthread"]),
+    ];
+    let work = by.stack(&work, 2, "kernel_thread", true);
+
+    let process = by.process(100, "nginx", "/usr/sbin/nginx", &[("tier", "front")]);
+    let (main, worker) = (by.thread(process, 100, "nginx"), by.thread(process, 101, "worker"));
+    let process = by.process(200, "my app;v2", "/opt/app", &[]);
+    let app = by.thread(process, 200, "my app;v2");
+    let process = by.process(7, "kworker/0:1", "", &[]);
+    let kworker = by.thread(process, 7, "kworker/0:1");
+
+    for (thread, stack, count) in
+        [(main, served, 5), (worker, served, 7), (app, broken, 3), (app, bare, 1), (kworker, work, 2)]
+    {
+        by.sample(thread, stack, count);
+    }
+    by.finish()
+}
+
+/// A batch of the same interval in which nothing was sampled.
+pub fn empty_batch() -> Vec<u8> {
+    Hand::new(1).writer.finish().unwrap()
+}
+
+struct Hand {
+    writer: Writer,
+}
+
+impl Hand {
+    fn new(sequence: u64) -> Self {
+        let mut writer = Writer::new(Header {
+            run_id: [1; 16],
+            host_id: [2; 16],
+            sequence,
+            start_ns: 100_000_000_000,
+            end_ns: 110_000_000_000,
+            unix_minus_monotonic_ns: 1_795_487_000_000_000_000,
+        });
+        for (kind, unit, per_sample) in [("samples", "count", 1), ("cpu", "nanoseconds", 10_000_000)] {
+            let (kind, unit) = (writer.string(kind), writer.string(unit));
+            writer.value_type(ValueType { kind, unit, per_sample });
+        }
+        Self { writer }
+    }
+
+    fn text(&mut self, text: &str) -> StringId {
+        self.writer.string(text)
+    }
+
+    fn mapping(
+        &mut self,
+        kind: u32,
+        path: &str,
+        build_id: &str,
+        addresses: std::ops::Range<u64>,
+    ) -> (u32, u32) {
+        let (path, build_id) = (self.text(path), self.text(build_id));
+        let (start, limit, file_offset) = (addresses.start, addresses.end, 0x1000);
+        (kind, self.writer.mapping(Mapping { kind, path, build_id, start, limit, file_offset }))
+    }
+
+    /// A location with functions, innermost inlined one first.
+    fn location(&mut self, (kind, mapping): (u32, u32), address: u64, functions: &[&str]) -> u32 {
+        let mut lines_start = 0;
+        for (index, name) in (0..).zip(functions) {
+            let name = self.text(name);
+            let function = self.writer.function(Function { name, ..Function::default() });
+            lines_start = self.writer.line(Line { function, line: 10 + index, column: 1 }) - index;
+        }
+        let lines_count = functions.len().try_into().unwrap();
+        self.writer.location(Location { kind, mapping, address, lines_start, lines_count })
+    }
+
+    fn stack(&mut self, locations: &[u32], kernel_frames: u32, outcome: &str, complete: bool) -> u32 {
+        let mut frames_start = 0;
+        for (index, location) in (0..).zip(locations) {
+            frames_start = self.writer.frame(Frame { location: *location }) - index;
+        }
+        let frames_count = locations.len().try_into().unwrap();
+        let (outcome, complete) = (self.text(outcome), complete.into());
+        self.writer.stack(Stack { frames_start, frames_count, kernel_frames, outcome, complete })
+    }
+
+    fn process(&mut self, pid: u32, comm: &str, executable: &str, labels: &[(&str, &str)]) -> u32 {
+        let mut labels_start = 0;
+        for (index, (key, value)) in (0..).zip(labels) {
+            let (key, value) = (self.text(key), self.text(value));
+            labels_start = self.writer.label(Label { key, value }) - index;
+        }
+        let labels_count = labels.len().try_into().unwrap();
+        let (comm, executable, cgroup) = (self.text(comm), self.text(executable), self.text("/system.slice"));
+        self.writer.process(Process {
+            pid,
+            parent_pid: 1,
+            comm,
+            executable,
+            cgroup,
+            labels_start,
+            labels_count,
+        })
+    }
+
+    fn thread(&mut self, process: u32, tid: u32, comm: &str) -> u32 {
+        let comm = self.text(comm);
+        self.writer.thread(Thread { process, tid, comm })
+    }
+
+    fn sample(&mut self, thread: u32, stack: u32, count: u32) {
+        let mut timestamps_start = 0;
+        for index in 0..count {
+            let time_ns = 100_000_000_000 + u64::from(index) * 10_000_000;
+            timestamps_start = self.writer.timestamp(Timestamp { time_ns }) - index;
+        }
+        let timestamps_count = count;
+        self.writer.sample(Sample { thread, stack, count: count.into(), timestamps_start, timestamps_count });
+    }
+
+    fn finish(mut self) -> Vec<u8> {
+        for (reason, count) in [("samples_lost_ring_full", 3), ("samples_lost_not_delivered", 1)] {
+            let reason = self.text(reason);
+            self.writer.loss(Loss { reason, count });
+        }
+        let (key, value) = (self.text("kernel.release"), self.text("6.18.0"));
+        self.writer.attribute(Attribute { key, value });
+        self.writer.finish().unwrap()
+    }
+}

@@ -1,0 +1,58 @@
+//! Programs with known stacks: compiled from `tests/targets`, started, ended with the test.
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command};
+
+/// Compiles `tests/targets/<name>` (`.c` or `.rs`) into `folder`, with frame pointers.
+///
+/// # Panics
+///
+/// If the compiler is missing or refuses.
+pub fn compile(name: &str, folder: &Path, flags: &[&str]) -> PathBuf {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("targets").join(name);
+    let program = folder.join(source.file_stem().unwrap_or_default());
+    let mut compiler = match source.extension().and_then(|extension| extension.to_str()) {
+        Some("rs") => {
+            let mut rustc = Command::new("rustc");
+            rustc.args(["--edition", "2024", "-O", "-g", "-C", "force-frame-pointers=yes"]);
+            rustc
+        }
+        _ => {
+            let mut cc = Command::new("cc");
+            cc.args(["-O2", "-g", "-fno-omit-frame-pointer", "-fno-optimize-sibling-calls"]);
+            cc
+        }
+    };
+    let output = compiler.args(flags).arg(&source).arg("-o").arg(&program).output();
+    let output = output.unwrap_or_else(|error| panic!("compiling {name}: {error}"));
+    assert!(output.status.success(), "compiling {name}: {}", String::from_utf8_lossy(&output.stderr));
+    program
+}
+
+/// A running program; it is killed when the test lets go of it.
+#[derive(Debug)]
+pub struct Running(pub Child);
+
+impl Running {
+    /// Starts a program.
+    ///
+    /// # Panics
+    ///
+    /// If it cannot be started.
+    pub fn start(command: &mut Command) -> Self {
+        Self(command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}")))
+    }
+
+    /// Its process id, as an argument.
+    pub fn pid(&self) -> String {
+        self.0.id().to_string()
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _killed = self.0.kill();
+        let _status = self.0.wait();
+    }
+}

@@ -7,6 +7,7 @@ pub mod bpf;
 pub mod config;
 #[doc(hidden)]
 pub mod fuzz;
+pub mod plugins;
 pub mod process;
 pub mod profile;
 pub mod symbolize;

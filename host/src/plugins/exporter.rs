@@ -1,0 +1,197 @@
+//! The host's end of an exporter instance.
+
+use super::deadline::PluginError;
+use super::supervise::{self, Shared};
+use super::{Plugin, thread};
+use crate::config;
+use stacksonde_plugin::{Offer, Wants};
+use std::sync::Arc;
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::time::{Duration, Instant};
+
+/// How one exporter instance is run.
+#[derive(Clone, Debug)]
+pub struct ExporterSettings {
+    /// Its name: `exporters.<name>`.
+    pub name: String,
+    /// Whether the agent shall not start without it.
+    pub required: bool,
+    /// Batches that may wait.
+    pub queue_batches: usize,
+    /// Bytes that may wait.
+    pub queue_bytes: u64,
+    /// How long one call may take before the instance counts as stuck.
+    pub deadline: Duration,
+    /// Whether its thread keeps root's capabilities. Without them it writes only where root's files and
+    /// modes allow; a person who names an output file in his own directory expects more.
+    pub keep_capabilities: bool,
+    /// The plugin's own keys.
+    pub config: serde_json::Map<String, serde_json::Value>,
+}
+
+impl From<(&str, &config::Exporter)> for ExporterSettings {
+    fn from((name, exporter): (&str, &config::Exporter)) -> Self {
+        Self {
+            name: name.into(),
+            required: exporter.required,
+            queue_batches: usize::try_from(exporter.queue_batches).unwrap_or(usize::MAX),
+            queue_bytes: exporter.queue_bytes,
+            deadline: Duration::from_secs(exporter.deadline_seconds.into()),
+            keep_capabilities: false,
+            config: exporter.config.clone(),
+        }
+    }
+}
+
+/// What became of the batches that were submitted, in batches unless it says otherwise.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ExporterCounters {
+    /// Taken by the exporter.
+    pub delivered: u64,
+    /// Not taken, by reason.
+    pub dropped: Dropped,
+    /// Attempts after the first, over all batches.
+    pub retries: u64,
+    /// Panics of the plugin.
+    pub panics: u64,
+    /// Calls that returned after their deadline.
+    pub overruns: u64,
+    /// What the last failure said.
+    pub last_error: Option<String>,
+}
+
+/// Batches that no exporter call took, by reason.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Dropped {
+    /// Pushed out of a full queue by newer ones.
+    pub queue_full: u64,
+    /// Larger than the exporter takes.
+    pub too_large: u64,
+    /// Refused for good by the exporter.
+    pub refused: u64,
+    /// Failed as often as is tried.
+    pub gave_up: u64,
+    /// In hand when the plugin panicked.
+    pub panicked: u64,
+    /// Submitted to, or waiting for, an instance that is disabled.
+    pub disabled: u64,
+    /// Still waiting at the end.
+    pub shutdown: u64,
+}
+
+impl Dropped {
+    /// Every reason by the name that a loss has in a batch, with its count.
+    pub fn by_reason(&self) -> [(&'static str, u64); 7] {
+        [
+            ("batches_dropped_queue_full", self.queue_full),
+            ("batches_dropped_too_large", self.too_large),
+            ("batches_dropped_refused", self.refused),
+            ("batches_dropped_gave_up", self.gave_up),
+            ("batches_dropped_panicked", self.panicked),
+            ("batches_dropped_disabled", self.disabled),
+            ("batches_dropped_shutdown", self.shutdown),
+        ]
+    }
+
+    /// All of them.
+    pub fn total(&self) -> u64 {
+        self.by_reason().iter().map(|(_, count)| count).sum()
+    }
+}
+
+/// How an exporter instance is doing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Health {
+    /// The last call did what was asked.
+    Good,
+    /// It fails, or has just panicked; it is tried again.
+    Degraded(String),
+    /// A call has not returned within its deadline. Nothing more is asked of it until it does.
+    Stuck,
+    /// It panicked too often and is called no more.
+    Disabled(String),
+}
+
+/// One exporter instance on a supervised thread.
+///
+/// Dropping it without [`shutdown`](Self::shutdown) tells the thread to end without draining.
+#[derive(Debug)]
+pub struct ExporterInstance {
+    name: String,
+    wants: Wants,
+    shared: Arc<Shared>,
+}
+
+impl ExporterInstance {
+    /// Negotiates with `plugin` and makes an instance, on its own thread.
+    ///
+    /// # Errors
+    ///
+    /// The plugin is no exporter; it refuses the offer or the config; it panics; it does not return within
+    /// the deadline, in which case its thread is left behind.
+    pub fn start(plugin: &Plugin, settings: ExporterSettings, offer: &Offer) -> Result<Self, PluginError> {
+        let name = settings.name.clone();
+        let Some(entry) = plugin.exporter() else {
+            return Err(PluginError::NoRole { plugin: plugin.name().into(), role: "exporter" });
+        };
+        let deadline = settings.deadline;
+        let shared = Arc::new(Shared::new(&settings));
+        let (ready, is_ready) = mpsc::sync_channel(1);
+        let (for_thread, offer) = (Arc::clone(&shared), offer.clone());
+        thread::spawn(&name, move || supervise::run(entry, &settings, &offer, for_thread, &ready))
+            .map_err(|error| PluginError::Thread { name: name.clone(), error })?;
+        let wants = match is_ready.recv_timeout(deadline) {
+            Ok(wants) => wants?,
+            Err(error) => {
+                shared.stop(Instant::now());
+                return Err(match error {
+                    RecvTimeoutError::Timeout => {
+                        PluginError::Deadline { name, what: "create", after: deadline }
+                    }
+                    RecvTimeoutError::Disconnected => PluginError::Abandoned { name },
+                });
+            }
+        };
+        shared.limit_bytes(wants.max_bytes);
+        Ok(Self { name, wants, shared })
+    }
+
+    /// Its name: `exporters.<name>`.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// What it asked for.
+    pub fn wants(&self) -> &Wants {
+        &self.wants
+    }
+
+    /// Hands over a batch. Never blocks: a full queue drops its oldest batch and counts it.
+    pub fn submit(&self, batch: Arc<[u8]>) {
+        self.shared.submit(batch);
+    }
+
+    /// What became of the batches so far.
+    pub fn counters(&self) -> ExporterCounters {
+        self.shared.counters()
+    }
+
+    /// How it is doing now.
+    pub fn health(&self) -> Health {
+        self.shared.health()
+    }
+
+    /// Hands over what still waits, then flushes, shuts down and drops the instance; returns at `until` at
+    /// the latest. What then still waits is counted as dropped, and a call that has not returned is left
+    /// behind.
+    pub fn shutdown(self, until: Instant) -> ExporterCounters {
+        self.shared.stop(until);
+        self.shared.wait_for_end(until)
+    }
+}
+
+impl Drop for ExporterInstance {
+    fn drop(&mut self) {
+        self.shared.stop(Instant::now());
+    }
+}

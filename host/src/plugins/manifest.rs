@@ -1,0 +1,52 @@
+//! What a plugin says of itself, read from its file.
+
+use super::elf::{self, ElfError, SharedLibrary};
+use stacksonde_plugin::manifest::{NOTE_KIND, OWNER};
+use std::fs::File;
+use std::path::PathBuf;
+
+pub use stacksonde_plugin::Manifest;
+
+/// The largest manifest, in bytes. Most of one is the JSON Schema of the configuration.
+const MAX_BYTES: usize = 256 << 10;
+
+/// A plugin that passed every check that needs none of its code to run.
+#[derive(Debug)]
+pub struct Inspected {
+    /// Where it was found.
+    pub path: PathBuf,
+    /// What it says of itself.
+    pub manifest: Manifest,
+    /// The descriptor that was checked, and that is loaded.
+    pub(super) file: File,
+}
+
+/// Reads `bytes`, a whole file.
+pub(super) fn read(bytes: &[u8]) -> Result<SharedLibrary<'_>, ElfError> {
+    elf::read(bytes, OWNER, NOTE_KIND)
+}
+
+/// Reads the text of a manifest; an error is a reason in words.
+pub(super) fn parse(text: &[u8]) -> Result<Manifest, String> {
+    if text.len() > MAX_BYTES {
+        return Err(format!("it has {} bytes, more than {MAX_BYTES}", text.len()));
+    }
+    serde_json::from_slice(text).map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn refuses_a_manifest_over_the_limit_before_reading_it() {
+        let reason = parse(&vec![b' '; MAX_BYTES + 1]).unwrap_err();
+        assert!(reason.contains("more than 262144"), "{reason}");
+    }
+
+    #[test]
+    fn names_the_key_that_is_missing() {
+        let reason = parse(br#"{"schema":1,"build":{"abi":"1.0"}}"#).unwrap_err();
+        assert!(reason.contains("`target`"), "{reason}");
+    }
+}

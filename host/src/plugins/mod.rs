@@ -1,0 +1,49 @@
+//! Shared libraries as plugins: judged before any of their code runs, contained while it does.
+//!
+//! ```text
+//! discover   a name from the config, in the configured directories              find
+//! verify     who owns the file, who can write to it, what it asks of the loader  verify, elf
+//! inspect    the manifest, read from an ELF note                                 manifest
+//! policy     schema, ABI, target, panic mode, kinds, needs                       policy
+//!            -- up to here no code of the plugin has run; `plugin list` and `plugin info` stop --
+//! load       dlopen of the very descriptor that was checked                      load
+//! layout     the older side's types against the newer side's                     layout
+//! init       the plugin is told what it may call                                 callbacks
+//! negotiate, create, run, drain, shut down                                       exporter, supervise
+//! ```
+//!
+//! Offset providers and safety checks answer questions within a deadline ([`OffsetProvider`],
+//! [`SafetyCheck`]); each exporter instance has a supervised thread ([`ExporterInstance`]).
+//! Nothing is ever unloaded.
+
+mod callbacks;
+mod check;
+mod deadline;
+mod elf;
+mod exporter;
+mod find;
+mod layout;
+mod load;
+mod manifest;
+mod policy;
+mod provider;
+mod queue;
+mod refusal;
+mod supervise;
+mod thread;
+mod verify;
+
+#[doc(hidden)]
+pub mod fuzz;
+
+pub use check::SafetyCheck;
+pub use deadline::PluginError;
+pub use elf::ElfError;
+pub use exporter::{Dropped, ExporterCounters, ExporterInstance, ExporterSettings, Health};
+pub use find::{find, inspect, list};
+pub use load::{Plugin, load};
+pub use manifest::{Inspected, Manifest};
+pub use policy::check_needs;
+pub use provider::OffsetProvider;
+pub use refusal::Refusal;
+pub use verify::FileRules;

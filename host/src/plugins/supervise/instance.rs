@@ -1,0 +1,224 @@
+//! The life of an instance, on its thread: made, fed, made anew after a panic, ended.
+
+use super::Shared;
+use super::pace::{Backoff, Panics};
+use crate::plugins::deadline::PluginError;
+use crate::plugins::exporter::ExporterSettings;
+use crate::plugins::provider::json;
+use crate::plugins::thread;
+use abi_stable::std_types::{RBox, ROption, RResult, RSlice, RStr};
+use stacksonde_abi::{ExporterEntryRef, ExporterObject_TO, Fault, FaultKind, abi_stable};
+use stacksonde_plugin::{Instance, Offer, Wants};
+use std::sync::Arc;
+use std::sync::mpsc::SyncSender;
+use std::time::{Duration, Instant, SystemTime};
+
+type Object = ExporterObject_TO<'static, RBox<()>>;
+
+/// How often one batch is tried.
+const ATTEMPTS: u32 = 8;
+
+/// The thread's body: negotiates, makes the instance, tells `ready`, and serves until the end.
+pub(in crate::plugins) fn run(
+    entry: ExporterEntryRef,
+    settings: &ExporterSettings,
+    offer: &Offer,
+    shared: Arc<Shared>,
+    ready: &SyncSender<Result<Wants, PluginError>>,
+) {
+    if !settings.keep_capabilities
+        && let Err(error) = thread::drop_capabilities()
+    {
+        tracing::warn!(exporter = settings.name, "its thread keeps its capabilities: {error}");
+    }
+    let seed = SystemTime::UNIX_EPOCH.elapsed().map_or(1, |time| u64::from(time.subsec_nanos()));
+    let mut supervisor = Supervisor {
+        entry,
+        instance: json(&Instance { name: settings.name.clone() }),
+        config: json(&settings.config),
+        shared,
+        object: None,
+        panics: Panics::default(),
+        retry: Backoff::new(Duration::from_millis(500), Duration::from_secs(30), seed),
+        revival: Backoff::new(Duration::from_secs(1), Duration::from_secs(60), seed),
+    };
+    let started = supervisor.negotiate(&settings.name, offer).and_then(|wants| {
+        supervisor.create().map_err(|fault| PluginError::from_fault(&settings.name, fault))?;
+        Ok(wants)
+    });
+    let is_started = started.is_ok();
+    if ready.send(started).is_ok() && is_started {
+        supervisor.serve();
+    }
+    supervisor.end();
+}
+
+struct Supervisor {
+    entry: ExporterEntryRef,
+    instance: String,
+    config: String,
+    shared: Arc<Shared>,
+    /// `None` after a panic.
+    object: Option<Object>,
+    panics: Panics,
+    retry: Backoff,
+    revival: Backoff,
+}
+
+impl Supervisor {
+    fn negotiate(&self, name: &str, offer: &Offer) -> Result<Wants, PluginError> {
+        let offer_text = json(offer);
+        let answer = self.shared.call("negotiate", || {
+            (self.entry.negotiate())(RStr::from(self.config.as_str()), RStr::from(offer_text.as_str()))
+        });
+        let text = answer.into_result().map_err(|fault| PluginError::from_fault(name, fault))?;
+        let nonsense =
+            |reason: String| PluginError::Nonsense { name: name.into(), what: "negotiate", reason };
+        let wants: Wants = serde_json::from_str(&text).map_err(|error| nonsense(error.to_string()))?;
+        match &wants.format {
+            Some(format) if !offer.formats.contains(format) => {
+                Err(nonsense(format!("it chose the format `{format}`, which was not offered")))
+            }
+            _ => Ok(wants),
+        }
+    }
+
+    fn create(&mut self) -> Result<(), Fault> {
+        let made = self.shared.call("create", || {
+            (self.entry.create())(RStr::from(self.instance.as_str()), RStr::from(self.config.as_str()))
+        });
+        self.object = Some(made.into_result()?);
+        Ok(())
+    }
+
+    fn serve(&mut self) {
+        while let Some(batch) = self.shared.next() {
+            if !self.revive() {
+                return;
+            }
+            self.deliver(&batch);
+        }
+    }
+
+    /// Makes the instance anew if there is none, as often as it takes. False at the end of trying, with the
+    /// batch in hand counted.
+    fn revive(&mut self) -> bool {
+        while self.object.is_none() {
+            if self.shared.is_stopping() {
+                self.shared.lost(|dropped| &mut dropped.shutdown);
+                return false;
+            }
+            self.shared.pause(self.revival.next());
+            if self.shared.is_stopping() {
+                continue;
+            }
+            match self.create() {
+                Ok(()) => {}
+                Err(fault) if fault.kind == FaultKind::POISONED => {
+                    if self.is_one_panic_too_many(&fault) {
+                        self.shared.lost(|dropped| &mut dropped.disabled);
+                        return false;
+                    }
+                }
+                Err(fault) => self.shared.failed(&fault.message),
+            }
+        }
+        true
+    }
+
+    /// Hands over `batch` until it is taken or lost.
+    fn deliver(&mut self, batch: &[u8]) {
+        self.retry.reset();
+        for attempt in 1..=ATTEMPTS {
+            let last_try = self.shared.is_stopping();
+            let Err(fault) = self.ask("export", |object| object.export(RSlice::from_slice(batch))) else {
+                self.revival.reset();
+                self.shared.delivered();
+                return;
+            };
+            match fault.kind {
+                FaultKind::POISONED => {
+                    self.shared.lost(|dropped| &mut dropped.panicked);
+                    self.after_panic(&fault);
+                    return;
+                }
+                FaultKind::RETRYABLE if last_try => {
+                    self.shared.failed(&fault.message);
+                    self.shared.lost(|dropped| &mut dropped.shutdown);
+                    return;
+                }
+                FaultKind::RETRYABLE if attempt < ATTEMPTS => {
+                    self.shared.failed(&fault.message);
+                    self.shared.pause(self.retry.next().max(asked_for(&fault)));
+                    self.shared.retried();
+                }
+                FaultKind::RETRYABLE => {
+                    self.shared.failed(&fault.message);
+                    self.shared.lost(|dropped| &mut dropped.gave_up);
+                }
+                _ => {
+                    self.shared.failed(&fault.message);
+                    self.shared.lost(|dropped| &mut dropped.refused);
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Drops the instance; the next batch finds a new one, or the thread's end.
+    fn after_panic(&mut self, fault: &Fault) {
+        self.close();
+        self.is_one_panic_too_many(fault);
+    }
+
+    fn is_one_panic_too_many(&mut self, fault: &Fault) -> bool {
+        self.shared.panicked(&fault.message);
+        let too_many = self.panics.too_many_at(Instant::now());
+        if too_many {
+            self.shared.disabled(format!("it panicked too often within an hour, last: {}", fault.message));
+        }
+        too_many
+    }
+
+    fn ask(
+        &mut self,
+        what: &'static str,
+        ask: impl FnOnce(&mut Object) -> RResult<(), Fault>,
+    ) -> Result<(), Fault> {
+        match &mut self.object {
+            Some(object) => self.shared.call(what, || ask(object)).into_result(),
+            None => Ok(()),
+        }
+    }
+
+    fn close(&mut self) {
+        let closed = self.ask("drop", |object| object.close());
+        self.object = None;
+        if let Err(fault) = closed {
+            self.shared.panicked(&fault.message);
+        }
+    }
+
+    fn end(&mut self) {
+        for (what, fault) in [
+            ("flush", self.ask("flush", |object| object.flush()).err()),
+            ("shutdown", self.ask("shutdown", |object| object.shutdown()).err()),
+        ] {
+            match fault {
+                Some(fault) if fault.kind == FaultKind::POISONED => self.shared.panicked(&fault.message),
+                Some(fault) => self.shared.failed(&format!("{what}: {}", fault.message)),
+                None => {}
+            }
+        }
+        self.close();
+        self.shared.ended();
+    }
+}
+
+/// The waiting time that the plugin asked for; no more than a few minutes.
+fn asked_for(fault: &Fault) -> Duration {
+    match fault.after_ms {
+        ROption::RSome(ms) => Duration::from_millis(ms).min(Duration::from_secs(300)),
+        ROption::RNone => Duration::ZERO,
+    }
+}

@@ -1,0 +1,66 @@
+//! Threads that run plugins.
+
+use std::io;
+use std::mem::MaybeUninit;
+use std::thread::Builder;
+
+/// Starts a thread that plugin code runs on. Signals are the agent's: the thread blocks all of them.
+pub(super) fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> io::Result<()> {
+    let guarded = move || {
+        block_signals();
+        body();
+    };
+    // Detached: nobody waits for plugin code without a limit.
+    Builder::new().name(name.into()).spawn(guarded).map(drop)
+}
+
+fn block_signals() {
+    let mut all = MaybeUninit::uninit();
+    // SAFETY: `sigfillset` initialises `all`, which `pthread_sigmask` reads; no old set is asked for.
+    unsafe {
+        libc::sigfillset(all.as_mut_ptr());
+        libc::pthread_sigmask(libc::SIG_BLOCK, all.as_ptr(), std::ptr::null_mut());
+    }
+}
+
+/// `_LINUX_CAPABILITY_VERSION_3` of `linux/capability.h`: two words a set.
+const CAPABILITY_VERSION: u32 = 0x2008_0522;
+
+/// Gives up every capability of the calling thread, and only of it. Its user stays root, which still owns
+/// root's files: this guards against accidents and is no boundary.
+pub(super) fn drop_capabilities() -> io::Result<()> {
+    // `struct __user_cap_header_struct { version, pid }`, and two `__user_cap_data_struct`s of three words.
+    let header: [u32; 2] = [CAPABILITY_VERSION, 0];
+    let none = [0u32; 6];
+    // SAFETY: both arrays have the layout and size that version 3 of capset(2) reads; it writes none of them.
+    let result = unsafe { libc::syscall(libc::SYS_capset, header.as_ptr(), none.as_ptr()) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::mpsc;
+
+    fn status(key: &str) -> String {
+        let status = std::fs::read_to_string("/proc/thread-self/status").unwrap();
+        status.lines().find_map(|line| line.strip_prefix(key)).unwrap().trim().to_owned()
+    }
+
+    #[test]
+    fn a_plugin_thread_has_a_name_no_signals_and_no_capabilities() {
+        let before = status("CapEff:");
+        let (sender, receiver) = mpsc::channel();
+        spawn("file-export", move || {
+            drop_capabilities().unwrap();
+            sender.send(["Name:", "SigBlk:", "CapEff:", "CapPrm:"].map(status)).unwrap();
+        })
+        .unwrap();
+        let [name, blocked, effective, permitted] = receiver.recv().unwrap();
+        assert_eq!(name, "file-export");
+        let blocked = u64::from_str_radix(&blocked, 16).unwrap();
+        assert_eq!(blocked >> (libc::SIGTERM - 1) & 1, 1, "SIGTERM is left to the agent");
+        assert_eq!((effective.as_str(), permitted.as_str()), ("0000000000000000", "0000000000000000"));
+        assert_eq!(status("CapEff:"), before, "other threads keep theirs");
+    }
+}

@@ -2,5 +2,10 @@
 //!
 //! `ARCHITECTURE.md` shows the house; every module here is one of its rooms.
 
+pub mod batch;
 pub mod bpf;
 pub mod config;
+pub mod process;
+pub mod profile;
+pub mod symbolize;
+pub mod telemetry;

@@ -14,7 +14,7 @@ pub use merge::Event;
 pub use notice::{BadRecord, Identity, Notice, NoticeKind, parse_notice};
 pub use perf::online_cpus;
 pub use reader::{Interval, Message, Reader, Stop, Ticks};
-pub(crate) use reader::{clock_ns, monotonic_ns};
+pub(crate) use reader::clock_ns;
 pub use sampler::{LoadError, Sampler, Settings};
 
 /// One sample, decoded.

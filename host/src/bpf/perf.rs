@@ -106,6 +106,7 @@ impl AsRawFd for Event {
     }
 }
 
+#[expect(clippy::cast_possible_truncation, reason = "the structure has 136 bytes")]
 fn software(config: u64) -> perf_event_attr {
     // SAFETY: perf_event_attr is plain integers, for which zero is a value, the documented default.
     let mut attributes: perf_event_attr = unsafe { std::mem::zeroed() };

@@ -1,0 +1,117 @@
+//! What attribution needs of an ELF file's headers: bytes in, values out.
+//! Layouts as in the ELF specification (System V gABI, chapters 4 and 5), 64-bit, little-endian.
+
+use object::elf::{FileHeader64, NT_GNU_BUILD_ID, PF_X, PT_LOAD, ProgramHeader64};
+use object::read::elf::{FileHeader, NoteIterator, ProgramHeader};
+use object::{LittleEndian, ReadRef};
+
+/// A loaded, executable part of a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Segment {
+    /// Offset in the file.
+    pub file_offset: u64,
+    /// Bytes in the file.
+    pub file_bytes: u64,
+    /// Address that the file states for its first byte.
+    pub address: u64,
+}
+
+impl Segment {
+    /// The stated address of a file offset, if the segment holds it.
+    ///
+    /// Mappings begin at page boundaries, so what lies in the same pages before and after the
+    /// segment is mapped with it.
+    pub fn address_of(&self, file_offset: u64) -> Option<u64> {
+        const PAGE: u64 = 0xffff; // the largest page that an ELF file is laid out for, less one
+        let first = self.file_offset & !PAGE;
+        let end = self.file_offset.saturating_add(self.file_bytes).saturating_add(PAGE) & !PAGE;
+        (first..end)
+            .contains(&file_offset)
+            .then(|| self.address.wrapping_add(file_offset).wrapping_sub(self.file_offset))
+    }
+}
+
+/// Why a file has no segments for us.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not a 64-bit little-endian ELF file: {0}")]
+pub struct NotElf(String);
+
+/// The executable segments, in the file's order.
+pub fn segments<'data>(data: impl ReadRef<'data>) -> Result<Vec<Segment>, NotElf> {
+    let headers = program_headers(data)?;
+    let executable = headers.iter().filter(|header| {
+        header.p_type(LittleEndian) == PT_LOAD && header.p_flags(LittleEndian).contains(PF_X)
+    });
+    Ok(executable
+        .map(|header| Segment {
+            file_offset: header.p_offset(LittleEndian),
+            file_bytes: header.p_filesz(LittleEndian),
+            address: header.p_vaddr(LittleEndian),
+        })
+        .collect())
+}
+
+/// The GNU build id, from the notes that program headers point at; `None` if the file has none.
+pub fn build_id_of<'data>(data: impl ReadRef<'data>) -> Result<Option<Vec<u8>>, NotElf> {
+    for header in program_headers(data)? {
+        let notes: Option<NoteIterator<'_, FileHeader64<LittleEndian>>> =
+            header.notes(LittleEndian, data).map_err(not_elf)?;
+        let Some(mut notes) = notes else { continue };
+        while let Ok(Some(note)) = notes.next() {
+            if note.name() == b"GNU" && note.n_type(LittleEndian) == NT_GNU_BUILD_ID {
+                return Ok(Some(note.desc().to_vec()));
+            }
+        }
+    }
+    Ok(None)
+}
+
+fn program_headers<'data>(
+    data: impl ReadRef<'data>,
+) -> Result<&'data [ProgramHeader64<LittleEndian>], NotElf> {
+    let header = FileHeader64::<LittleEndian>::parse(data).map_err(not_elf)?;
+    if !header.is_little_endian() {
+        return Err(NotElf("big-endian".into()));
+    }
+    header.program_headers(LittleEndian, data).map_err(not_elf)
+}
+
+fn not_elf(error: object::Error) -> NotElf {
+    NotElf(error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn finds_segments_and_build_id_of_our_own_program() {
+        let file = std::fs::read("/proc/self/exe").unwrap();
+        let segments = segments(&*file).unwrap();
+        assert!(!segments.is_empty());
+        assert!(build_id_of(&*file).unwrap().is_none_or(|id| id.len() >= 8));
+    }
+
+    #[test]
+    fn agrees_with_the_loader_about_a_function_of_libc() {
+        // The loader mapped libc; the mapping's start plus our arithmetic must give the stated address.
+        let maps = super::super::parse_maps(&std::fs::read("/proc/self/maps").unwrap());
+        let address = libc::getpid as *const () as u64;
+        let Some(map) = maps.iter().find(|map| (map.start..map.end).contains(&address) && map.inode != 0)
+        else {
+            panic!("getpid lies in no mapped file")
+        };
+        let file = std::fs::read(&map.path).unwrap();
+        let offset = address - map.start + map.file_offset;
+        let stated = segments(&*file).unwrap().iter().find_map(|segment| segment.address_of(offset)).unwrap();
+        assert_eq!((address - stated) % 4096, 0, "the load bias is a whole number of pages");
+    }
+
+    #[test]
+    fn refuses_what_is_not_elf() {
+        for bytes in [&b""[..], b"#!/bin/sh\n", b"\x7fELF", &[0; 64]] {
+            assert!(segments(bytes).is_err());
+            assert!(build_id_of(bytes).is_err());
+        }
+    }
+}

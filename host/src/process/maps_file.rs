@@ -1,0 +1,91 @@
+//! The lines of `/proc/<pid>/maps` (fs/proc/task_mmu.c, show_map_vma): bytes in, values out.
+
+/// One executable mapping.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MapsLine {
+    /// First address.
+    pub start: u64,
+    /// One past the last address.
+    pub end: u64,
+    /// Offset in the file.
+    pub file_offset: u64,
+    /// Major number of the file's device; 0 without a file.
+    pub major: u32,
+    /// Minor number of the file's device.
+    pub minor: u32,
+    /// Inode of the file; 0 without a file.
+    pub inode: u64,
+    /// Path, or a name such as `[vdso]`; empty for anonymous memory. A newline in it reads `\012`.
+    pub path: String,
+}
+
+/// The executable mappings of a maps file, in its order. Lines that are none, or not understood, are left out.
+pub fn parse_maps(text: &[u8]) -> Vec<MapsLine> {
+    text.split(|byte| *byte == b'\n').filter_map(parse_line).collect()
+}
+
+/// `55d0-55d4 r-xp 00002000 fd:01 1234   /usr/bin/cat`
+fn parse_line(line: &[u8]) -> Option<MapsLine> {
+    let line = String::from_utf8_lossy(line);
+    let mut fields = line.splitn(6, ' ');
+    let (start, end) = fields.next()?.split_once('-')?;
+    let permissions = fields.next()?;
+    if permissions.as_bytes().get(2) != Some(&b'x') {
+        return None;
+    }
+    let hex = |text: &str| u64::from_str_radix(text, 16).ok();
+    let file_offset = hex(fields.next()?)?;
+    let (major, minor) = fields.next()?.split_once(':')?;
+    let inode = fields.next()?.parse().ok()?;
+    let (start, end) = (hex(start)?, hex(end)?);
+    let small = |text: &str| u32::from_str_radix(text, 16).ok();
+    let path = fields.next().unwrap_or("").trim_start().to_owned();
+    (start < end).then_some(MapsLine {
+        start,
+        end,
+        file_offset,
+        major: small(major)?,
+        minor: small(minor)?,
+        inode,
+        path,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_executable_mappings_and_only_those() {
+        let text = b"55d0e000-55d10000 r--p 00000000 fd:01 1234                       /usr/bin/cat\n\
+            55d10000-55d14000 r-xp 00002000 fd:01 1234                       /usr/bin/cat\n\
+            7f0000000000-7f0000001000 rwxp 00000000 00:00 0 \n\
+            7ffc8000-7ffc9000 r-xp 00000000 00:00 0                  [vdso]\n";
+        let maps = parse_maps(text);
+        assert_eq!(maps.len(), 3);
+        assert_eq!((maps[0].start, maps[0].end, maps[0].file_offset), (0x55d1_0000, 0x55d1_4000, 0x2000));
+        assert_eq!((maps[0].major, maps[0].minor, maps[0].inode), (0xfd, 1, 1234));
+        assert_eq!(maps[0].path, "/usr/bin/cat");
+        assert_eq!(maps[1].path, "");
+        assert_eq!(maps[2].path, "[vdso]");
+    }
+
+    #[test]
+    fn keeps_spaces_in_paths() {
+        let maps = parse_maps(b"1000-2000 r-xp 00000000 08:01 7   /opt/my app/x (deleted)\n");
+        assert_eq!(maps[0].path, "/opt/my app/x (deleted)");
+    }
+
+    #[test]
+    fn leaves_out_what_it_does_not_understand() {
+        let text = b"\n-\n1-2\nzz-yy r-xp 0 0:0 0\n2000-1000 r-xp 0 0:0 0\n1000-2000 r-xp 0 0 0\n";
+        assert_eq!(parse_maps(text), []);
+    }
+
+    #[test]
+    fn reads_our_own_maps() {
+        let maps = parse_maps(&std::fs::read("/proc/self/maps").unwrap());
+        let here = reads_our_own_maps as fn() as usize as u64;
+        assert!(maps.iter().any(|map| (map.start..map.end).contains(&here) && map.inode != 0));
+    }
+}

@@ -1,0 +1,69 @@
+//! Which executable an address belongs to, and what a process is called.
+//!
+//! Fed with events in time order: notices keep the table fresh, samples are attributed by it.
+//! Nothing is read of a process that was never sampled.
+
+mod elf;
+mod executable;
+mod mappings;
+mod maps_file;
+mod table;
+mod targets;
+
+pub use elf::{NotElf, Segment, build_id_of, segments};
+pub use executable::{Executable, ExecutableKind, Executables, Mapped};
+pub use mappings::{Mapping, Mappings};
+pub use maps_file::{MapsLine, parse_maps};
+pub use table::{Budget, Processes, TableCounters};
+pub use targets::Targets;
+
+use crate::bpf::RawSample;
+use std::sync::Arc;
+
+/// An address as stated in a file: the space of ELF's `p_vaddr`, the same in every process.
+/// Without an executable it is the address in the process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct FileAddress(pub u64);
+
+/// One frame of a stack, attributed.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Frame {
+    /// Code of the kernel or one of its modules, by its address in memory.
+    Kernel(u64),
+    /// Code of a file, at an address stated in it.
+    File(Arc<Executable>, FileAddress),
+    /// Code that belongs to no known file, by its address in the process.
+    Unknown(u64),
+}
+
+/// What a process is called.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Identity {
+    /// Process id.
+    pub pid: u32,
+    /// Parent's process id; 0 if unknown.
+    pub parent_pid: u32,
+    /// Name of the main thread.
+    pub comm: String,
+    /// Path of the executable; empty for kernel threads and where it could not be read.
+    pub executable: String,
+    /// Path of the cgroup; empty where it could not be read.
+    pub cgroup: String,
+}
+
+/// A sample whose addresses are attributed.
+#[derive(Clone, Debug)]
+pub struct AttributedSample {
+    /// The sample; its addresses are those of `frames`.
+    pub raw: RawSample,
+    /// The process it was taken of.
+    pub process: Arc<Identity>,
+    /// Frames, leaf first: the kernel's, then the user's. Addresses of callers lie inside the call.
+    pub frames: Vec<Frame>,
+}
+
+/// Text up to the first zero byte.
+pub(crate) fn comm_text(comm: &[u8; 16]) -> String {
+    let end = comm.iter().position(|byte| *byte == 0).unwrap_or(comm.len());
+    String::from_utf8_lossy(&comm[..end]).into_owned()
+}

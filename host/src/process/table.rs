@@ -1,0 +1,325 @@
+//! The processes of the machine, as far as samples made them interesting.
+
+use super::executable::{Executables, Mapped};
+use super::mappings::{Mapping, Mappings};
+use super::maps_file::parse_maps;
+use super::{AttributedSample, Executable, Frame, Identity, comm_text};
+use crate::bpf::{Identity as FileIdentity, Notice, NoticeKind, RawSample};
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// How much is remembered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Budget {
+    /// Processes.
+    pub processes: usize,
+    /// Mappings of all processes.
+    pub mappings: usize,
+    /// Executable files.
+    pub executables: usize,
+}
+
+/// What the table gave up, since it was made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TableCounters {
+    /// Processes forgotten because the budget of processes or mappings was reached.
+    pub processes_evicted: u64,
+    /// Executables not taken in because the budget was reached.
+    pub executables_refused: u64,
+    /// Times the mappings of a process were read from `/proc`.
+    pub maps_read: u64,
+}
+
+/// How often the mappings of one process are read anew for an address that lies in none, at most.
+const REREAD_NS: u64 = 1_000_000_000;
+
+/// Every process that was sampled or was seen to start.
+#[derive(Debug)]
+pub struct Processes {
+    known: HashMap<u32, Process>,
+    executables: Executables,
+    budget: Budget,
+    counters: TableCounters,
+    mappings: usize,
+    /// Grows with every interval; tells which files were already tried in this one.
+    interval: u64,
+}
+
+#[derive(Debug, Default)]
+struct Process {
+    identity: Option<Arc<Identity>>,
+    parent: u32,
+    comm: Option<String>,
+    mappings: Arc<Mappings<What>>,
+    /// Whether `mappings` is believed whole: read from `/proc`, or noticed from the start.
+    whole: bool,
+    /// When `/proc` was last read; 0 for never.
+    read_ns: u64,
+    /// The last event that concerned it.
+    touched_ns: u64,
+    ended: bool,
+}
+
+/// What a mapping shows; the executable is looked at when it is first sampled.
+#[derive(Clone, Debug)]
+struct What {
+    mapped: Mapped,
+    executable: Option<(Arc<Executable>, u64)>,
+}
+
+impl Processes {
+    /// An empty table.
+    pub fn new(budget: Budget) -> Self {
+        Self {
+            known: HashMap::new(),
+            executables: Executables::new(budget.executables),
+            budget,
+            counters: TableCounters::default(),
+            mappings: 0,
+            interval: 1,
+        }
+    }
+
+    /// What was given up so far.
+    pub fn counters(&self) -> TableCounters {
+        self.counters
+    }
+
+    /// How many processes, mappings and executables are remembered.
+    pub fn sizes(&self) -> (usize, usize, usize) {
+        (self.known.len(), self.mappings, self.executables.len())
+    }
+
+    /// Takes in what happened to a process.
+    pub fn notice(&mut self, notice: &Notice) {
+        let main_thread = notice.pid == notice.tid;
+        match &notice.kind {
+            NoticeKind::Fork { parent } if main_thread && *parent != notice.pid => self.fork(notice, *parent),
+            NoticeKind::Exec { comm } => self.exec(notice, comm),
+            NoticeKind::Name { comm } if main_thread => {
+                if let Some(process) = self.known.get_mut(&notice.pid) {
+                    process.comm = Some(comm.clone());
+                    process.identity = None;
+                }
+            }
+            NoticeKind::Map { start, end, file_offset, identity, path } => {
+                let mapped = Mapped { path: path.clone(), identity: identity.clone() };
+                let what = What { mapped, executable: None };
+                let mapping = Mapping { start: *start, end: *end, file_offset: *file_offset, what };
+                self.map(notice, mapping);
+            }
+            NoticeKind::Exit if main_thread => {
+                if let Some(process) = self.known.get_mut(&notice.pid) {
+                    process.ended = true;
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// The next interval begins: processes that ended are forgotten.
+    pub fn next_interval(&mut self) {
+        self.interval += 1;
+        self.known.retain(|_, process| !process.ended);
+        self.mappings = self.known.values().map(|process| process.mappings.len()).sum();
+    }
+
+    /// Attributes the addresses of a sample.
+    pub fn attribute(&mut self, raw: RawSample) -> AttributedSample {
+        let (pid, time_ns) = (raw.pid, raw.time_ns);
+        self.make_room(pid);
+        let process = self.known.entry(pid).or_default();
+        process.touched_ns = time_ns;
+        if !raw.user.is_empty() && !process.whole {
+            self.read_maps(pid, raw.tid, time_ns);
+        }
+        let mut frames = Vec::with_capacity(raw.kernel.len() + raw.user.len());
+        frames.extend(
+            raw.kernel.iter().enumerate().map(|(depth, address)| Frame::Kernel(in_call(depth, *address))),
+        );
+        for (depth, address) in raw.user.iter().enumerate() {
+            frames.push(self.frame(pid, raw.tid, in_call(depth, *address), time_ns));
+        }
+        let process = self.identity(&raw);
+        AttributedSample { raw, process, frames }
+    }
+
+    fn frame(&mut self, pid: u32, tid: u32, address: u64, time_ns: u64) -> Frame {
+        let known = |this: &Self| {
+            this.known.get(&pid).is_some_and(|process| process.mappings.find(address).is_some())
+        };
+        let read_ns = self.known.get(&pid).map_or(0, |process| process.read_ns);
+        if !known(self) && time_ns.saturating_sub(read_ns) > REREAD_NS {
+            self.read_maps(pid, tid, time_ns);
+        }
+        let Some(process) = self.known.get_mut(&pid) else { return Frame::Unknown(address) };
+        let Some(mapping) = process.mappings.find(address) else { return Frame::Unknown(address) };
+        if mapping.what.mapped.is_anonymous() {
+            return Frame::Unknown(address);
+        }
+        let file_offset = address - mapping.start + mapping.file_offset;
+        if let Some((executable, interval)) = &mapping.what.executable
+            && *interval == self.interval
+        {
+            return Frame::File(Arc::clone(executable), executable.address_of(file_offset));
+        }
+        let (start, end) = (mapping.start, mapping.end);
+        let Some(executable) = self.executables.get(&mapping.what.mapped, pid, start, end) else {
+            self.counters.executables_refused += 1;
+            return Frame::Unknown(address);
+        };
+        Executables::reopen(&executable, &mapping.what.mapped, pid, start, end);
+        let frame = Frame::File(Arc::clone(&executable), executable.address_of(file_offset));
+        let mut mapping = mapping.clone();
+        mapping.what.executable = Some((executable, self.interval));
+        Arc::make_mut(&mut process.mappings).insert(mapping);
+        frame
+    }
+
+    fn identity(&mut self, raw: &RawSample) -> Arc<Identity> {
+        let Some(process) = self.known.get(&raw.pid) else { return Arc::default() };
+        if let Some(identity) = &process.identity {
+            return Arc::clone(identity);
+        }
+        let proc = |file: &str| std::fs::read_to_string(format!("/proc/{}/{file}", raw.pid)).ok();
+        let parent = self.known.get(&process.parent).and_then(|parent| parent.identity.clone());
+        let comm = process
+            .comm
+            .clone()
+            .or_else(|| proc("comm").map(|comm| comm.trim_end().to_owned()))
+            .unwrap_or_else(|| comm_text(&raw.comm));
+        let executable = std::fs::read_link(format!("/proc/{}/exe", raw.pid))
+            .map(|path| path.to_string_lossy().trim_end_matches(" (deleted)").to_owned())
+            .ok()
+            .or_else(|| first_program(&process.mappings))
+            .unwrap_or_default();
+        let cgroup = proc("cgroup")
+            .and_then(|text| cgroup_path(&text))
+            .or_else(|| parent.map(|parent| parent.cgroup.clone()))
+            .unwrap_or_default();
+        let parent_pid = match process.parent {
+            0 => proc("stat").and_then(|stat| parent_in_stat(&stat)).unwrap_or(0),
+            parent => parent,
+        };
+        let identity = Arc::new(Identity { pid: raw.pid, parent_pid, comm, executable, cgroup });
+        if let Some(process) = self.known.get_mut(&raw.pid) {
+            process.identity = Some(Arc::clone(&identity));
+        }
+        identity
+    }
+
+    fn fork(&mut self, notice: &Notice, parent: u32) {
+        let mut child = Process { parent, touched_ns: notice.time_ns, ..Process::default() };
+        if let Some(parent) = self.known.get(&parent) {
+            child.mappings = Arc::clone(&parent.mappings);
+            child.whole = parent.whole;
+            child.comm.clone_from(&parent.comm);
+        }
+        self.make_room(notice.pid);
+        self.mappings += child.mappings.len();
+        self.replace(notice.pid, child);
+    }
+
+    fn exec(&mut self, notice: &Notice, comm: &str) {
+        self.make_room(notice.pid);
+        let parent = self.known.get(&notice.pid).map_or(0, |process| process.parent);
+        let comm = Some(comm.to_owned());
+        let process = Process { parent, comm, whole: true, touched_ns: notice.time_ns, ..Process::default() };
+        self.replace(notice.pid, process);
+    }
+
+    fn map(&mut self, notice: &Notice, mapping: Mapping<What>) {
+        let Some(process) = self.known.get_mut(&notice.pid) else { return };
+        // Until its other mappings are known, the first sample reads them all at once.
+        if !process.whole {
+            return;
+        }
+        process.touched_ns = notice.time_ns;
+        let before = process.mappings.len();
+        Arc::make_mut(&mut process.mappings).insert(mapping);
+        self.mappings = (self.mappings + process.mappings.len()).saturating_sub(before);
+        self.make_room(notice.pid);
+    }
+
+    fn replace(&mut self, pid: u32, process: Process) {
+        if let Some(old) = self.known.insert(pid, process) {
+            self.mappings = self.mappings.saturating_sub(old.mappings.len());
+        }
+    }
+
+    /// Reads the mappings of a process; of its parent where it is gone and was forked without an exec.
+    fn read_maps(&mut self, pid: u32, tid: u32, time_ns: u64) {
+        self.counters.maps_read += 1;
+        let parent = self.known.get(&pid).map_or(0, |process| process.parent);
+        // A process whose main thread ended shows its mappings under the threads that go on.
+        let text = [format!("/proc/{pid}/task/{tid}/maps"), format!("/proc/{parent}/maps")]
+            .iter()
+            .filter_map(|path| std::fs::read(path).ok())
+            .find(|text| !text.is_empty());
+        let Some(process) = self.known.get_mut(&pid) else { return };
+        process.read_ns = time_ns;
+        let Some(text) = text else { return };
+        let before = process.mappings.len();
+        let old = std::mem::take(&mut process.mappings);
+        let new = Arc::make_mut(&mut process.mappings);
+        for line in parse_maps(&text) {
+            let identity = FileIdentity::Inode { major: line.major, minor: line.minor, inode: line.inode };
+            let mut what = What { mapped: Mapped { path: line.path, identity }, executable: None };
+            // Keep what was noticed with a build id: it is the same mapping, better known.
+            let same = old.find(line.start).filter(|same| same.start == line.start && same.end == line.end);
+            if let Some(same) = same.filter(|same| same.what.mapped.path == what.mapped.path) {
+                what = same.what.clone();
+            }
+            new.insert(Mapping { start: line.start, end: line.end, file_offset: line.file_offset, what });
+        }
+        process.whole = true;
+        self.mappings = (self.mappings + process.mappings.len()).saturating_sub(before);
+        self.make_room(pid);
+    }
+
+    /// Forgets processes that were silent longest until the budget has room again; never `keep`.
+    fn make_room(&mut self, keep: u32) {
+        let full = |this: &Self| {
+            let newcomer = usize::from(!this.known.contains_key(&keep));
+            this.known.len() + newcomer > this.budget.processes || this.mappings > this.budget.mappings
+        };
+        while full(self) {
+            let others = self.known.iter().filter(|(pid, _)| **pid != keep);
+            let Some(pid) = others.min_by_key(|(_, process)| process.touched_ns).map(|(pid, _)| *pid) else {
+                return;
+            };
+            if let Some(old) = self.known.remove(&pid) {
+                self.mappings = self.mappings.saturating_sub(old.mappings.len());
+                self.counters.processes_evicted += 1;
+            }
+        }
+    }
+}
+
+/// Return addresses stand after the call; the byte before belongs to it.
+fn in_call(depth: usize, address: u64) -> u64 {
+    if depth == 0 { address } else { address.saturating_sub(1) }
+}
+
+/// After an exec the kernel maps the program first; the dynamic loader comes next.
+fn first_program(mappings: &Mappings<What>) -> Option<String> {
+    let path = &mappings.iter().next()?.what.mapped.path;
+    path.starts_with('/').then(|| path.clone())
+}
+
+/// The path in `/proc/<pid>/cgroup`: of the default hierarchy where it says more than `/`, else of the
+/// first other line that does.
+fn cgroup_path(text: &str) -> Option<String> {
+    let paths = || text.lines().filter_map(|line| line.splitn(3, ':').nth(2));
+    let default = text.lines().find_map(|line| line.strip_prefix("0::"));
+    default
+        .filter(|path| *path != "/")
+        .or_else(|| paths().find(|path| *path != "/"))
+        .or(default)
+        .map(str::to_owned)
+}
+
+/// The fourth field of `/proc/<pid>/stat`, after the name in parentheses, which may hold anything.
+pub(super) fn parent_in_stat(stat: &str) -> Option<u32> {
+    stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()
+}

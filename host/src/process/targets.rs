@@ -1,0 +1,101 @@
+//! Whose samples are kept: everyone's, or those of some processes and all their descendants.
+
+use crate::bpf::{Notice, NoticeKind};
+use std::collections::{HashMap, HashSet};
+
+/// The processes whose samples are kept.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Targets(Option<HashSet<u32>>);
+
+impl Targets {
+    /// Every process.
+    pub fn all() -> Self {
+        Self(None)
+    }
+
+    /// These processes, and what they start from now on.
+    pub fn only(pids: impl IntoIterator<Item = u32>) -> Self {
+        Self(Some(pids.into_iter().collect()))
+    }
+
+    /// These processes with the descendants that they have now, read from `/proc`.
+    pub fn with_descendants(pids: impl IntoIterator<Item = u32>) -> Self {
+        let mut children = HashMap::<u32, Vec<u32>>::new();
+        for entry in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
+            let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
+            let stat = std::fs::read_to_string(entry.path().join("stat")).unwrap_or_default();
+            if let Some(parent) = super::table::parent_in_stat(&stat) {
+                children.entry(parent).or_default().push(pid);
+            }
+        }
+        let mut found = HashSet::new();
+        let mut open: Vec<u32> = pids.into_iter().collect();
+        while let Some(pid) = open.pop() {
+            if found.insert(pid) {
+                open.extend(children.get(&pid).into_iter().flatten());
+            }
+        }
+        Self(Some(found))
+    }
+
+    /// Whether the samples of `pid` are kept.
+    pub fn contains(&self, pid: u32) -> bool {
+        self.0.as_ref().is_none_or(|pids| pids.contains(&pid))
+    }
+
+    /// Follows a fork. An id stays a target after its process ended, since the rest of the end is
+    /// still its time, until another process gets the id.
+    pub fn notice(&mut self, notice: &Notice) {
+        let (Some(pids), NoticeKind::Fork { parent }) = (&mut self.0, &notice.kind) else { return };
+        if notice.pid != notice.tid || *parent == notice.pid {
+            return;
+        }
+        if pids.contains(parent) {
+            pids.insert(notice.pid);
+        } else {
+            pids.remove(&notice.pid);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fork(pid: u32, tid: u32, parent: u32) -> Notice {
+        Notice { time_ns: 0, pid, tid, kind: NoticeKind::Fork { parent } }
+    }
+
+    #[test]
+    fn follows_children_and_their_children() {
+        let mut targets = Targets::only([10]);
+        targets.notice(&fork(11, 11, 10));
+        targets.notice(&fork(12, 12, 11));
+        targets.notice(&fork(20, 20, 1));
+        assert!([10, 11, 12].iter().all(|pid| targets.contains(*pid)));
+        assert!(!targets.contains(20));
+    }
+
+    #[test]
+    fn drops_an_id_that_a_stranger_got() {
+        let mut targets = Targets::only([10]);
+        targets.notice(&fork(10, 10, 1));
+        assert!(!targets.contains(10));
+    }
+
+    #[test]
+    fn a_new_thread_is_no_new_process() {
+        let mut targets = Targets::only([10]);
+        targets.notice(&fork(10, 13, 10));
+        assert!(targets.contains(10) && !targets.contains(13));
+    }
+
+    #[test]
+    fn finds_the_descendants_that_are_there() {
+        let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
+        let targets = Targets::with_descendants([std::process::id()]);
+        assert!(targets.contains(child.id()));
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+}

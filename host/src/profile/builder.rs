@@ -1,0 +1,177 @@
+//! Makes a profile out of attributed samples.
+
+use super::{Profile, Sample, Stack, Thread};
+use crate::bpf::Interval;
+use crate::process::{AttributedSample, Frame};
+use crate::telemetry::{Loss, Losses};
+use std::collections::HashMap;
+use std::hash::Hash;
+
+/// The profile of the interval that is under way.
+#[derive(Debug)]
+pub struct Builder {
+    frames: Interned<Frame>,
+    stacks: Interned<Stack>,
+    threads: Interned<Thread>,
+    samples: HashMap<(u32, u32), Vec<u64>>,
+    losses: Losses,
+    excluded: u64,
+    max_stacks: usize,
+    period_ns: u64,
+}
+
+impl Builder {
+    /// A profile of at most `max_stacks` distinct stacks, in which a sample stands for `period_ns` of CPU time.
+    pub fn new(period_ns: u64, max_stacks: usize) -> Self {
+        Self {
+            frames: Interned::default(),
+            stacks: Interned::default(),
+            threads: Interned::default(),
+            samples: HashMap::new(),
+            losses: Losses::default(),
+            excluded: 0,
+            max_stacks,
+            period_ns,
+        }
+    }
+
+    /// Counts a sample in.
+    pub fn add(&mut self, sample: AttributedSample) {
+        let AttributedSample { raw, process, frames } = sample;
+        let frames = frames.into_iter().map(|frame| self.frames.id(frame)).collect();
+        let stack = Stack {
+            frames,
+            kernel_frames: u32::try_from(raw.kernel.len()).unwrap_or(u32::MAX),
+            user_end: raw.user_end,
+            kernel_end: raw.kernel_end,
+        };
+        let stack = match self.stacks.get(&stack) {
+            Some(id) => id,
+            None if self.stacks.len() < self.max_stacks => self.stacks.id(stack),
+            None => return self.losses.add(Loss::StacksFull, 1),
+        };
+        let thread = self.threads.id(Thread { tid: raw.tid, comm: raw.comm, process });
+        self.samples.entry((thread, stack)).or_default().push(raw.time_ns);
+    }
+
+    /// Counts a sample of a process that was not asked for.
+    pub fn exclude(&mut self) {
+        self.excluded += 1;
+    }
+
+    /// Ends the interval; the next one begins empty.
+    pub fn finish(&mut self, interval: &Interval) -> Profile {
+        let fresh = Self::new(self.period_ns, self.max_stacks);
+        let done = std::mem::replace(self, fresh);
+        let mut losses = done.losses;
+        let ticks = &interval.ticks;
+        losses.add(Loss::Undelivered, ticks.undelivered);
+        losses.add(Loss::RingFull, ticks.ring_full);
+        losses.add(Loss::NoRing, ticks.no_ring);
+        losses.add(Loss::NoScratch, ticks.no_scratch);
+        losses.add(Loss::Malformed, ticks.malformed);
+        let mut samples: Vec<_> = done
+            .samples
+            .into_iter()
+            .map(|((thread, stack), times_ns)| Sample { thread, stack, times_ns })
+            .collect();
+        samples.sort_by_key(|sample| (sample.thread, sample.stack));
+        Profile {
+            start_ns: interval.start_ns,
+            end_ns: interval.end_ns,
+            period_ns: done.period_ns,
+            frames: done.frames.into_values(),
+            stacks: done.stacks.into_values(),
+            threads: done.threads.into_values(),
+            samples,
+            losses,
+            idle: ticks.idle,
+            excluded: done.excluded,
+        }
+    }
+}
+
+/// Values numbered in the order of their first appearance.
+#[derive(Debug)]
+struct Interned<T>(HashMap<T, u32>);
+
+impl<T> Default for Interned<T> {
+    fn default() -> Self {
+        Self(HashMap::new())
+    }
+}
+
+impl<T: Hash + Eq> Interned<T> {
+    fn get(&self, value: &T) -> Option<u32> {
+        self.0.get(value).copied()
+    }
+
+    fn id(&mut self, value: T) -> u32 {
+        // Bounded far below 2^32 by the budget of stacks and their depth.
+        let next = u32::try_from(self.0.len()).unwrap_or(u32::MAX);
+        *self.0.entry(value).or_insert(next)
+    }
+
+    fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    fn into_values(self) -> Vec<T> {
+        let mut pairs: Vec<(T, u32)> = self.0.into_iter().collect();
+        pairs.sort_by_key(|(_, id)| *id);
+        pairs.into_iter().map(|(value, _)| value).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bpf::{RawSample, Ticks};
+    use crate::process::Identity;
+    use std::sync::Arc;
+
+    fn sample(tid: u32, time_ns: u64, frames: &[u64]) -> AttributedSample {
+        let raw = RawSample {
+            time_ns,
+            pid: 1,
+            tid,
+            cpu: 0,
+            cgroup_id: 0,
+            comm: *b"worker\0\0\0\0\0\0\0\0\0\0",
+            kernel: Box::default(),
+            user: frames.into(),
+            user_end: stacksonde_ebpf::user_end::COMPLETE,
+            kernel_end: stacksonde_ebpf::kernel_end::NOT_IN_KERNEL,
+        };
+        let frames = frames.iter().map(|address| Frame::Unknown(*address)).collect();
+        AttributedSample { raw, process: Arc::new(Identity { pid: 1, ..Identity::default() }), frames }
+    }
+
+    fn interval(ticks: Ticks) -> Interval {
+        Interval { start_ns: 1, end_ns: 2, ticks }
+    }
+
+    #[test]
+    fn counts_equal_stacks_of_a_thread_together() {
+        let mut builder = Builder::new(10, 100);
+        for (tid, time_ns, frames) in [(1, 5, [7, 8]), (1, 6, [7, 8]), (2, 7, [7, 8]), (1, 8, [9, 8])] {
+            builder.add(sample(tid, time_ns, &frames));
+        }
+        let profile = builder.finish(&interval(Ticks::default()));
+        assert_eq!((profile.sample_count(), profile.stacks.len(), profile.frames.len()), (4, 2, 3));
+        assert_eq!(profile.samples.len(), 3);
+        assert_eq!(profile.samples[0].times_ns, [5, 6]);
+        assert_eq!(builder.finish(&interval(Ticks::default())).sample_count(), 0);
+    }
+
+    #[test]
+    fn a_stack_over_the_budget_is_a_counted_loss() {
+        let mut builder = Builder::new(10, 1);
+        for address in 1..=3 {
+            builder.add(sample(1, 5, &[address]));
+        }
+        let profile = builder.finish(&interval(Ticks { ring_full: 4, ..Ticks::default() }));
+        assert_eq!((profile.sample_count(), profile.losses.of(Loss::StacksFull)), (1, 2));
+        assert_eq!((profile.losses.of(Loss::RingFull), profile.losses.total()), (4, 6));
+    }
+}

@@ -1,0 +1,91 @@
+//! Samples of one interval: equal stacks counted, everything named once.
+
+mod builder;
+
+pub use builder::Builder;
+
+use crate::process::{Frame, Identity};
+use crate::telemetry::Losses;
+use std::sync::Arc;
+
+/// What was sampled in one interval.
+#[derive(Clone, Debug)]
+pub struct Profile {
+    /// CLOCK_MONOTONIC, nanoseconds.
+    pub start_ns: u64,
+    /// CLOCK_MONOTONIC, nanoseconds.
+    pub end_ns: u64,
+    /// CPU time that one sample stands for, in nanoseconds.
+    pub period_ns: u64,
+    /// Distinct frames.
+    pub frames: Vec<Frame>,
+    /// Distinct stacks.
+    pub stacks: Vec<Stack>,
+    /// Threads that were sampled.
+    pub threads: Vec<Thread>,
+    /// Stacks by thread.
+    pub samples: Vec<Sample>,
+    /// Samples that are missing.
+    pub losses: Losses,
+    /// Ticks of the idle task; no sample stands for them.
+    pub idle: u64,
+    /// Samples of processes that were not asked for.
+    pub excluded: u64,
+}
+
+/// A call stack.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Stack {
+    /// Indexes into [`Profile::frames`], leaf first.
+    pub frames: Box<[u32]>,
+    /// How many of them are the kernel's.
+    pub kernel_frames: u32,
+    /// How the user part ended: a value of [`stacksonde_ebpf::user_end`].
+    pub user_end: u8,
+    /// How the kernel part ended: a value of [`stacksonde_ebpf::kernel_end`].
+    pub kernel_end: u8,
+}
+
+impl Stack {
+    /// Whether nothing of the stack is missing: the walk reached a root, or a kernel thread has no user part.
+    pub fn is_complete(&self) -> bool {
+        use stacksonde_ebpf::{kernel_end, user_end};
+        matches!(self.user_end, user_end::COMPLETE | user_end::KERNEL_THREAD)
+            && self.kernel_end != kernel_end::REFUSED
+    }
+}
+
+/// A thread of a process, under one name.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Thread {
+    /// Thread id.
+    pub tid: u32,
+    /// Its name.
+    pub comm: [u8; 16],
+    /// Its process.
+    pub process: Arc<Identity>,
+}
+
+/// Equal stacks of one thread.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sample {
+    /// Index into [`Profile::threads`].
+    pub thread: u32,
+    /// Index into [`Profile::stacks`].
+    pub stack: u32,
+    /// When each was taken: CLOCK_MONOTONIC, nanoseconds; as many as there are.
+    pub times_ns: Vec<u64>,
+}
+
+impl Profile {
+    /// Samples in the profile.
+    pub fn sample_count(&self) -> u64 {
+        self.samples.iter().map(|sample| sample.times_ns.len() as u64).sum()
+    }
+
+    /// Samples whose stack is complete.
+    pub fn complete_count(&self) -> u64 {
+        let complete = |sample: &&Sample| self.stacks[sample.stack as usize].is_complete();
+        self.samples.iter().filter(complete).map(|sample| sample.times_ns.len() as u64).sum()
+    }
+}

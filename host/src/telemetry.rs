@@ -1,0 +1,122 @@
+//! What the agent says of itself: every way to lose a sample, one list.
+
+use serde::Serialize;
+use std::collections::BTreeMap;
+
+macro_rules! losses {
+    ($($variant:ident, $name:literal, $text:literal, $remedy:literal;)*) => {
+        /// Why a sample that was due is not in a profile.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum Loss {
+            $(#[doc = $text] $variant,)*
+        }
+
+        impl Loss {
+            /// Every reason.
+            pub const ALL: &[Self] = &[$(Self::$variant,)*];
+
+            /// The counter's name.
+            pub fn name(self) -> &'static str {
+                match self { $(Self::$variant => $name,)* }
+            }
+
+            /// What happened, as a sentence.
+            pub fn text(self) -> &'static str {
+                match self { $(Self::$variant => $text,)* }
+            }
+
+            /// What can be done about it; empty if nothing.
+            pub fn remedy(self) -> &'static str {
+                match self { $(Self::$variant => $remedy,)* }
+            }
+        }
+    };
+}
+
+losses! {
+    Undelivered, "samples_lost_undelivered",
+        "The perf event ticked, but the kernel did not run the sampler: another BPF program or a map system call was running on that CPU, events were throttled, or the timer was late.",
+        "";
+    RingFull, "samples_lost_ring_full",
+        "A CPU's ring was full.",
+        "raise memory.ring_bytes";
+    NoRing, "samples_lost_no_ring",
+        "A CPU had no ring.",
+        "please report it";
+    NoScratch, "samples_lost_no_scratch",
+        "The sampler's scratch area could not be had.",
+        "please report it";
+    Malformed, "samples_lost_malformed",
+        "A record of the sampler could not be read.",
+        "please report it";
+    StacksFull, "samples_lost_stacks_full",
+        "The profile held as many distinct stacks as it may.",
+        "raise memory.max_stacks, or shorten sampling.interval_seconds";
+    NotWritten, "samples_lost_not_written",
+        "The profile could not be put into a batch.",
+        "please report it";
+}
+
+/// Losses of one interval, by reason.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Losses(BTreeMap<Loss, u64>);
+
+impl Losses {
+    /// Counts `count` samples as lost.
+    pub fn add(&mut self, loss: Loss, count: u64) {
+        if count > 0 {
+            *self.0.entry(loss).or_default() += count;
+        }
+    }
+
+    /// Adds all of another interval.
+    pub fn merge(&mut self, other: &Self) {
+        for (loss, count) in other.iter() {
+            self.add(loss, count);
+        }
+    }
+
+    /// Reasons that occurred, with their counts.
+    pub fn iter(&self) -> impl Iterator<Item = (Loss, u64)> + '_ {
+        self.0.iter().map(|(loss, count)| (*loss, *count))
+    }
+
+    /// How many of one reason.
+    pub fn of(&self, loss: Loss) -> u64 {
+        self.0.get(&loss).copied().unwrap_or(0)
+    }
+
+    /// How many in all.
+    pub fn total(&self) -> u64 {
+        self.0.values().sum()
+    }
+}
+
+impl Serialize for Losses {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.iter().map(|(loss, count)| (loss.name(), count)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_unique_and_read_as_counters() {
+        let names: std::collections::BTreeSet<_> = Loss::ALL.iter().map(|loss| loss.name()).collect();
+        assert_eq!(names.len(), Loss::ALL.len());
+        assert!(names.iter().all(|name| name.starts_with("samples_lost_")));
+    }
+
+    #[test]
+    fn adds_up_over_intervals() {
+        let mut all = Losses::default();
+        let mut one = Losses::default();
+        one.add(Loss::RingFull, 2);
+        one.add(Loss::Malformed, 0);
+        all.merge(&one);
+        all.merge(&one);
+        assert_eq!((all.of(Loss::RingFull), all.total(), all.iter().count()), (4, 4, 1));
+    }
+}

@@ -5,6 +5,7 @@
 pub mod batch;
 pub mod bpf;
 pub mod config;
+pub mod kernel;
 pub mod process;
 pub mod profile;
 pub mod symbolize;

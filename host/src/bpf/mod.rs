@@ -9,13 +9,15 @@ mod perf;
 mod reader;
 mod sampler;
 mod sideband;
+mod trial;
 
 pub use merge::Event;
 pub use notice::{BadRecord, Identity, Notice, NoticeKind, parse_notice};
 pub use perf::online_cpus;
-pub use reader::{Interval, Message, Reader, Stop, Ticks};
 pub(crate) use reader::clock_ns;
+pub use reader::{Interval, Message, Reader, Stop, Ticks};
 pub use sampler::{LoadError, Sampler, Settings};
+pub use trial::{Trial, attempt};
 
 /// One sample, decoded.
 #[derive(Clone, Debug, PartialEq, Eq)]

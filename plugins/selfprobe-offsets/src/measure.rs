@@ -85,15 +85,3 @@ fn copy(
     }
     Ok(copied)
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    #[test]
-    fn live() {
-        let t = std::time::Instant::now();
-        println!("{:x?} {:?}", entry_registers(), t.elapsed());
-        let t = std::time::Instant::now();
-        println!("{:x?} {:?}", entry_registers(), t.elapsed());
-    }
-}

@@ -6,6 +6,8 @@ pub mod batch;
 pub mod bpf;
 pub mod config;
 pub mod kernel;
+pub mod negotiate;
+pub mod plan;
 pub mod process;
 pub mod profile;
 pub mod symbolize;

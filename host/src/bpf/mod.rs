@@ -3,6 +3,7 @@
 //! Upwards go typed values: [`RawSample`]s and [`Notice`]s in time order, and what the kernel
 //! says it ticked ([`Ticks`]). Everything above runs in tests without root.
 
+mod confirm;
 mod merge;
 mod notice;
 mod perf;
@@ -11,6 +12,7 @@ mod sampler;
 mod sideband;
 mod trial;
 
+pub use confirm::confirm_entry_registers;
 pub use merge::Event;
 pub use notice::{BadRecord, Identity, Notice, NoticeKind, parse_notice};
 pub use perf::online_cpus;

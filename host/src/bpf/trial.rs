@@ -3,8 +3,7 @@
 use super::perf::Event;
 use super::sideband::SideBand;
 use aya_obj::generated::{
-    BPF_EXIT, BPF_JMP, bpf_attr, bpf_cmd, bpf_cmd::*, bpf_insn, bpf_map_type, bpf_map_type::*, bpf_prog_type,
-    bpf_prog_type::*,
+    bpf_attr, bpf_cmd, bpf_cmd::*, bpf_insn, bpf_map_type, bpf_map_type::*, bpf_prog_type, bpf_prog_type::*,
 };
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
@@ -78,8 +77,8 @@ fn create_map(
 
 /// Loads `return 0`.
 fn load(kind: bpf_prog_type) -> io::Result<OwnedFd> {
-    // BPF_ALU64 | BPF_MOV | BPF_K of register 0, then the return.
-    let program = [instruction(0xb7), instruction((BPF_JMP | BPF_EXIT) as u8)];
+    // BPF_ALU64 | BPF_MOV | BPF_K of register 0; BPF_JMP | BPF_EXIT.
+    let program = [instruction(0xb7), instruction(0x95)];
     let license = c"GPL";
     let mut attributes = zeroed();
     attributes.__bindgen_anon_3.prog_type = kind as u32;
@@ -116,15 +115,11 @@ fn descriptor(command: bpf_cmd, attributes: &mut bpf_attr) -> io::Result<OwnedFd
 }
 
 fn bpf(command: bpf_cmd, attributes: &mut bpf_attr) -> io::Result<libc::c_long> {
+    let bytes = libc::c_uint::try_from(size_of::<bpf_attr>()).map_err(io::Error::other)?;
     // SAFETY: `attributes` has the stated size; the pointers in it, if any, are of live values of
     // the callers.
     let result = unsafe {
-        libc::syscall(
-            libc::SYS_bpf,
-            command as libc::c_uint,
-            std::ptr::from_mut(attributes),
-            size_of::<bpf_attr>() as libc::c_uint,
-        )
+        libc::syscall(libc::SYS_bpf, command as libc::c_uint, std::ptr::from_mut(attributes), bytes)
     };
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
 }

@@ -36,8 +36,11 @@ const PRIVILEGES: [(&str, &str, u32, u32); 5] = [
     ("cap.sys_ptrace", "CAP_SYS_PTRACE", CAP_SYS_PTRACE, CAP_SYS_PTRACE),
 ];
 
+/// A look at files.
+type Look = fn() -> Outcome;
+
 /// Capabilities that are probed by looking at files.
-const FILES: [(&str, fn() -> Outcome); 4] = [
+const FILES: [(&str, Look); 4] = [
     ("kallsyms.addresses", || kallsyms(Path::new("/proc/kallsyms"))),
     ("kernel.btf", || btf(Path::new(BTF))),
     ("tracefs.mounted", || tracefs(&TRACEFS.map(Path::new), "events", "tracefs is not mounted", MOUNT)),

@@ -7,6 +7,9 @@ pub mod bpf;
 pub mod config;
 #[doc(hidden)]
 pub mod fuzz;
+pub mod kernel;
+pub mod negotiate;
+pub mod plan;
 pub mod plugins;
 pub mod process;
 pub mod profile;

@@ -55,6 +55,7 @@ pub struct Stated {
     #[serde(default)]
     pub version: Option<String>,
     /// Licence, as an SPDX expression.
+    #[serde(alias = "license")]
     pub licence: String,
     /// One sentence on what it does.
     #[serde(default)]

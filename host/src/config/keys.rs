@@ -7,6 +7,7 @@ use super::{Config, Exporter};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
 
 /// Features that `sampling.require` may name.
 pub(super) const FEATURES: &[&str] =
@@ -66,9 +67,7 @@ impl Rule {
                 value.as_u64().is_some_and(|it| it.is_power_of_two() && (least..=most).contains(&it))
             }
             Self::Choice(words) => value.as_str().is_some_and(|it| words.contains(&it)),
-            Self::Filter => {
-                value.as_str().is_some_and(|it| !it.is_empty() && EnvFilter::builder().parse(it).is_ok())
-            }
+            Self::Filter => value.as_str().is_some_and(is_filter),
             Self::Text => value.as_str().is_some_and(|it| !it.is_empty()),
             Self::Texts => every(&|it| !it.is_empty()),
             Self::Choices(words) => every(&|it| words.contains(&it)),
@@ -219,6 +218,16 @@ impl Keys {
     #[cfg(test)]
     pub(super) fn all(&self) -> impl Iterator<Item = &str> {
         self.places.iter().filter(|(_, place)| matches!(place, Place::Key(_))).map(|(key, _)| key.as_str())
+    }
+}
+
+/// Whether `text` is a filter that lets something through. A word alone must be a level: `EnvFilter` takes any
+/// other for the name of a module, so that a misspelt level would silence everything.
+fn is_filter(text: &str) -> bool {
+    let word = text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+    match word {
+        true => !text.is_empty() && text.parse::<LevelFilter>().is_ok(),
+        false => EnvFilter::builder().parse(text).is_ok(),
     }
 }
 

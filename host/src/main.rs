@@ -16,6 +16,7 @@ fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::Record(record) => cli::record::run(record),
         Command::Run(run) => cli::run::run(run),
+        Command::Config(config) => cli::config::run(config),
     };
     result.unwrap_or_else(|error| {
         eprintln!("stacksonde: {error:#}");

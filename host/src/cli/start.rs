@@ -3,7 +3,8 @@
 use crate::agent::{Agent, Parts};
 use crate::batch::Run;
 use crate::bpf::Settings;
-use crate::config::{Config, LogFormat, Sources};
+use crate::config::{Config, Exporter, LogFormat, Sources};
+use crate::negotiate::State;
 use crate::plan::{self, Plan};
 use crate::plugins::{self, ExporterInstance, ExporterSettings, FileRules, Plugin, Refusal};
 use crate::process::Budget;
@@ -78,7 +79,7 @@ pub fn load_plugins(config: &Config, rules: &FileRules) -> anyhow::Result<Loaded
             Err(refusal) if config.plugins.required.contains(name) => {
                 return Err(refusal).with_context(|| format!("plugin `{name}` is required"));
             }
-            Err(refusal @ Refusal::NotFound { .. }) => {
+            Err(refusal) if refusal.is_not_found() => {
                 tracing::debug!(plugin = name, "{refusal}");
                 loaded.refused.push((name.clone(), refusal));
             }
@@ -94,10 +95,10 @@ pub fn load_plugins(config: &Config, rules: &FileRules) -> anyhow::Result<Loaded
 /// Everything short of sampling: plugins loaded, the plan made, exporters created.
 pub fn prepare(config: &Config, interval: Option<Duration>, rules: &FileRules) -> anyhow::Result<Parts> {
     let loaded = load_plugins(config, rules)?;
-    let plan = plan::make(config, &loaded.plugins);
+    let plan = plan::make(config, &loaded.plugins)?;
     report(&plan);
-    if let Some(reason) = plan.cannot_run() {
-        bail!("{reason}");
+    if let Some(refusal) = plan.refusal() {
+        bail!(refusal);
     }
     let offer = Offer {
         formats: vec!["1".into()],
@@ -119,7 +120,7 @@ pub fn prepare(config: &Config, interval: Option<Duration>, rules: &FileRules) -
         },
         max_stacks: size(config.memory.max_stacks),
         symbolize: names.then(|| symbolize::Options {
-            kernel: plan.is_on("kernel_names"),
+            kernel: plan.state("kernel_names") != State::Off,
             inlined: config.symbolize.inlined,
             max_cached: size(config.symbolize.max_cached),
         }),
@@ -154,9 +155,14 @@ fn sampler_settings(config: &Config, plan: &Plan) -> Settings {
         sideband_bytes: config.memory.sideband_bytes,
         entry_registers: stack.zip(fact(stacksonde_plugin::fact::STACK_PT_REGS)),
         no_user_reads: plan.mitigates("no_user_reads"),
-        kernel_stacks: plan.is_on("kernel_stacks"),
-        notices: plan.is_on("process_notices"),
+        kernel_stacks: plan.state("kernel_stacks") != State::Off,
+        notices: plan.state("process_notices") == State::On,
     }
+}
+
+fn start_exporter(plugin: &Plugin, name: &str, section: &Exporter, offer: &Offer) -> anyhow::Result<ExporterInstance> {
+    let settings = ExporterSettings::new(name, section);
+    Ok(ExporterInstance::start(plugin, settings, offer)?)
 }
 
 fn start_exporters(config: &Config, loaded: &Loaded, offer: &Offer) -> anyhow::Result<Vec<ExporterInstance>> {
@@ -164,8 +170,7 @@ fn start_exporters(config: &Config, loaded: &Loaded, offer: &Offer) -> anyhow::R
     for (name, section) in &config.exporters {
         let plugin = loaded.plugins.iter().find(|plugin| plugin.name() == section.plugin);
         let started = match plugin {
-            Some(plugin) => ExporterInstance::start(plugin, ExporterSettings::new(name, section), offer)
-                .with_context(|| format!("exporter `{name}`")),
+            Some(plugin) => start_exporter(plugin, name, section, offer),
             None => {
                 let refusal = loaded.refused.iter().find(|(refused, _)| *refused == section.plugin);
                 let reason = refusal.map_or_else(|| "not in plugins.load".into(), |(_, refusal)| refusal.to_string());
@@ -184,12 +189,16 @@ fn start_exporters(config: &Config, loaded: &Loaded, offer: &Offer) -> anyhow::R
     Ok(exporters)
 }
 
+/// What is missing is a warning only for who asked for more; doctor tells all of it.
 fn report(plan: &Plan) {
-    for line in plan.lines() {
-        tracing::debug!("{line}");
+    for fact in &plan.facts {
+        tracing::debug!(fact = fact.name, value = fact.value, provider = fact.provider, "found");
     }
-    for warning in plan.warnings() {
-        tracing::warn!("{warning}");
+    for refusal in &plan.refusals {
+        tracing::debug!(provider = refusal.provider, facts = ?refusal.facts, "{}", refusal.reason);
+    }
+    for feature in plan.features.iter().filter(|feature| feature.state != State::On) {
+        tracing::warn!(feature = feature.name, state = ?feature.state, "{} (to change that: {})", feature.reason, feature.remedy);
     }
 }
 

@@ -1,6 +1,7 @@
 //! The host's end of an exporter instance.
 
 use super::deadline::PluginError;
+use super::loss::Dropped;
 use super::supervise::{self, Shared};
 use super::{Plugin, thread};
 use crate::config;
@@ -29,8 +30,9 @@ pub struct ExporterSettings {
     pub config: serde_json::Map<String, serde_json::Value>,
 }
 
-impl From<(&str, &config::Exporter)> for ExporterSettings {
-    fn from((name, exporter): (&str, &config::Exporter)) -> Self {
+impl ExporterSettings {
+    /// What the config says of the instance `name`.
+    pub fn new(name: &str, exporter: &config::Exporter) -> Self {
         Self {
             name: name.into(),
             required: exporter.required,
@@ -58,45 +60,6 @@ pub struct ExporterCounters {
     pub overruns: u64,
     /// What the last failure said.
     pub last_error: Option<String>,
-}
-
-/// Batches that no exporter call took, by reason.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Dropped {
-    /// Pushed out of a full queue by newer ones.
-    pub queue_full: u64,
-    /// Larger than the exporter takes.
-    pub too_large: u64,
-    /// Refused for good by the exporter.
-    pub refused: u64,
-    /// Failed as often as is tried.
-    pub gave_up: u64,
-    /// In hand when the plugin panicked.
-    pub panicked: u64,
-    /// Submitted to, or waiting for, an instance that is disabled.
-    pub disabled: u64,
-    /// Still waiting at the end.
-    pub shutdown: u64,
-}
-
-impl Dropped {
-    /// Every reason by the name that a loss has in a batch, with its count.
-    pub fn by_reason(&self) -> [(&'static str, u64); 7] {
-        [
-            ("batches_dropped_queue_full", self.queue_full),
-            ("batches_dropped_too_large", self.too_large),
-            ("batches_dropped_refused", self.refused),
-            ("batches_dropped_gave_up", self.gave_up),
-            ("batches_dropped_panicked", self.panicked),
-            ("batches_dropped_disabled", self.disabled),
-            ("batches_dropped_shutdown", self.shutdown),
-        ]
-    }
-
-    /// All of them.
-    pub fn total(&self) -> u64 {
-        self.by_reason().iter().map(|(_, count)| count).sum()
-    }
 }
 
 /// How an exporter instance is doing.
@@ -174,6 +137,12 @@ impl ExporterInstance {
     /// What became of the batches so far.
     pub fn counters(&self) -> ExporterCounters {
         self.shared.counters()
+    }
+
+    /// Samples in the batches that were dropped since this was last asked, by reason: what the next batch
+    /// has to tell of.
+    pub fn take_dropped(&self) -> Vec<(String, u64)> {
+        self.shared.take_dropped()
     }
 
     /// How it is doing now.

@@ -17,18 +17,16 @@ impl Queue {
         Self { batches: VecDeque::new(), bytes: 0, max_batches: max_batches.max(1), max_bytes }
     }
 
-    /// Appends `batch` and returns how many batches were dropped for it (itself, if it fits in no queue).
-    pub(super) fn push(&mut self, batch: Arc<[u8]>) -> u64 {
+    /// Appends `batch` and returns the batches that were dropped for it (itself, if it fits in no queue).
+    pub(super) fn push(&mut self, batch: Arc<[u8]>) -> Vec<Arc<[u8]>> {
         let size = batch.len() as u64;
         if size > self.max_bytes {
-            return 1;
+            return vec![batch];
         }
-        let mut dropped = 0;
+        let mut dropped = Vec::new();
         while self.batches.len() >= self.max_batches || self.bytes + size > self.max_bytes {
-            if self.pop().is_none() {
-                break;
-            }
-            dropped += 1;
+            let Some(oldest) = self.pop() else { break };
+            dropped.push(oldest);
         }
         self.bytes += size;
         self.batches.push_back(batch);
@@ -41,12 +39,10 @@ impl Queue {
         Some(batch)
     }
 
-    /// Drops everything and returns how many batches that were.
-    pub(super) fn clear(&mut self) -> u64 {
-        let dropped = self.batches.len() as u64;
-        self.batches.clear();
+    /// Drops everything and returns it.
+    pub(super) fn clear(&mut self) -> Vec<Arc<[u8]>> {
         self.bytes = 0;
-        dropped
+        std::mem::take(&mut self.batches).into()
     }
 }
 
@@ -61,7 +57,7 @@ mod tests {
     #[test]
     fn the_oldest_goes_when_there_are_too_many() {
         let mut queue = Queue::new(2, 100);
-        let dropped: Vec<u64> = [1, 2, 3].map(|size| queue.push(batch(size))).into();
+        let dropped = [1, 2, 3].map(|size| queue.push(batch(size)).len());
         assert_eq!(dropped, [0, 0, 1]);
         assert_eq!(queue.pop().unwrap().len(), 2);
     }
@@ -69,7 +65,7 @@ mod tests {
     #[test]
     fn as_many_go_as_a_large_batch_needs() {
         let mut queue = Queue::new(9, 100);
-        let dropped: Vec<u64> = [40, 40, 20, 70].map(|size| queue.push(batch(size))).into();
+        let dropped = [40, 40, 20, 70].map(|size| queue.push(batch(size)).len());
         assert_eq!(dropped, [0, 0, 0, 2]);
         assert_eq!((queue.pop().unwrap().len(), queue.pop().unwrap().len()), (20, 70));
     }
@@ -77,7 +73,7 @@ mod tests {
     #[test]
     fn a_batch_that_can_never_fit_pushes_out_nothing() {
         let mut queue = Queue::new(9, 100);
-        assert_eq!((queue.push(batch(50)), queue.push(batch(101))), (0, 1));
-        assert_eq!(queue.clear(), 1);
+        assert_eq!((queue.push(batch(50)).len(), queue.push(batch(101)).len()), (0, 1));
+        assert_eq!(queue.clear().len(), 1);
     }
 }

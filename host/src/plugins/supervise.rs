@@ -6,9 +6,11 @@
 mod instance;
 mod pace;
 
-use super::exporter::{Dropped, ExporterCounters, ExporterSettings, Health};
+use super::exporter::{ExporterCounters, ExporterSettings, Health};
+use super::loss::{self, Reason};
 use super::queue::Queue;
 pub(super) use instance::run;
+use std::collections::BTreeMap;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -28,14 +30,30 @@ pub(super) struct Shared {
 struct State {
     queue: Queue,
     max_bytes: Option<u64>,
-    /// Whether the thread has a batch in hand.
-    in_hand: bool,
+    /// The batch that the thread is handing over.
+    in_hand: Option<Arc<[u8]>>,
     counters: ExporterCounters,
+    /// Samples in dropped batches that no batch has told of.
+    untold: BTreeMap<Reason, u64>,
     standing: Standing,
     call: Option<Call>,
     /// When the thread has to have ended, once that is asked for.
     stop: Option<Instant>,
     ended: bool,
+}
+
+impl State {
+    fn lose(&mut self, reason: Reason, batch: &[u8]) {
+        self.counters.dropped.count(reason);
+        *self.untold.entry(reason).or_default() += loss::samples(batch);
+    }
+
+    /// Loses what waits.
+    fn lose_queue(&mut self, reason: Reason) {
+        for batch in self.queue.clear() {
+            self.lose(reason, &batch);
+        }
+    }
 }
 
 /// [`Health`], but for what the clock says.
@@ -60,8 +78,9 @@ impl Shared {
         let state = State {
             queue: Queue::new(settings.queue_batches, settings.queue_bytes),
             max_bytes: None,
-            in_hand: false,
+            in_hand: None,
             counters: ExporterCounters::default(),
+            untold: BTreeMap::new(),
             standing: Standing::Good,
             call: None,
             stop: None,
@@ -89,20 +108,26 @@ impl Shared {
         let mut state = self.lock();
         self.notice_overdue(&mut state);
         if matches!(state.standing, Standing::Disabled(_)) {
-            state.counters.dropped.disabled += 1;
+            state.lose(Reason::Disabled, &batch);
         } else if state.stop.is_some() {
-            state.counters.dropped.shutdown += 1;
+            state.lose(Reason::Shutdown, &batch);
         } else if state.max_bytes.is_some_and(|limit| batch.len() as u64 > limit) {
-            state.counters.dropped.too_large += 1;
+            state.lose(Reason::TooLarge, &batch);
         } else {
-            let dropped = state.queue.push(batch);
-            state.counters.dropped.queue_full += dropped;
+            for dropped in state.queue.push(batch) {
+                state.lose(Reason::QueueFull, &dropped);
+            }
             self.work.notify_one();
         }
     }
 
     pub(super) fn counters(&self) -> ExporterCounters {
         self.lock().counters.clone()
+    }
+
+    pub(super) fn take_dropped(&self) -> Vec<(String, u64)> {
+        let untold = std::mem::take(&mut self.lock().untold);
+        untold.into_iter().map(|(reason, samples)| (reason.name().to_owned(), samples)).collect()
     }
 
     pub(super) fn health(&self) -> Health {
@@ -136,9 +161,10 @@ impl Shared {
             }
             state = self.end.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
         }
-        let left = state.queue.clear() + u64::from(state.in_hand);
-        state.in_hand = false;
-        state.counters.dropped.shutdown += left;
+        if let Some(batch) = state.in_hand.take() {
+            state.lose(Reason::Shutdown, &batch);
+        }
+        state.lose_queue(Reason::Shutdown);
         state.counters.clone()
     }
 
@@ -168,7 +194,7 @@ impl Shared {
                 return None;
             }
             if let Some(batch) = state.queue.pop() {
-                state.in_hand = true;
+                state.in_hand = Some(Arc::clone(&batch));
                 return Some(batch);
             }
             if state.stop.is_some() {
@@ -211,18 +237,18 @@ impl Shared {
     fn delivered(&self) {
         let mut state = self.lock();
         state.counters.delivered += 1;
-        state.in_hand = false;
+        state.in_hand = None;
         if matches!(state.standing, Standing::Degraded(_)) {
             tracing::info!(exporter = self.name, "takes profiles again");
         }
         state.standing = Standing::Good;
     }
 
-    /// The batch in hand is lost, for the reason that `count` counts.
-    fn lost(&self, count: impl FnOnce(&mut Dropped) -> &mut u64) {
+    /// The batch in hand is lost.
+    fn lost(&self, reason: Reason) {
         let mut state = self.lock();
-        if std::mem::take(&mut state.in_hand) {
-            *count(&mut state.counters.dropped) += 1;
+        if let Some(batch) = state.in_hand.take() {
+            state.lose(reason, &batch);
         }
     }
 
@@ -251,8 +277,7 @@ impl Shared {
     fn disabled(&self, why: String) {
         tracing::error!(exporter = self.name, "disabled: {why}");
         let mut state = self.lock();
-        let waiting = state.queue.clear();
-        state.counters.dropped.disabled += waiting;
+        state.lose_queue(Reason::Disabled);
         state.standing = Standing::Disabled(why);
     }
 

@@ -27,3 +27,8 @@ pub mod fuzz;
 pub use config::{Config, ConfigError};
 pub use exporter::FileExport;
 pub use format::{EncodeError, Format};
+
+stacksonde_plugin::export_plugin! {
+    manifest: "plugin.json",
+    exporter: FileExport,
+}

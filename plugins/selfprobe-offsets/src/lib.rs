@@ -14,6 +14,11 @@ pub use measure::{EntryRegisters, Error, entry_registers};
 use stacksonde_plugin::fact::{STACK_PT_REGS, TASK_STRUCT_STACK};
 use stacksonde_plugin::{Answer, Capabilities, Offset, OffsetProvider, Outcome, Readiness};
 
+stacksonde_plugin::export_plugin! {
+    manifest: "plugin.json",
+    offset_provider: SelfprobeOffsets,
+}
+
 /// What must be there for the analysis program to run.
 const NEEDS: [&str; 2] = ["bpf.syscall", "bpf.run.raw_tracepoint"];
 const METHOD: &str = "planted registers";

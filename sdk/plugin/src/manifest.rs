@@ -55,7 +55,8 @@ pub struct Stated {
     #[serde(default)]
     pub version: Option<String>,
     /// Licence, as an SPDX expression.
-    pub licence: String,
+    #[serde(alias = "licence")]
+    pub license: String,
     /// One sentence on what it does.
     #[serde(default)]
     pub description: String,

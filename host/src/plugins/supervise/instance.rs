@@ -4,6 +4,7 @@ use super::Shared;
 use super::pace::{Backoff, Panics};
 use crate::plugins::deadline::PluginError;
 use crate::plugins::exporter::ExporterSettings;
+use crate::plugins::loss::Reason;
 use crate::plugins::provider::json;
 use crate::plugins::thread;
 use abi_stable::std_types::{RBox, ROption, RResult, RSlice, RStr};
@@ -105,7 +106,7 @@ impl Supervisor {
     fn revive(&mut self) -> bool {
         while self.object.is_none() {
             if self.shared.is_stopping() {
-                self.shared.lost(|dropped| &mut dropped.shutdown);
+                self.shared.lost(Reason::Shutdown);
                 return false;
             }
             self.shared.pause(self.revival.next());
@@ -116,7 +117,7 @@ impl Supervisor {
                 Ok(()) => {}
                 Err(fault) if fault.kind == FaultKind::POISONED => {
                     if self.is_one_panic_too_many(&fault) {
-                        self.shared.lost(|dropped| &mut dropped.disabled);
+                        self.shared.lost(Reason::Disabled);
                         return false;
                     }
                 }
@@ -138,13 +139,13 @@ impl Supervisor {
             };
             match fault.kind {
                 FaultKind::POISONED => {
-                    self.shared.lost(|dropped| &mut dropped.panicked);
+                    self.shared.lost(Reason::Panicked);
                     self.after_panic(&fault);
                     return;
                 }
                 FaultKind::RETRYABLE if last_try => {
                     self.shared.failed(&fault.message);
-                    self.shared.lost(|dropped| &mut dropped.shutdown);
+                    self.shared.lost(Reason::Shutdown);
                     return;
                 }
                 FaultKind::RETRYABLE if attempt < ATTEMPTS => {
@@ -154,11 +155,11 @@ impl Supervisor {
                 }
                 FaultKind::RETRYABLE => {
                     self.shared.failed(&fault.message);
-                    self.shared.lost(|dropped| &mut dropped.gave_up);
+                    self.shared.lost(Reason::GaveUp);
                 }
                 _ => {
                     self.shared.failed(&fault.message);
-                    self.shared.lost(|dropped| &mut dropped.refused);
+                    self.shared.lost(Reason::Refused);
                     return;
                 }
             }

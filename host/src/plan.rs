@@ -78,7 +78,7 @@ fn assess(survey: &Survey, plugins: &[Plugin]) -> Vec<Assessment> {
     if hazards.is_empty() {
         return Vec::new();
     }
-    let number = version.map_or([0; 3], |version| [version.major, version.minor, version.patch]);
+    let number = version.map_or([0; 3], |version| version.0);
     let mut assessments = Vec::new();
     for plugin in plugins {
         let check = match plugin.safety_check() {

@@ -1,5 +1,6 @@
 //! The sub-commands, one file each.
 
+pub mod doctor;
 pub mod record;
 pub mod run;
 
@@ -10,6 +11,8 @@ use clap::Subcommand;
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Print what this system offers, what will be done with it, and why not more.
+    Doctor(doctor::Arguments),
     /// Profile for a while, or while a command runs, and write the result to files.
     Record(record::Arguments),
     /// Profile until stopped, in intervals, and hand each profile to the configured exporters.

@@ -2,8 +2,10 @@
 //!
 //! `ARCHITECTURE.md` shows the house; every module here is one of its rooms.
 
+pub mod agent;
 pub mod batch;
 pub mod bpf;
+pub mod cli;
 pub mod config;
 #[doc(hidden)]
 pub mod fuzz;
@@ -13,5 +15,6 @@ pub mod plan;
 pub mod plugins;
 pub mod process;
 pub mod profile;
+pub mod summary;
 pub mod symbolize;
 pub mod telemetry;

@@ -183,7 +183,8 @@ mod tests {
 
     fn note(name: &[u8], kind: u32, value: &[u8]) -> Vec<u8> {
         let mut bytes = Vec::new();
-        for number in [name.len() as u32, value.len() as u32, kind] {
+        let length = |part: &[u8]| u32::try_from(part.len()).unwrap();
+        for number in [length(name), length(value), kind] {
             bytes.extend(number.to_ne_bytes());
         }
         for part in [name, value] {

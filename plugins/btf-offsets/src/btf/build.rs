@@ -1,4 +1,5 @@
 //! BTF by hand, for tests.
+#![allow(clippy::cast_possible_truncation, reason = "tests make small files")]
 
 /// Types and strings under construction. Methods return the number of the type that they add.
 pub(crate) struct Builder {

@@ -6,8 +6,8 @@ use crate::kernel::{self, KernelVersion, UnknownCapability};
 use crate::negotiate::hazards::{Assessment, in_range};
 use crate::negotiate::{Answers, Findings, Provider, Wishes, ask, decide, needed_facts};
 use crate::plugins::{OffsetProvider, Plugin};
-use stacksonde_plugin::{Answer, Capabilities, Readiness, Verdict};
 use stacksonde_plugin::fact::{STACK_PT_REGS, TASK_STRUCT_STACK};
+use stacksonde_plugin::{Answer, Capabilities, Readiness, Verdict};
 
 pub use crate::negotiate::Plan;
 
@@ -66,7 +66,8 @@ pub fn make(config: &Config, plugins: &[Plugin]) -> Result<Plan, UnknownCapabili
             Err(error) => tracing::warn!(plugin = plugin.name(), "{error}"),
         }
     }
-    let mut asked: Vec<&mut dyn Provider> = providers.iter_mut().map(|one| one as &mut dyn Provider).collect();
+    let mut asked: Vec<&mut dyn Provider> =
+        providers.iter_mut().map(|one| one as &mut dyn Provider).collect();
     let assessments = assess(&survey, plugins);
     Ok(negotiate(config, &survey, &mut asked, assessments))
 }

@@ -16,8 +16,8 @@ pub use confirm::confirm_entry_registers;
 pub use merge::Event;
 pub use notice::{BadRecord, Identity, Notice, NoticeKind, parse_notice};
 pub use perf::online_cpus;
-pub(crate) use reader::clock_ns;
 pub use reader::{Interval, Message, Reader, Stop, Ticks};
+pub(crate) use reader::{clock_ns, monotonic_ns};
 pub use sampler::{LoadError, Sampler, Settings};
 pub use trial::{Trial, attempt};
 

@@ -1,5 +1,6 @@
 //! The sub-commands, one file each.
 
+pub mod config;
 pub mod doctor;
 pub mod record;
 pub mod run;
@@ -17,4 +18,6 @@ pub enum Command {
     Record(record::Arguments),
     /// Profile until stopped, in intervals, and hand each profile to the configured exporters.
     Run(run::Arguments),
+    /// Check config files.
+    Config(config::Arguments),
 }

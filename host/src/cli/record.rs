@@ -39,7 +39,8 @@ pub struct Arguments {
 
 /// Records; the exit code is 0 if the files were written.
 pub fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
-    let mut config = arguments.config.load(Some("warn"), &[("sampling.frequency_hz", arguments.frequency.to_string())])?;
+    let mut config =
+        arguments.config.load(Some("warn"), &[("sampling.frequency_hz", arguments.frequency.to_string())])?;
     for pid in &arguments.pid {
         if !PathBuf::from(format!("/proc/{pid}")).exists() {
             bail!("there is no process {pid}; `ps -e` lists those that are");

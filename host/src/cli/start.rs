@@ -18,7 +18,7 @@ use tracing_subscriber::EnvFilter;
 
 /// Where the configuration comes from, and how much is logged.
 #[derive(Debug, Args)]
-pub struct ConfigArguments {
+pub(super) struct ConfigArguments {
     /// Config file; may be given several times, later ones win. Without it /etc/stacksonde/stacksonde.toml and conf.d.
     #[arg(long = "config", value_name = "FILE")]
     files: Vec<PathBuf>,
@@ -32,13 +32,14 @@ pub struct ConfigArguments {
 
 impl ConfigArguments {
     /// Reads the configuration and starts logging. `quietly` is the log filter of a command for people.
-    pub fn load(&self, quietly: Option<&str>, flags: &[(&str, String)]) -> anyhow::Result<Config> {
+    pub(super) fn load(&self, quietly: Option<&str>, flags: &[(&str, String)]) -> anyhow::Result<Config> {
         let mut flags: Vec<_> = flags.iter().map(|(key, value)| ((*key).to_owned(), value.clone())).collect();
         if let Some(filter) = &self.log {
             flags.push(("log.filter".into(), filter.clone()));
         }
         let files = if self.files.is_empty() { Sources::default_files() } else { self.files.clone() };
-        let config = crate::config::load(&Sources { files, environment: Sources::process_environment(), flags })?;
+        let config =
+            crate::config::load(&Sources { files, environment: Sources::process_environment(), flags })?;
         let filter = match quietly {
             Some(quietly) if config.log.filter == crate::config::Log::default().filter => quietly,
             _ => &config.log.filter,
@@ -53,9 +54,11 @@ impl ConfigArguments {
     }
 
     /// How plugin files are judged.
-    pub fn file_rules(&self) -> FileRules {
+    pub(super) fn file_rules(&self) -> FileRules {
         if self.trust_any_plugin_owner {
-            tracing::warn!("--trust-any-plugin-owner: whoever can write a plugin's file can run code in this process");
+            tracing::warn!(
+                "--trust-any-plugin-owner: whoever can write a plugin's file can run code in this process"
+            );
         }
         FileRules { trust_any_owner: self.trust_any_plugin_owner, ..FileRules::default() }
     }
@@ -63,15 +66,15 @@ impl ConfigArguments {
 
 /// The plugins that a configuration names: what loaded, and what was refused.
 #[derive(Default)]
-pub struct Loaded {
+pub(super) struct Loaded {
     /// Loaded plugins.
-    pub plugins: Vec<Plugin>,
+    pub(super) plugins: Vec<Plugin>,
     /// Plugins that are not installed or were refused, with the reason.
-    pub refused: Vec<(String, Refusal)>,
+    pub(super) refused: Vec<(String, Refusal)>,
 }
 
 /// Loads the plugins of `plugins.load`; the error names one of `plugins.required` that did not load.
-pub fn load_plugins(config: &Config, rules: &FileRules) -> anyhow::Result<Loaded> {
+pub(super) fn load_plugins(config: &Config, rules: &FileRules) -> anyhow::Result<Loaded> {
     let mut loaded = Loaded::default();
     for name in &config.plugins.load {
         match plugins::find(name, &config.plugins, rules).and_then(plugins::load) {
@@ -93,13 +96,17 @@ pub fn load_plugins(config: &Config, rules: &FileRules) -> anyhow::Result<Loaded
 }
 
 /// Everything short of sampling: plugins loaded, the plan made, exporters created.
-pub fn prepare(config: &Config, interval: Option<Duration>, rules: &FileRules) -> anyhow::Result<Parts> {
+pub(super) fn prepare(
+    config: &Config,
+    interval: Option<Duration>,
+    rules: &FileRules,
+) -> anyhow::Result<Parts> {
     let loaded = load_plugins(config, rules)?;
     let plan = plan::make(config, &loaded.plugins)?;
-    report(&plan);
     if let Some(refusal) = plan.refusal() {
         bail!(refusal);
     }
+    report(&plan);
     let offer = Offer {
         formats: vec!["1".into()],
         max_bytes: u64::from(u32::MAX),
@@ -131,7 +138,7 @@ pub fn prepare(config: &Config, interval: Option<Duration>, rules: &FileRules) -
 }
 
 /// Starts sampling, and says which CPUs are left out.
-pub fn arm(parts: Parts) -> anyhow::Result<Agent> {
+pub(super) fn arm(parts: Parts) -> anyhow::Result<Agent> {
     let agent = Agent::start(parts)?;
     for refused in agent.refused_cpus() {
         tracing::warn!("{refused}");
@@ -140,7 +147,7 @@ pub fn arm(parts: Parts) -> anyhow::Result<Agent> {
 }
 
 /// Ends if a stage of the agent ends without being asked to.
-pub async fn failure(agent: &Agent) {
+pub(super) async fn failure(agent: &Agent) {
     while !agent.has_failed() {
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
@@ -160,7 +167,12 @@ fn sampler_settings(config: &Config, plan: &Plan) -> Settings {
     }
 }
 
-fn start_exporter(plugin: &Plugin, name: &str, section: &Exporter, offer: &Offer) -> anyhow::Result<ExporterInstance> {
+fn start_exporter(
+    plugin: &Plugin,
+    name: &str,
+    section: &Exporter,
+    offer: &Offer,
+) -> anyhow::Result<ExporterInstance> {
     let settings = ExporterSettings::new(name, section);
     Ok(ExporterInstance::start(plugin, settings, offer)?)
 }
@@ -173,7 +185,8 @@ fn start_exporters(config: &Config, loaded: &Loaded, offer: &Offer) -> anyhow::R
             Some(plugin) => start_exporter(plugin, name, section, offer),
             None => {
                 let refusal = loaded.refused.iter().find(|(refused, _)| *refused == section.plugin);
-                let reason = refusal.map_or_else(|| "not in plugins.load".into(), |(_, refusal)| refusal.to_string());
+                let reason =
+                    refusal.map_or_else(|| "not in plugins.load".into(), |(_, refusal)| refusal.to_string());
                 Err(anyhow::anyhow!("exporter `{name}` needs plugin `{}`: {reason}", section.plugin))
             }
         };
@@ -184,7 +197,9 @@ fn start_exporters(config: &Config, loaded: &Loaded, offer: &Offer) -> anyhow::R
         }
     }
     if exporters.is_empty() {
-        tracing::warn!("no exporter is running: profiles go nowhere; add a section `exporters.<name>` to the config");
+        tracing::warn!(
+            "no exporter is running: profiles go nowhere; add a section `exporters.<name>` to the config"
+        );
     }
     Ok(exporters)
 }
@@ -209,7 +224,8 @@ fn describe_run(plan: &Plan) -> anyhow::Result<Run> {
     if got != 16 {
         bail!("the kernel gave no random bytes for the run's id: {}", std::io::Error::last_os_error());
     }
-    let read = |path: &str| std::fs::read_to_string(path).map(|text| text.trim().to_owned()).unwrap_or_default();
+    let read =
+        |path: &str| std::fs::read_to_string(path).map(|text| text.trim().to_owned()).unwrap_or_default();
     let machine_id = u128::from_str_radix(&read("/etc/machine-id"), 16).unwrap_or(0);
     let attributes = [
         ("host.name", read("/proc/sys/kernel/hostname")),

@@ -1,6 +1,7 @@
 //! Plain functions of bytes for fuzzers: each parser may refuse its input, none may panic.
 
 use crate::bpf::parse_notice;
+use crate::kernel::{in_uname_version, in_vdso, in_version_signature};
 use crate::process::{build_id_of, parse_maps, segments};
 
 /// A perf side-band record.
@@ -26,4 +27,11 @@ pub fn fuzz_elf(data: &[u8]) {
         let _address = segment.address_of(segment.file_offset);
     }
     let _build_id = build_id_of(data);
+}
+
+/// A vDSO, and the texts that state a kernel's version.
+pub fn fuzz_kernel_version(data: &[u8]) {
+    let _version = in_vdso(data);
+    let text = String::from_utf8_lossy(data);
+    let _version = (in_version_signature(&text), in_uname_version(&text));
 }

@@ -19,6 +19,8 @@ parsers! {
     a_damaged_elf_file_is_refused_or_read: stacksonde::fuzz::fuzz_elf, [head_of_our_own_program()];
     a_damaged_sample_is_refused_or_read: stacksonde::fuzz::fuzz_sample, [sample()];
     a_damaged_notice_is_refused_or_read: stacksonde::fuzz::fuzz_notice, [mapping_notice()];
+    a_damaged_vdso_or_release_has_a_version_or_none: stacksonde::fuzz::fuzz_kernel_version, kernel_versions();
+    damaged_btf_is_refused_or_read: stacksonde_btf_offsets::fuzz::fuzz_btf, [task_struct()];
 }
 
 fn batches() -> [Vec<u8>; 2] {
@@ -54,4 +56,34 @@ fn mapping_notice() -> Vec<u8> {
     bytes.extend(b"/usr/bin/true\0\0\0");
     bytes.extend([0; 16]);
     bytes
+}
+
+/// A vDSO with a version note, and what distributions write.
+fn kernel_versions() -> [Vec<u8>; 3] {
+    let mut elf = vec![0; 120];
+    elf[..5].copy_from_slice(b"\x7fELF\x02");
+    // One program header, at 64: a note of 20 bytes at 120.
+    (elf[32], elf[54], elf[56]) = (64, 56, 1);
+    (elf[64], elf[72], elf[96]) = (4, 120, 24);
+    elf.extend([6u32, 4, 0].iter().flat_map(|word| word.to_ne_bytes()));
+    elf.extend(b"Linux\0\0\0\0\x01\x06\0");
+    [elf, b"Ubuntu 5.4.0-12.15-generic 5.4.8".into(), b"#1 SMP Debian 6.1.55-1 (2023-09-29)".into()]
+}
+
+/// BTF: `struct task_struct { struct { struct task_struct *stack; } ; int thread : 3; }`.
+fn task_struct() -> Vec<u8> {
+    let strings = b"\0task_struct\0stack\0thread\0";
+    let (task_struct, stack, thread) = (1u32, 13u32, 19u32);
+    let types: [u32; 21] = [
+        0, 2 << 24, 3, // 1: a pointer to 3
+        0, 4 << 24 | 1, 8, stack, 1, 0, // 2: a structure without a name
+        task_struct, 4 << 24 | 1 << 31 | 2, 16, 0, 2, 0, thread, 4, 3 << 24 | 64, // 3
+        0, 8 << 24, 1, // 4: another name of 1
+    ];
+    let types: Vec<u8> = types.iter().flat_map(|word| word.to_ne_bytes()).collect();
+    let [types_bytes, strings_bytes] = [types.len(), strings.len()].map(|bytes| u32::try_from(bytes).unwrap());
+    let mut file = 0xeb9f_u16.to_ne_bytes().to_vec();
+    file.extend([1, 0]);
+    file.extend([24, 0, types_bytes, types_bytes, strings_bytes].iter().flat_map(|word| word.to_ne_bytes()));
+    [file, types, strings.to_vec()].concat()
 }

@@ -1,6 +1,7 @@
 //! The sub-commands, one file each.
 
 pub mod config;
+pub mod doctor;
 pub mod record;
 pub mod run;
 
@@ -11,6 +12,8 @@ use clap::Subcommand;
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Print what this system offers, what will be done with it, and why not more.
+    Doctor(doctor::Arguments),
     /// Profile for a while, or while a command runs, and write the result to files.
     Record(record::Arguments),
     /// Profile until stopped, in intervals, and hand each profile to the configured exporters.

@@ -11,8 +11,5 @@ pub use deny::{UnknownCapability, check_denied, deny};
 pub use known_bugs::has_probe_read_bug;
 pub use probe::{btf_available, known_names, probe};
 pub use version::{KernelVersion, Source, Version, VersionRange};
-
 #[doc(hidden)]
-pub mod fuzz {
-    pub use super::version::fuzz::version;
-}
+pub(crate) use version::{in_uname_version, in_vdso, in_version_signature};

@@ -71,7 +71,7 @@ fn own_vdso() -> Option<Vec<u8>> {
 /// LINUX_VERSION_CODE from a vDSO: an ELF note by the name `Linux` of type 0, whose four bytes
 /// are `major << 16 | minor << 8 | patch`; a patch above 255 reads as 255
 /// (`arch/*/kernel/vdso/note.S`, the kernel's top Makefile).
-fn in_vdso(elf: &[u8]) -> Option<Version> {
+pub(crate) fn in_vdso(elf: &[u8]) -> Option<Version> {
     const PT_NOTE: u32 = 4;
     if elf.get(..5)? != b"\x7fELF\x02" {
         return None;
@@ -109,12 +109,12 @@ fn in_notes(mut notes: &[u8]) -> Option<Version> {
 }
 
 /// `Ubuntu 5.4.0-12.15-generic 5.4.8`: the last word.
-fn in_version_signature(text: &str) -> Option<Version> {
+pub(crate) fn in_version_signature(text: &str) -> Option<Version> {
     leading(text.split_whitespace().last()?)
 }
 
 /// `#1 SMP PREEMPT_DYNAMIC Debian 6.1.55-1 (2023-09-29)`: what follows `Debian`.
-fn in_uname_version(text: &str) -> Option<Version> {
+pub(crate) fn in_uname_version(text: &str) -> Option<Version> {
     let mut words = text.split_whitespace();
     words.find(|word| *word == "Debian")?;
     leading(words.next()?)
@@ -177,26 +177,14 @@ impl fmt::Display for Source {
     }
 }
 
-#[doc(hidden)]
-pub(super) mod fuzz {
-    /// Any bytes as a vDSO and as each text.
-    pub fn version(data: &[u8]) {
-        super::in_vdso(data);
-        super::in_notes(data);
-        let text = String::from_utf8_lossy(data);
-        super::in_version_signature(&text);
-        super::in_uname_version(&text);
-        super::leading(&text);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn note(name: &[u8], kind: u32, value: &[u8]) -> Vec<u8> {
         let mut bytes = Vec::new();
-        for number in [name.len() as u32, value.len() as u32, kind] {
+        let length = |part: &[u8]| u32::try_from(part.len()).unwrap();
+        for number in [length(name), length(value), kind] {
             bytes.extend(number.to_ne_bytes());
         }
         for part in [name, value] {

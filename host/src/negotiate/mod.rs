@@ -8,13 +8,14 @@
 //! - [`facts`]: numbers about the kernel, and what is plausible for each;
 //! - [`ask`]: which provider gives which fact;
 //! - [`hazards`]: known kernel bugs, and what is done about each;
-//! - [`plan`]: the decision.
+//! - [`plan`]: the decision, as data and as lines of text.
 
 pub mod ask;
 pub mod facts;
 pub mod features;
 pub mod hazards;
 pub mod plan;
+mod report;
 
 pub use ask::{Answers, Provider, ask};
 pub use facts::{Fact, Refusal};

@@ -163,6 +163,11 @@ impl Plan {
         self.feature(name).map_or(State::Off, |feature| feature.state)
     }
 
+    /// Whether all of a feature is there.
+    pub fn is_on(&self, name: &str) -> bool {
+        self.state(name) == State::On
+    }
+
     /// Whether a mitigation applies.
     pub fn mitigates(&self, mitigation: &str) -> bool {
         self.mitigations.contains(&mitigation)

@@ -4,3 +4,4 @@
 mod btf;
 mod file_export;
 mod fuzz;
+mod msrv;

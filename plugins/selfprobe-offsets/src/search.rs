@@ -28,7 +28,7 @@ pub(crate) fn candidates(task: &[u8], other: &[u8]) -> Vec<Candidate> {
 
 fn may_be_stack(address: u64) -> bool {
     // x86-64 and arm64 put the kernel into the upper half; the last page holds error pointers.
-    address % PAGE_BYTES == 0 && address >> 63 == 1 && address < u64::MAX - PAGE_BYTES
+    address.is_multiple_of(PAGE_BYTES) && address >> 63 == 1 && address < u64::MAX - PAGE_BYTES
 }
 
 #[cfg(test)]

@@ -24,3 +24,5 @@ mod svg;
 pub use config::{Config, ConfigError};
 pub use exporter::FileExport;
 pub use format::{EncodeError, Format};
+
+stacksonde_plugin::export_plugin! { manifest: "plugin.json", exporter: FileExport }

@@ -3,3 +3,4 @@
 
 mod file_export;
 mod fuzz;
+mod plugins;

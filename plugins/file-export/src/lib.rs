@@ -25,4 +25,7 @@ pub use config::{Config, ConfigError};
 pub use exporter::FileExport;
 pub use format::{EncodeError, Format};
 
-stacksonde_plugin::export_plugin! { manifest: "plugin.json", exporter: FileExport }
+stacksonde_plugin::export_plugin! {
+    manifest: "plugin.json",
+    exporter: FileExport,
+}

@@ -63,4 +63,11 @@
 	F(u64, no_ring, "Records lost because this CPU has no ring.") \
 	F(u64, no_scratch, "Records lost because the scratch area could not be had.")
 
+/* What the analysis program reads at one place of kernel memory. */
+#define PEEK_MAX_BYTES 4096
+#define PEEK_FIELDS(F, A) \
+	F(u64, address, "Where it read.") \
+	F(u64, refused, "0, or the error number with which the read was refused.") \
+	A(u8, bytes, PEEK_MAX_BYTES, "What it read; only as many bytes as were asked for are meant.")
+
 #endif

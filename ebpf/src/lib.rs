@@ -14,6 +14,7 @@ mod layout {
 }
 
 pub mod sample;
+pub mod selfprobe;
 
 pub use layout::*;
 
@@ -39,4 +40,16 @@ pub fn sampler() -> &'static [u8] {
 #[cfg(target_arch = "aarch64")]
 pub fn sampler() -> &'static [u8] {
     object!("sampler", "aarch64")
+}
+
+/// The analysis program as an ELF object for this architecture.
+#[cfg(target_arch = "x86_64")]
+fn selfprobe_object() -> &'static [u8] {
+    object!("selfprobe", "x86_64")
+}
+
+/// The analysis program as an ELF object for this architecture.
+#[cfg(target_arch = "aarch64")]
+fn selfprobe_object() -> &'static [u8] {
+    object!("selfprobe", "aarch64")
 }

@@ -58,7 +58,8 @@ pub struct Agent {
 impl Agent {
     /// Loads the sampler and starts it. Samples wait until [`Agent::watch`] says whose are wanted.
     pub fn start(parts: Parts) -> Result<Self, LoadError> {
-        let Parts { sampler, interval, budget, max_stacks, symbolize, run, exporters, shutdown_budget } = parts;
+        let Parts { sampler, interval, budget, max_stacks, symbolize, run, exporters, shutdown_budget } =
+            parts;
         let builder = Builder::new(sampler.period_ns, max_stacks);
         let sampler = Sampler::load(&sampler)?;
         let refused = |(cpu, error): &(u32, std::io::Error)| format!("CPU {cpu} is not sampled: {error}");

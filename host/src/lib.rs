@@ -2,11 +2,19 @@
 //!
 //! `ARCHITECTURE.md` shows the house; every module here is one of its rooms.
 
+pub mod agent;
 pub mod batch;
 pub mod bpf;
+pub mod cli;
 pub mod config;
+#[doc(hidden)]
+pub mod fuzz;
+pub mod kernel;
+pub mod negotiate;
+pub mod plan;
 pub mod plugins;
 pub mod process;
 pub mod profile;
+pub mod summary;
 pub mod symbolize;
 pub mod telemetry;

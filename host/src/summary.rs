@@ -64,7 +64,8 @@ impl Summary {
 
     /// The functions that were on the CPU most often, with their samples.
     pub fn hottest(&self) -> Vec<(&str, u64)> {
-        let mut functions: Vec<_> = self.functions.iter().map(|(name, count)| (name.as_str(), *count)).collect();
+        let mut functions: Vec<_> =
+            self.functions.iter().map(|(name, count)| (name.as_str(), *count)).collect();
         functions.sort_by(|a, b| b.1.cmp(&a.1).then(a.0.cmp(b.0)));
         functions.truncate(HOTTEST);
         functions
@@ -94,7 +95,12 @@ impl fmt::Display for Summary {
         #[expect(clippy::cast_precision_loss, reason = "shown with one decimal")]
         let share = |part: u64, whole: u64| 100.0 * part as f64 / whole.max(1) as f64;
         let seconds = self.samples as f64 * self.period_ns as f64 / 1e9;
-        writeln!(f, "samples      {} of {} processes ({seconds:.2} s of CPU time)", self.samples, self.processes.len())?;
+        writeln!(
+            f,
+            "samples      {} of {} processes ({seconds:.2} s of CPU time)",
+            self.samples,
+            self.processes.len()
+        )?;
         writeln!(f, "complete     {:.1} % of stacks", share(self.complete, self.samples))?;
         for (end, count) in &self.incomplete {
             writeln!(f, "             {:.1} % {end}", share(*count, self.samples))?;
@@ -104,7 +110,8 @@ impl fmt::Display for Summary {
             total => writeln!(f, "lost         {total} samples")?,
         }
         for (loss, count) in self.losses.iter() {
-            let remedy = if loss.remedy().is_empty() { String::new() } else { format!(" ({})", loss.remedy()) };
+            let remedy =
+                if loss.remedy().is_empty() { String::new() } else { format!(" ({})", loss.remedy()) };
             writeln!(f, "             {count} {}{remedy}", loss.name())?;
         }
         for (exporter, counters) in &self.exporters {

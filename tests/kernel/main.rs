@@ -4,5 +4,8 @@
 
 mod books;
 mod chains;
+mod doctor;
 mod lifecycle;
+mod offsets;
+mod plan;
 mod refusals;

@@ -128,9 +128,11 @@ impl File {
         let note = self.note();
         let mut strings = vec![0u8];
         let mut dynamic = Vec::new();
-        let tags = self.needed.iter().map(|name| (1u64, name)).chain(
-            Some((29, &self.runpath)).filter(|(_, path)| !path.is_empty()),
-        );
+        let tags = self
+            .needed
+            .iter()
+            .map(|name| (1u64, name))
+            .chain(Some((29, &self.runpath)).filter(|(_, path)| !path.is_empty()));
         for (tag, text) in tags {
             dynamic.extend([tag, strings.len() as u64]);
             strings.extend(text.bytes().chain([0]));

@@ -10,13 +10,27 @@ pub fn skip(test: &str, why: &str) {
     let _ = writeln!(std::io::stderr(), "\nSKIPPED {test}: {why}");
 }
 
+/// Says so if we are not root.
+pub fn root_is_lacking() -> Option<String> {
+    // SAFETY: a plain question.
+    let root = unsafe { libc::geteuid() } == 0;
+    (!root).then(|| "the kernel tier needs root; run `cargo xtask test`".into())
+}
+
 /// What the kernel tier lacks here, if anything.
 pub fn kernel_tier_lacks() -> Option<String> {
-    // SAFETY: a plain question.
-    if unsafe { libc::geteuid() } != 0 {
-        return Some("the kernel tier needs root; run `cargo xtask test`".into());
-    }
-    crate::agent::Installed::from_environment().err()
+    root_is_lacking().or_else(|| crate::agent::Installed::from_environment().err())
+}
+
+/// Leaves a test out that loads programs into the kernel itself, where we are not root.
+#[macro_export]
+macro_rules! root_only {
+    () => {
+        if let Some(why) = $crate::skip::root_is_lacking() {
+            $crate::skip::skip(concat!(module_path!(), ":", line!()), &why);
+            return;
+        }
+    };
 }
 
 /// Leaves a test of the kernel tier out where it cannot run.

@@ -19,7 +19,8 @@ pub fn compile(name: &str, folder: &Path, flags: &[&str]) -> PathBuf {
         }
         _ => {
             let mut cc = Command::new("cc");
-            cc.args(["-O2", "-g", "-fno-omit-frame-pointer", "-fno-optimize-sibling-calls"]);
+            cc.args(["-O2", "-g", "-fno-optimize-sibling-calls"]);
+            cc.args(["-fno-omit-frame-pointer", "-mno-omit-leaf-frame-pointer"]);
             cc
         }
     };

@@ -1,6 +1,7 @@
 //! Every parser on damaged input: a line each. It may refuse, it must not panic.
 
-use stacksonde_tests::{fuzz, plugin, profile};
+use stacksonde_tests::plugin::File;
+use stacksonde_tests::{fuzz, profile};
 
 /// `test: function of bytes, corpus of sound inputs;`
 macro_rules! parsers {
@@ -13,7 +14,103 @@ macro_rules! parsers {
 }
 
 parsers! {
-    a_damaged_batch_is_refused_or_read: stacksonde_batch::fuzz::fuzz_batch, [profile::batch(1), profile::empty_batch()];
-    a_damaged_plugin_file_is_refused_or_read: stacksonde::plugins::fuzz::fuzz_plugin_file, [plugin::File { needed: vec!["libc.so.6".into()], runpath: "/opt".into(), ..plugin::File::with_manifest(|_| {}) }.bytes()];
-    a_damaged_manifest_is_refused_or_read: stacksonde::plugins::fuzz::fuzz_manifest, [plugin::File::with_manifest(|_| {}).manifest.into_bytes()];
+    a_damaged_batch_is_refused_or_read: stacksonde_batch::fuzz::fuzz_batch, batches();
+    any_batch_that_is_read_can_be_written_to_files: stacksonde_file_export::fuzz::fuzz_formats, batches();
+    damaged_maps_are_read_as_far_as_they_make_sense: stacksonde::fuzz::fuzz_maps, [file("/proc/self/maps")];
+    a_damaged_elf_file_is_refused_or_read: stacksonde::fuzz::fuzz_elf, [head_of_our_own_program()];
+    a_damaged_sample_is_refused_or_read: stacksonde::fuzz::fuzz_sample, [sample()];
+    a_damaged_notice_is_refused_or_read: stacksonde::fuzz::fuzz_notice, [mapping_notice()];
+    a_damaged_vdso_or_release_has_a_version_or_none: stacksonde::fuzz::fuzz_kernel_version, kernel_versions();
+    a_damaged_plugin_file_is_refused_or_read: stacksonde::fuzz::fuzz_plugin_file, [plugin_file().bytes()];
+    a_damaged_manifest_is_refused_or_read: stacksonde::fuzz::fuzz_manifest, [plugin_file().manifest.into_bytes()];
+    damaged_btf_is_refused_or_read: stacksonde_btf_offsets::fuzz::fuzz_btf, [task_struct()];
+}
+
+fn batches() -> [Vec<u8>; 2] {
+    [profile::batch(1), profile::empty_batch()]
+}
+
+fn file(path: &str) -> Vec<u8> {
+    std::fs::read(path).unwrap()
+}
+
+/// Headers and notes lie in the first pages.
+fn head_of_our_own_program() -> Vec<u8> {
+    let mut bytes = file("/proc/self/exe");
+    bytes.truncate(8192);
+    bytes
+}
+
+/// A sample of two kernel and three user frames.
+fn sample() -> Vec<u8> {
+    let mut bytes = vec![0; size_of::<stacksonde_ebpf::Sample>() + 5 * 8];
+    bytes[std::mem::offset_of!(stacksonde_ebpf::Sample, kernel_frames)] = 2;
+    bytes[std::mem::offset_of!(stacksonde_ebpf::Sample, user_frames)] = 3;
+    bytes
+}
+
+/// PERF_RECORD_MMAP2 with a build id.
+fn mapping_notice() -> Vec<u8> {
+    let mut bytes = [10u32.to_ne_bytes(), (1u32 << 14).to_ne_bytes()].concat();
+    bytes.extend([1u8; 8]);
+    bytes.extend([0x1000u64, 0x1000, 0].iter().flat_map(|word| word.to_ne_bytes()));
+    bytes.extend([20; 24]);
+    bytes.extend([0; 8]);
+    bytes.extend(b"/usr/bin/true\0\0\0");
+    bytes.extend([0; 16]);
+    bytes
+}
+
+/// A vDSO with a version note, and what distributions write.
+fn kernel_versions() -> [Vec<u8>; 3] {
+    let mut elf = vec![0; 120];
+    elf[..5].copy_from_slice(b"\x7fELF\x02");
+    // One program header, at 64: a note of 20 bytes at 120.
+    (elf[32], elf[54], elf[56]) = (64, 56, 1);
+    (elf[64], elf[72], elf[96]) = (4, 120, 24);
+    elf.extend([6u32, 4, 0].iter().flat_map(|word| word.to_ne_bytes()));
+    elf.extend(b"Linux\0\0\0\0\x01\x06\0");
+    [elf, b"Ubuntu 5.4.0-12.15-generic 5.4.8".into(), b"#1 SMP Debian 6.1.55-1 (2023-09-29)".into()]
+}
+
+/// With everything that is read of a plugin before it is loaded.
+fn plugin_file() -> File {
+    let sound = File::with_manifest(|_| {});
+    File { needed: vec!["libc.so.6".into()], runpath: "/opt".into(), ..sound }
+}
+
+/// BTF: `struct task_struct { struct { struct task_struct *stack; } ; int thread : 3; }`.
+fn task_struct() -> Vec<u8> {
+    let strings = b"\0task_struct\0stack\0thread\0";
+    let (task_struct, stack, thread) = (1u32, 13u32, 19u32);
+    let types: [u32; 21] = [
+        0,
+        2 << 24,
+        3, // 1: a pointer to 3
+        0,
+        4 << 24 | 1,
+        8,
+        stack,
+        1,
+        0, // 2: a structure without a name
+        task_struct,
+        4 << 24 | 1 << 31 | 2,
+        16,
+        0,
+        2,
+        0,
+        thread,
+        4,
+        3 << 24 | 64, // 3
+        0,
+        8 << 24,
+        1, // 4: another name of 1
+    ];
+    let types: Vec<u8> = types.iter().flat_map(|word| word.to_ne_bytes()).collect();
+    let [types_bytes, strings_bytes] =
+        [types.len(), strings.len()].map(|bytes| u32::try_from(bytes).unwrap());
+    let mut file = 0xeb9f_u16.to_ne_bytes().to_vec();
+    file.extend([1, 0]);
+    file.extend([24, 0, types_bytes, types_bytes, strings_bytes].iter().flat_map(|word| word.to_ne_bytes()));
+    [file, types, strings.to_vec()].concat()
 }

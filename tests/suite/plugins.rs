@@ -6,7 +6,9 @@ mod loaded;
 mod refused;
 
 use stacksonde::config;
-use stacksonde::plugins::{self, ExporterInstance, ExporterSettings, FileRules, Plugin, PluginError, Refusal};
+use stacksonde::plugins::{
+    self, ExporterInstance, ExporterSettings, FileRules, Plugin, PluginError, Refusal,
+};
 use stacksonde_plugin::Offer;
 use stacksonde_tests::plugin::Stage;
 use stacksonde_tests::profile;

@@ -9,13 +9,17 @@
  * Runs until it is killed.
  */
 
-#define NOINLINE __attribute__((noinline))
+#define NOINLINE __attribute__((noipa))
+
+/* Makes the compiler give a function without calls a frame of its own. */
+#define WITH_FRAME() (sink += (unsigned long)__builtin_frame_address(0))
 
 static volatile unsigned long sink;
 static unsigned char buffer[1 << 20];
 
 NOINLINE static void spin(unsigned long turns)
 {
+	WITH_FRAME();
 	for (unsigned long i = 0; i < turns; i++)
 		sink += i * i;
 }
@@ -30,6 +34,8 @@ NOINLINE static void inner(unsigned long turns)
 NOINLINE static void ask_kernel(void)
 {
 	long result;
+
+	WITH_FRAME();
 #if defined(__x86_64__)
 	register long flags __asm__("rdx") = 0;
 	__asm__ volatile("syscall"

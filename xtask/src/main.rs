@@ -1,2 +1,44 @@
-//! Developer commands.
-fn main() {}
+//! Developer commands: `cargo xtask profile`, `cargo xtask test`, `cargo xtask lint`.
+
+mod install;
+mod lint;
+mod load;
+mod profile;
+mod run;
+mod stage;
+mod test;
+
+use std::process::ExitCode;
+
+const USAGE: &str = "\
+usage: cargo xtask COMMAND
+
+  profile [-d SECONDS] [-F HZ]   build, profile this machine, write profile.svg and profile.pb.gz
+  test [--tier suite|kernel]...  run all tests, or those of the named tiers
+  lint                           formatting, clippy, licences and sources of dependencies
+  stage                          build and install agent and plugins for development, print where
+
+What a command needs and is missing it installs with apt-get.";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let rest = arguments.get(1..).unwrap_or_default();
+    let result = match arguments.first().map(String::as_str) {
+        Some("profile") => profile::run(rest),
+        Some("test") => test::run(rest),
+        Some("lint") => lint::run(),
+        Some("stage") => stage::run(),
+        Some("-h" | "--help") | None => {
+            println!("{USAGE}");
+            return ExitCode::SUCCESS;
+        }
+        Some(other) => Err(anyhow::anyhow!("no command `{other}`\n{USAGE}")),
+    };
+    match result {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("cargo xtask: {error:#}");
+            ExitCode::from(2)
+        }
+    }
+}

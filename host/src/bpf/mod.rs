@@ -3,19 +3,23 @@
 //! Upwards go typed values: [`RawSample`]s and [`Notice`]s in time order, and what the kernel
 //! says it ticked ([`Ticks`]). Everything above runs in tests without root.
 
+mod confirm;
 mod merge;
 mod notice;
 mod perf;
 mod reader;
 mod sampler;
 mod sideband;
+mod trial;
 
+pub use confirm::confirm_entry_registers;
 pub use merge::Event;
 pub use notice::{BadRecord, Identity, Notice, NoticeKind, parse_notice};
 pub use perf::online_cpus;
-pub(crate) use reader::clock_ns;
 pub use reader::{Interval, Message, Reader, Stop, Ticks};
+pub(crate) use reader::{clock_ns, monotonic_ns};
 pub use sampler::{LoadError, Sampler, Settings};
+pub use trial::{Trial, attempt};
 
 /// One sample, decoded.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -277,7 +277,7 @@ fn wait_for(sampler: &Sampler, stop: &Stop) -> io::Result<OwnedFd> {
 }
 
 /// CLOCK_MONOTONIC, nanoseconds: the clock of samples and notices.
-fn monotonic_ns() -> u64 {
+pub(crate) fn monotonic_ns() -> u64 {
     clock_ns(libc::CLOCK_MONOTONIC)
 }
 

@@ -1,5 +1,8 @@
 //! The sub-commands, one file each.
 
+pub mod config;
+pub mod doctor;
+pub mod plugin;
 pub mod record;
 pub mod run;
 
@@ -10,8 +13,14 @@ use clap::Subcommand;
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Print what this system offers, what will be done with it, and why not more.
+    Doctor(doctor::Arguments),
     /// Profile for a while, or while a command runs, and write the result to files.
     Record(record::Arguments),
     /// Profile until stopped, in intervals, and hand each profile to the configured exporters.
     Run(run::Arguments),
+    /// Show which plugins could be loaded, and which are refused and why. Runs none of their code.
+    Plugin(plugin::Arguments),
+    /// Check config files.
+    Config(config::Arguments),
 }

@@ -1,10 +1,12 @@
 //! `stacksonde plugin`: what could be loaded, and what is refused and why. Runs no plugin code.
 
+use super::start::ConfigArguments;
 use crate::config;
 use crate::plugins::{self, FileRules, Inspected, Manifest, Refusal};
 use anyhow::Context;
 use clap::{Args, Subcommand};
-use std::fmt::{self, Write};
+use std::fmt::{self, Write as _};
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -19,30 +21,33 @@ pub struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// List the plugins in the configured directories, and those that are to be loaded but missing.
-    List,
+    List(ConfigArguments),
     /// Show what one plugin states of itself.
     Info {
         /// Its name, or the path of its file.
         plugin: String,
+        #[command(flatten)]
+        config: ConfigArguments,
     },
 }
 
 /// Exit status of something that was refused or is missing.
 const REFUSED: u8 = 2;
 
-/// Runs `stacksonde plugin` and says how it went: 2 if a plugin that was asked for, or is required, is
-/// missing or refused.
+/// Runs `stacksonde plugin`. The exit code is 2 if a plugin that was asked for, or is required, is missing
+/// or refused.
 ///
 /// # Errors
 ///
-/// Only if the output cannot be written.
-pub fn run(arguments: &Arguments, config: &config::Plugins, rules: &FileRules) -> anyhow::Result<ExitCode> {
-    let (text, is_sound) = match &arguments.command {
-        Command::List => list(config, rules),
-        Command::Info { plugin } => info(plugin, config, rules),
+/// The configuration cannot be used, or the output cannot be written.
+pub fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
+    let (text, is_sound) = match arguments.command {
+        Command::List(from) => list(&from.load(Some("warn"), &[])?.plugins, &from.file_rules()),
+        Command::Info { plugin, config: from } => {
+            info(&plugin, &from.load(Some("warn"), &[])?.plugins, &from.file_rules())
+        }
     };
-    let mut stdout = std::io::stdout().lock();
-    std::io::Write::write_all(&mut stdout, text.as_bytes()).context("standard output")?;
+    std::io::stdout().write_all(text.as_bytes()).context("standard output")?;
     Ok(if is_sound { ExitCode::SUCCESS } else { ExitCode::from(REFUSED) })
 }
 

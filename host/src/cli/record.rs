@@ -1,6 +1,7 @@
 //! `stacksonde record`: profile for a while, then write files.
 
 use super::start::{self, ConfigArguments};
+use crate::agent::Parts;
 use crate::config::Exporter;
 use crate::process::Targets;
 use anyhow::{Context, bail};
@@ -38,19 +39,20 @@ pub struct Arguments {
 
 /// Records; the exit code is 0 if the files were written.
 pub fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
-    let mut config = arguments.config.load("warn", &[("sampling.frequency_hz", arguments.frequency.to_string())])?;
+    let mut config =
+        arguments.config.load(Some("warn"), &[("sampling.frequency_hz", arguments.frequency.to_string())])?;
     for pid in &arguments.pid {
         if !PathBuf::from(format!("/proc/{pid}")).exists() {
             bail!("there is no process {pid}; `ps -e` lists those that are");
         }
     }
     config.exporters = [("record".to_owned(), file_exporter(&arguments.output)?)].into();
-    let start::Prepared { parts, .. } = start::prepare(&config, None)?;
+    let parts = start::prepare(&config, None, &arguments.config.file_rules())?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(record(&arguments, parts))
 }
 
-async fn record(arguments: &Arguments, parts: crate::agent::Parts) -> anyhow::Result<ExitCode> {
+async fn record(arguments: &Arguments, parts: Parts) -> anyhow::Result<ExitCode> {
     let mut interrupted = signal(SignalKind::interrupt())?;
     let mut terminated = signal(SignalKind::terminate())?;
     let agent = start::arm(parts)?;
@@ -80,11 +82,8 @@ async fn record(arguments: &Arguments, parts: crate::agent::Parts) -> anyhow::Re
         () = start::failure(&agent) => {}
     }
     let summary = agent.stop()?;
-    if let Some(child) = &mut child
-        && child.try_wait()?.is_none()
-    {
-        child.kill()?;
-        child.wait()?;
+    if let Some(child) = &mut child {
+        end(child)?;
     }
     let counters = summary.exporters.first().map(|(_, counters)| counters);
     if let Some(error) = counters.and_then(|counters| counters.last_error.as_ref())
@@ -116,6 +115,15 @@ async fn ended(child: &mut Option<Child>, pids: &[u32]) {
         }
         tokio::time::sleep(POLL).await;
     }
+}
+
+/// Asks a command that is still running to end, and waits until it did.
+fn end(child: &mut Child) -> std::io::Result<()> {
+    if child.try_wait()?.is_none() {
+        // SAFETY: the child was not waited for yet, so the id is still its own.
+        unsafe { libc::kill(child.id().cast_signed(), libc::SIGTERM) };
+    }
+    child.wait().map(drop)
 }
 
 /// The exporter that writes the files; paths are absolute, since the plugin need not know where we stand.

@@ -16,14 +16,14 @@ pub struct Arguments {
 
 /// Runs until SIGTERM or SIGINT, then hands over what is left.
 pub fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
-    let config = arguments.config.load("info", &[])?;
+    let config = arguments.config.load(None, &[])?;
     let interval = Duration::from_secs(config.sampling.interval_seconds.into());
-    let prepared = start::prepare(&config, Some(interval))?;
+    let parts = start::prepare(&config, Some(interval), &arguments.config.file_rules())?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let mut interrupted = signal(SignalKind::interrupt())?;
         let mut terminated = signal(SignalKind::terminate())?;
-        let agent = start::arm(prepared.parts)?;
+        let agent = start::arm(parts)?;
         agent.watch(Targets::all());
         tracing::info!(hz = config.sampling.frequency_hz, ?interval, "sampling");
         tokio::select! {

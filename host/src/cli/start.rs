@@ -3,7 +3,8 @@
 use crate::agent::{Agent, Parts};
 use crate::batch::Run;
 use crate::bpf::Settings;
-use crate::config::{Config, LogFormat, Sources};
+use crate::config::{Config, Exporter, LogFormat, Sources};
+use crate::negotiate::State;
 use crate::plan::{self, Plan};
 use crate::plugins::{self, ExporterInstance, ExporterSettings, FileRules, Plugin, Refusal};
 use crate::process::Budget;
@@ -17,7 +18,7 @@ use tracing_subscriber::EnvFilter;
 
 /// Where the configuration comes from, and how much is logged.
 #[derive(Debug, Args)]
-pub struct ConfigArguments {
+pub(super) struct ConfigArguments {
     /// Config file; may be given several times, later ones win. Without it /etc/stacksonde/stacksonde.toml and conf.d.
     #[arg(long = "config", value_name = "FILE")]
     files: Vec<PathBuf>,
@@ -31,13 +32,14 @@ pub struct ConfigArguments {
 
 impl ConfigArguments {
     /// Reads the configuration and starts logging. `quietly` is the log filter of a command for people.
-    pub fn load(&self, quietly: Option<&str>, flags: &[(&str, String)]) -> anyhow::Result<Config> {
+    pub(super) fn load(&self, quietly: Option<&str>, flags: &[(&str, String)]) -> anyhow::Result<Config> {
         let mut flags: Vec<_> = flags.iter().map(|(key, value)| ((*key).to_owned(), value.clone())).collect();
         if let Some(filter) = &self.log {
             flags.push(("log.filter".into(), filter.clone()));
         }
         let files = if self.files.is_empty() { Sources::default_files() } else { self.files.clone() };
-        let config = crate::config::load(&Sources { files, environment: Sources::process_environment(), flags })?;
+        let config =
+            crate::config::load(&Sources { files, environment: Sources::process_environment(), flags })?;
         let filter = match quietly {
             Some(quietly) if config.log.filter == crate::config::Log::default().filter => quietly,
             _ => &config.log.filter,
@@ -52,9 +54,11 @@ impl ConfigArguments {
     }
 
     /// How plugin files are judged.
-    pub fn file_rules(&self) -> FileRules {
+    pub(super) fn file_rules(&self) -> FileRules {
         if self.trust_any_plugin_owner {
-            tracing::warn!("--trust-any-plugin-owner: whoever can write a plugin's file can run code in this process");
+            tracing::warn!(
+                "--trust-any-plugin-owner: whoever can write a plugin's file can run code in this process"
+            );
         }
         FileRules { trust_any_owner: self.trust_any_plugin_owner, ..FileRules::default() }
     }
@@ -62,15 +66,15 @@ impl ConfigArguments {
 
 /// The plugins that a configuration names: what loaded, and what was refused.
 #[derive(Default)]
-pub struct Loaded {
+pub(super) struct Loaded {
     /// Loaded plugins.
-    pub plugins: Vec<Plugin>,
+    pub(super) plugins: Vec<Plugin>,
     /// Plugins that are not installed or were refused, with the reason.
-    pub refused: Vec<(String, Refusal)>,
+    pub(super) refused: Vec<(String, Refusal)>,
 }
 
 /// Loads the plugins of `plugins.load`; the error names one of `plugins.required` that did not load.
-pub fn load_plugins(config: &Config, rules: &FileRules) -> anyhow::Result<Loaded> {
+pub(super) fn load_plugins(config: &Config, rules: &FileRules) -> anyhow::Result<Loaded> {
     let mut loaded = Loaded::default();
     for name in &config.plugins.load {
         match plugins::find(name, &config.plugins, rules).and_then(plugins::load) {
@@ -78,7 +82,7 @@ pub fn load_plugins(config: &Config, rules: &FileRules) -> anyhow::Result<Loaded
             Err(refusal) if config.plugins.required.contains(name) => {
                 return Err(refusal).with_context(|| format!("plugin `{name}` is required"));
             }
-            Err(refusal @ Refusal::NotFound { .. }) => {
+            Err(refusal) if refusal.is_not_found() => {
                 tracing::debug!(plugin = name, "{refusal}");
                 loaded.refused.push((name.clone(), refusal));
             }
@@ -92,13 +96,17 @@ pub fn load_plugins(config: &Config, rules: &FileRules) -> anyhow::Result<Loaded
 }
 
 /// Everything short of sampling: plugins loaded, the plan made, exporters created.
-pub fn prepare(config: &Config, interval: Option<Duration>, rules: &FileRules) -> anyhow::Result<Parts> {
+pub(super) fn prepare(
+    config: &Config,
+    interval: Option<Duration>,
+    rules: &FileRules,
+) -> anyhow::Result<Parts> {
     let loaded = load_plugins(config, rules)?;
-    let plan = plan::make(config, &loaded.plugins);
-    report(&plan);
-    if let Some(reason) = plan.cannot_run() {
-        bail!("{reason}");
+    let plan = plan::make(config, &loaded.plugins)?;
+    if let Some(refusal) = plan.refusal() {
+        bail!(refusal);
     }
+    report(&plan);
     let offer = Offer {
         formats: vec!["1".into()],
         max_bytes: u64::from(u32::MAX),
@@ -119,7 +127,7 @@ pub fn prepare(config: &Config, interval: Option<Duration>, rules: &FileRules) -
         },
         max_stacks: size(config.memory.max_stacks),
         symbolize: names.then(|| symbolize::Options {
-            kernel: plan.is_on("kernel_names"),
+            kernel: plan.state("kernel_names") != State::Off,
             inlined: config.symbolize.inlined,
             max_cached: size(config.symbolize.max_cached),
         }),
@@ -130,7 +138,7 @@ pub fn prepare(config: &Config, interval: Option<Duration>, rules: &FileRules) -
 }
 
 /// Starts sampling, and says which CPUs are left out.
-pub fn arm(parts: Parts) -> anyhow::Result<Agent> {
+pub(super) fn arm(parts: Parts) -> anyhow::Result<Agent> {
     let agent = Agent::start(parts)?;
     for refused in agent.refused_cpus() {
         tracing::warn!("{refused}");
@@ -139,7 +147,7 @@ pub fn arm(parts: Parts) -> anyhow::Result<Agent> {
 }
 
 /// Ends if a stage of the agent ends without being asked to.
-pub async fn failure(agent: &Agent) {
+pub(super) async fn failure(agent: &Agent) {
     while !agent.has_failed() {
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
@@ -154,9 +162,19 @@ fn sampler_settings(config: &Config, plan: &Plan) -> Settings {
         sideband_bytes: config.memory.sideband_bytes,
         entry_registers: stack.zip(fact(stacksonde_plugin::fact::STACK_PT_REGS)),
         no_user_reads: plan.mitigates("no_user_reads"),
-        kernel_stacks: plan.is_on("kernel_stacks"),
-        notices: plan.is_on("process_notices"),
+        kernel_stacks: plan.state("kernel_stacks") != State::Off,
+        notices: plan.state("process_notices") == State::On,
     }
+}
+
+fn start_exporter(
+    plugin: &Plugin,
+    name: &str,
+    section: &Exporter,
+    offer: &Offer,
+) -> anyhow::Result<ExporterInstance> {
+    let settings = ExporterSettings::new(name, section);
+    Ok(ExporterInstance::start(plugin, settings, offer)?)
 }
 
 fn start_exporters(config: &Config, loaded: &Loaded, offer: &Offer) -> anyhow::Result<Vec<ExporterInstance>> {
@@ -164,11 +182,11 @@ fn start_exporters(config: &Config, loaded: &Loaded, offer: &Offer) -> anyhow::R
     for (name, section) in &config.exporters {
         let plugin = loaded.plugins.iter().find(|plugin| plugin.name() == section.plugin);
         let started = match plugin {
-            Some(plugin) => ExporterInstance::start(plugin, ExporterSettings::new(name, section), offer)
-                .with_context(|| format!("exporter `{name}`")),
+            Some(plugin) => start_exporter(plugin, name, section, offer),
             None => {
                 let refusal = loaded.refused.iter().find(|(refused, _)| *refused == section.plugin);
-                let reason = refusal.map_or_else(|| "not in plugins.load".into(), |(_, refusal)| refusal.to_string());
+                let reason =
+                    refusal.map_or_else(|| "not in plugins.load".into(), |(_, refusal)| refusal.to_string());
                 Err(anyhow::anyhow!("exporter `{name}` needs plugin `{}`: {reason}", section.plugin))
             }
         };
@@ -179,17 +197,23 @@ fn start_exporters(config: &Config, loaded: &Loaded, offer: &Offer) -> anyhow::R
         }
     }
     if exporters.is_empty() {
-        tracing::warn!("no exporter is running: profiles go nowhere; add a section `exporters.<name>` to the config");
+        tracing::warn!(
+            "no exporter is running: profiles go nowhere; add a section `exporters.<name>` to the config"
+        );
     }
     Ok(exporters)
 }
 
+/// What is missing is a warning only for who asked for more; doctor tells all of it.
 fn report(plan: &Plan) {
-    for line in plan.lines() {
-        tracing::debug!("{line}");
+    for fact in &plan.facts {
+        tracing::debug!(fact = fact.name, value = fact.value, provider = fact.provider, "found");
     }
-    for warning in plan.warnings() {
-        tracing::warn!("{warning}");
+    for refusal in &plan.refusals {
+        tracing::debug!(provider = refusal.provider, facts = ?refusal.facts, "{}", refusal.reason);
+    }
+    for feature in plan.features.iter().filter(|feature| feature.state != State::On) {
+        tracing::warn!(feature = feature.name, state = ?feature.state, "{} (to change that: {})", feature.reason, feature.remedy);
     }
 }
 
@@ -200,7 +224,8 @@ fn describe_run(plan: &Plan) -> anyhow::Result<Run> {
     if got != 16 {
         bail!("the kernel gave no random bytes for the run's id: {}", std::io::Error::last_os_error());
     }
-    let read = |path: &str| std::fs::read_to_string(path).map(|text| text.trim().to_owned()).unwrap_or_default();
+    let read =
+        |path: &str| std::fs::read_to_string(path).map(|text| text.trim().to_owned()).unwrap_or_default();
     let machine_id = u128::from_str_radix(&read("/etc/machine-id"), 16).unwrap_or(0);
     let attributes = [
         ("host.name", read("/proc/sys/kernel/hostname")),

@@ -1,25 +1,31 @@
 //! Whose samples are kept: everyone's, or those of some processes and all their descendants.
 
-use crate::bpf::{Notice, NoticeKind};
+use crate::bpf::{Notice, NoticeKind, monotonic_ns};
 use std::collections::{HashMap, HashSet};
 
 /// The processes whose samples are kept.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Targets(Option<HashSet<u32>>);
+pub struct Targets {
+    /// `None` for every process.
+    pids: Option<HashSet<u32>>,
+    /// When they were named: CLOCK_MONOTONIC, nanoseconds.
+    since_ns: u64,
+}
 
 impl Targets {
     /// Every process.
     pub fn all() -> Self {
-        Self(None)
+        Self::default()
     }
 
     /// These processes, and what they start from now on.
     pub fn only(pids: impl IntoIterator<Item = u32>) -> Self {
-        Self(Some(pids.into_iter().collect()))
+        Self { pids: Some(pids.into_iter().collect()), since_ns: monotonic_ns() }
     }
 
     /// These processes with the descendants that they have now, read from `/proc`.
     pub fn with_descendants(pids: impl IntoIterator<Item = u32>) -> Self {
+        let since_ns = monotonic_ns();
         let mut children = HashMap::<u32, Vec<u32>>::new();
         for entry in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
             let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
@@ -35,24 +41,25 @@ impl Targets {
                 open.extend(children.get(&pid).into_iter().flatten());
             }
         }
-        Self(Some(found))
+        Self { pids: Some(found), since_ns }
     }
 
     /// Whether the samples of `pid` are kept.
     pub fn contains(&self, pid: u32) -> bool {
-        self.0.as_ref().is_none_or(|pids| pids.contains(&pid))
+        self.pids.as_ref().is_none_or(|pids| pids.contains(&pid))
     }
 
     /// Follows a fork. An id stays a target after its process ended, since the rest of the end is
     /// still its time, until another process gets the id.
     pub fn notice(&mut self, notice: &Notice) {
-        let (Some(pids), NoticeKind::Fork { parent }) = (&mut self.0, &notice.kind) else { return };
+        let (Some(pids), NoticeKind::Fork { parent }) = (&mut self.pids, &notice.kind) else { return };
         if notice.pid != notice.tid || *parent == notice.pid {
             return;
         }
         if pids.contains(parent) {
             pids.insert(notice.pid);
-        } else {
+        } else if notice.time_ns > self.since_ns {
+            // Before that the id was the named process's own: a command is named after its fork.
             pids.remove(&notice.pid);
         }
     }
@@ -63,7 +70,7 @@ mod tests {
     use super::*;
 
     fn fork(pid: u32, tid: u32, parent: u32) -> Notice {
-        Notice { time_ns: 0, pid, tid, kind: NoticeKind::Fork { parent } }
+        Notice { time_ns: monotonic_ns(), pid, tid, kind: NoticeKind::Fork { parent } }
     }
 
     #[test]
@@ -81,6 +88,14 @@ mod tests {
         let mut targets = Targets::only([10]);
         targets.notice(&fork(10, 10, 1));
         assert!(!targets.contains(10));
+    }
+
+    #[test]
+    fn keeps_an_id_that_was_forked_before_it_was_named() {
+        let forked = fork(10, 10, 1);
+        let mut targets = Targets::only([10]);
+        targets.notice(&forked);
+        assert!(targets.contains(10));
     }
 
     #[test]

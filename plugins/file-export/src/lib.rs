@@ -21,6 +21,9 @@ mod pprof;
 mod series;
 mod svg;
 
+#[doc(hidden)]
+pub mod fuzz;
+
 pub use config::{Config, ConfigError};
 pub use exporter::FileExport;
 pub use format::{EncodeError, Format};

@@ -49,7 +49,8 @@ fn create(path: &Path) -> io::Result<File> {
     }
 }
 
-/// `.<name>.<pid>.unfinished` in the same directory: a rename does not cross file systems.
+/// `.<name>.<pid>.unfinished` in the same directory: a rename does not cross file systems. A process
+/// that is killed meanwhile leaves it behind.
 fn unfinished(path: &Path) -> PathBuf {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     path.with_file_name(format!(".{name}.{}.unfinished", std::process::id()))

@@ -27,6 +27,10 @@ pub(crate) fn encode(batch: &Batch<'_>) -> io::Result<Vec<u8>> {
     if lines.is_empty() {
         return Ok(NO_SAMPLES.replace("SUBTITLE", &subtitle).replace("TITLE", TITLE).into_bytes());
     }
+    // `inferno` adds counts up without a check.
+    if batch.samples().iter().try_fold(0_u64, |sum, sample| sum.checked_add(sample.count)).is_none() {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "the counts of samples exceed 64 bits"));
+    }
     let mut options = Options::default();
     // Tells kernel, C++ and other functions apart; the same function has the same colour in every file.
     options.colors = Palette::Multi(MultiPalette::Java);
@@ -64,4 +68,25 @@ fn subtitle(batch: &Batch<'_>) -> String {
 fn period_ns(batch: &Batch<'_>) -> Option<u64> {
     let mut types = batch.value_types().iter();
     types.find(|row| batch.text(row.unit) == "nanoseconds" && row.per_sample > 0).map(|row| row.per_sample)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use stacksonde_plugin::batch::tables::{Process, Sample, Stack, Thread};
+    use stacksonde_plugin::batch::{Header, Writer};
+
+    #[test]
+    fn refuses_counts_that_no_number_holds() {
+        let mut writer = Writer::new(Header::default());
+        writer.process(Process::default());
+        writer.thread(Thread::default());
+        writer.stack(Stack::default());
+        for count in [u64::MAX, 1] {
+            writer.sample(Sample { count, ..Sample::default() });
+        }
+        let bytes = writer.finish().unwrap();
+        let error = encode(&Batch::parse(&bytes).unwrap()).unwrap_err();
+        assert_eq!(error.to_string(), "the counts of samples exceed 64 bits");
+    }
 }

@@ -28,7 +28,10 @@ fn a_third_partys_exporter_takes_fifteen_lines() {
     let cargo = fs::read_to_string(plugin::fixture("line-count").join("Cargo.toml")).unwrap();
     let (_, dependencies) = cargo.split_once("[dependencies]\n").unwrap();
     let (dependencies, _) = dependencies.split_once("\n\n").unwrap();
-    assert!(dependencies.starts_with("stacksonde-plugin = ") && dependencies.lines().count() == 1, "{dependencies}");
+    assert!(
+        dependencies.starts_with("stacksonde-plugin = ") && dependencies.lines().count() == 1,
+        "{dependencies}"
+    );
 }
 
 #[test]

@@ -109,7 +109,8 @@ fn refuses_a_library_without_a_manifest() {
 
 #[test]
 fn refuses_a_manifest_over_the_limit() {
-    let file = File::with_manifest(|manifest| manifest["plugin"]["description"] = "x".repeat(300 << 10).into());
+    let file =
+        File::with_manifest(|manifest| manifest["plugin"]["description"] = "x".repeat(300 << 10).into());
     let (_stage, path) = by_hand(&file);
     assert!(sentence(&path).contains("more than 262144"));
 }

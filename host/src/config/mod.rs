@@ -1,4 +1,27 @@
-//! The agent's configuration: every key, its default and its check.
+//! The agent's configuration: every key and its default.
+//!
+//! ```text
+//! file      reads a file, and decides whether it may say which libraries are loaded
+//! layer     one source of values, checked by itself: problems know where they are
+//! keys      the list of keys and what each allows, for all sources
+//! load      defaults < files < environment < command line
+//! validate  what keys demand of each other
+//! problem   what can be wrong, in sentences
+//! ```
+
+mod file;
+#[doc(hidden)]
+pub mod fuzz;
+mod keys;
+mod layer;
+mod load;
+mod problem;
+#[cfg(test)]
+mod tests;
+mod validate;
+
+pub use load::{Sources, load};
+pub use problem::{ConfigError, Origin, Problem};
 
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -38,7 +61,8 @@ pub struct Sampling {
     pub frequency_hz: u32,
     /// Length of one profile, in seconds (`run`).
     pub interval_seconds: u32,
-    /// Features without which the agent shall not start: `user_stacks_in_kernel`, `kernel_stacks`.
+    /// Features without which the agent shall not start: `user_stacks`, `user_stacks_in_kernel`,
+    /// `kernel_stacks`, `kernel_names`, `process_notices`.
     pub require: Vec<String>,
 }
 
@@ -211,6 +235,18 @@ impl Default for Plugins {
 }
 
 impl Exporter {
+    /// An exporter that uses `plugin`, everything else at its default.
+    pub fn of(plugin: &str) -> Self {
+        Self {
+            plugin: plugin.into(),
+            required: false,
+            queue_batches: Self::default_queue_batches(),
+            queue_bytes: Self::default_queue_bytes(),
+            deadline_seconds: Self::default_deadline_seconds(),
+            config: serde_json::Map::new(),
+        }
+    }
+
     fn default_queue_batches() -> u32 {
         16
     }

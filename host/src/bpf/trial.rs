@@ -1,0 +1,125 @@
+//! Tries one facility each, as the agent would use it, and leaves nothing behind.
+
+use super::perf::Event;
+use super::sideband::SideBand;
+use aya_obj::generated::{
+    bpf_attr, bpf_cmd, bpf_cmd::*, bpf_insn, bpf_map_type, bpf_map_type::*, bpf_prog_type, bpf_prog_type::*,
+};
+use std::io;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+
+/// What can be tried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trial {
+    /// bpf(2) at all: creates the simplest map.
+    Map,
+    /// Loads a program of the type that perf events run.
+    PerfEventProgram,
+    /// Loads a program of the type raw tracepoint.
+    RawTracepointProgram,
+    /// Runs one on ourselves (BPF_PROG_TEST_RUN).
+    RawTracepointRun,
+    /// Creates a ring buffer.
+    RingBuffer,
+    /// Creates an array of ring buffers.
+    ArrayOfMaps,
+    /// Opens a CPU's software clock as a sampling event, switched off.
+    CpuClock,
+    /// Opens the notices of processes of a CPU, switched off, with the smallest buffer.
+    SideBand,
+    /// The same with build ids of mapped files.
+    SideBandBuildIds,
+}
+
+/// Tries it; the error is what the kernel answered.
+pub fn attempt(trial: Trial, cpu: u32) -> io::Result<()> {
+    let side_band = |build_ids| SideBand::open(cpu, build_ids, page_bytes()?).map(drop);
+    match trial {
+        Trial::Map => create_map(BPF_MAP_TYPE_ARRAY, 4, 4, 1, None).map(drop),
+        Trial::PerfEventProgram => load(BPF_PROG_TYPE_PERF_EVENT).map(drop),
+        Trial::RawTracepointProgram => load(BPF_PROG_TYPE_RAW_TRACEPOINT).map(drop),
+        Trial::RawTracepointRun => load(BPF_PROG_TYPE_RAW_TRACEPOINT).and_then(run),
+        Trial::RingBuffer => ring().map(drop),
+        Trial::ArrayOfMaps => create_map(BPF_MAP_TYPE_ARRAY_OF_MAPS, 4, 4, 1, Some(ring()?)).map(drop),
+        // An hour: it is never switched on.
+        Trial::CpuClock => Event::cpu_clock(cpu, 3_600_000_000_000).map(drop),
+        Trial::SideBand => side_band(false),
+        Trial::SideBandBuildIds => side_band(true),
+    }
+}
+
+fn page_bytes() -> io::Result<u32> {
+    // SAFETY: a plain question.
+    u32::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).map_err(io::Error::other)
+}
+
+fn ring() -> io::Result<OwnedFd> {
+    create_map(BPF_MAP_TYPE_RINGBUF, 0, 0, page_bytes()?, None)
+}
+
+fn create_map(
+    kind: bpf_map_type,
+    key_bytes: u32,
+    value_bytes: u32,
+    entries: u32,
+    inner: Option<OwnedFd>,
+) -> io::Result<OwnedFd> {
+    let mut attributes = zeroed();
+    attributes.__bindgen_anon_1.map_type = kind as u32;
+    attributes.__bindgen_anon_1.key_size = key_bytes;
+    attributes.__bindgen_anon_1.value_size = value_bytes;
+    attributes.__bindgen_anon_1.max_entries = entries;
+    if let Some(inner) = &inner {
+        attributes.__bindgen_anon_1.inner_map_fd = number(inner)?;
+    }
+    descriptor(BPF_MAP_CREATE, &mut attributes)
+}
+
+/// Loads `return 0`.
+fn load(kind: bpf_prog_type) -> io::Result<OwnedFd> {
+    // BPF_ALU64 | BPF_MOV | BPF_K of register 0; BPF_JMP | BPF_EXIT.
+    let program = [instruction(0xb7), instruction(0x95)];
+    let license = c"GPL";
+    let mut attributes = zeroed();
+    attributes.__bindgen_anon_3.prog_type = kind as u32;
+    attributes.__bindgen_anon_3.insn_cnt = 2;
+    attributes.__bindgen_anon_3.insns = program.as_ptr().expose_provenance() as u64;
+    attributes.__bindgen_anon_3.license = license.as_ptr().expose_provenance() as u64;
+    descriptor(BPF_PROG_LOAD, &mut attributes)
+}
+
+fn instruction(code: u8) -> bpf_insn {
+    bpf_insn { code, _bitfield_align_1: [], _bitfield_1: Default::default(), off: 0, imm: 0 }
+}
+
+fn run(program: OwnedFd) -> io::Result<()> {
+    let mut attributes = zeroed();
+    attributes.test.prog_fd = number(&program)?;
+    bpf(BPF_PROG_TEST_RUN, &mut attributes).map(drop)
+}
+
+fn zeroed() -> bpf_attr {
+    // SAFETY: a union of plain integers, for which zero is a value, the documented default.
+    unsafe { std::mem::zeroed() }
+}
+
+fn number(descriptor: &OwnedFd) -> io::Result<u32> {
+    u32::try_from(descriptor.as_raw_fd()).map_err(io::Error::other)
+}
+
+fn descriptor(command: bpf_cmd, attributes: &mut bpf_attr) -> io::Result<OwnedFd> {
+    let descriptor = bpf(command, attributes)?;
+    let descriptor = libc::c_int::try_from(descriptor).map_err(io::Error::other)?;
+    // SAFETY: the kernel just gave us this descriptor, nobody else owns it.
+    Ok(unsafe { OwnedFd::from_raw_fd(descriptor) })
+}
+
+fn bpf(command: bpf_cmd, attributes: &mut bpf_attr) -> io::Result<libc::c_long> {
+    let bytes = libc::c_uint::try_from(size_of::<bpf_attr>()).map_err(io::Error::other)?;
+    // SAFETY: `attributes` has the stated size; the pointers in it, if any, are of live values of
+    // the callers.
+    let result = unsafe {
+        libc::syscall(libc::SYS_bpf, command as libc::c_uint, std::ptr::from_mut(attributes), bytes)
+    };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
+}

@@ -1,0 +1,40 @@
+//! `stacksonde doctor`: what this system offers, what will be done with it, and why not more.
+
+use super::start::{self, ConfigArguments};
+use crate::negotiate::Level;
+use crate::plan;
+use clap::Args;
+use std::process::ExitCode;
+
+/// Arguments of `stacksonde doctor`.
+#[derive(Debug, Args)]
+pub struct Arguments {
+    /// Print the plan as JSON.
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    config: ConfigArguments,
+}
+
+/// Prints the plan. The exit code is 0 if every feature is on, 1 if some are not, 2 if the agent
+/// cannot run.
+pub fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
+    let config = arguments.config.load("warn", &[])?;
+    let loaded = start::load_plugins(&config, &arguments.config.file_rules())?;
+    let plan = plan::make(&config, &loaded.plugins)?;
+    if arguments.json {
+        println!("{}", serde_json::to_string_pretty(&plan)?);
+    } else {
+        for (name, refusal) in &loaded.refused {
+            println!("plugin      {name:<24} not loaded: {refusal}");
+        }
+        for line in plan.lines() {
+            println!("{line}");
+        }
+    }
+    Ok(match plan.level {
+        Level::Full => ExitCode::SUCCESS,
+        Level::Reduced => ExitCode::from(1),
+        Level::CannotRun => ExitCode::from(2),
+    })
+}

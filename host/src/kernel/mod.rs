@@ -1,0 +1,15 @@
+//! What is known about the running kernel: what it offers, which version it is, what it is known to get wrong.
+
+mod deny;
+mod known_bugs;
+mod probe;
+mod refusal;
+mod standing;
+mod version;
+
+pub use deny::{UnknownCapability, check_denied, deny};
+pub use known_bugs::has_probe_read_bug;
+pub use probe::{btf_available, known_names, probe};
+pub use version::{KernelVersion, Source, Version, VersionRange};
+#[doc(hidden)]
+pub(crate) use version::{in_uname_version, in_vdso, in_version_signature};

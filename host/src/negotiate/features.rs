@@ -1,0 +1,263 @@
+//! What the user gets, and the ways to it.
+
+use super::facts::{Fact, Refusal};
+use super::hazards::NO_USER_READS;
+use serde::Serialize;
+use stacksonde_plugin::fact::{STACK_PT_REGS, TASK_STRUCT_STACK};
+use stacksonde_plugin::{Capabilities, Outcome};
+
+/// Samples of running threads, at all.
+pub const SAMPLES: &str = "samples";
+/// User stacks of samples taken in user mode.
+pub const USER_STACKS: &str = "user_stacks";
+/// The user part of samples taken in the kernel.
+pub const USER_STACKS_IN_KERNEL: &str = "user_stacks_in_kernel";
+/// Kernel stacks of samples taken in the kernel.
+pub const KERNEL_STACKS: &str = "kernel_stacks";
+/// Names of kernel functions.
+pub const KERNEL_NAMES: &str = "kernel_names";
+/// Notices of fork, exec, mappings and exit.
+pub const PROCESS_NOTICES: &str = "process_notices";
+
+/// How much of a feature there is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum State {
+    /// All of it.
+    On,
+    /// Less than all, see the reason.
+    Reduced,
+    /// Nothing.
+    Off,
+}
+
+/// A feature as it was decided.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct FeatureState {
+    /// Its name.
+    pub name: &'static str,
+    /// How much of it there is.
+    pub state: State,
+    /// Why it is not all there; empty if it is.
+    pub reason: String,
+    /// What would change that; empty if nothing is known to.
+    pub remedy: String,
+    /// The features, capabilities and facts that its best way needs.
+    pub needs: Vec<&'static str>,
+}
+
+/// One way to a feature.
+struct Way {
+    gives: State,
+    features: &'static [&'static str],
+    capabilities: &'static [&'static str],
+    facts: &'static [&'static str],
+    /// Mitigations that rule it out, with what they take away.
+    unless: &'static [(&'static str, &'static str)],
+}
+
+struct Feature {
+    name: &'static str,
+    /// Best first.
+    ways: &'static [Way],
+}
+
+const WAY: Way = Way { gives: State::On, features: &[], capabilities: &[], facts: &[], unless: &[] };
+
+const KERNELS_OWN_WALK: (&str, &str) = (
+    NO_USER_READS,
+    "user memory is not read for fear of a kernel bug (see the hazards): the kernel walks by frame \
+     pointer, at most kernel.perf_event_max_stack frames",
+);
+
+/// Every feature; each after those that it needs.
+const FEATURES: [Feature; 6] = [
+    Feature {
+        name: SAMPLES,
+        ways: &[Way {
+            capabilities: &[
+                "bpf.syscall",
+                "bpf.prog.perf_event",
+                "perf.cpu_clock",
+                "bpf.map.ringbuf",
+                "bpf.map.array_of_maps",
+            ],
+            ..WAY
+        }],
+    },
+    // The event's own registers serve.
+    Feature {
+        name: USER_STACKS,
+        ways: &[
+            Way { features: &[SAMPLES], unless: &[KERNELS_OWN_WALK], ..WAY },
+            Way { gives: State::Reduced, features: &[SAMPLES], ..WAY },
+        ],
+    },
+    // Another way will be the helper `bpf_task_pt_regs` (5.15+, needs BTF): one more line here.
+    Feature {
+        name: USER_STACKS_IN_KERNEL,
+        ways: &[
+            Way {
+                features: &[USER_STACKS],
+                facts: &[TASK_STRUCT_STACK, STACK_PT_REGS],
+                unless: &[KERNELS_OWN_WALK],
+                ..WAY
+            },
+            Way {
+                gives: State::Reduced,
+                features: &[USER_STACKS],
+                facts: &[TASK_STRUCT_STACK, STACK_PT_REGS],
+                ..WAY
+            },
+        ],
+    },
+    Feature { name: KERNEL_STACKS, ways: &[Way { features: &[SAMPLES], ..WAY }] },
+    Feature {
+        name: KERNEL_NAMES,
+        ways: &[Way { features: &[KERNEL_STACKS], capabilities: &["kallsyms.addresses"], ..WAY }],
+    },
+    Feature {
+        name: PROCESS_NOTICES,
+        ways: &[
+            Way { features: &[SAMPLES], capabilities: &["perf.sideband"], ..WAY },
+            // /proc is read again on a miss; mappings of short-lived processes may be missed.
+            Way { gives: State::Reduced, features: &[SAMPLES], ..WAY },
+        ],
+    },
+];
+
+/// The name of every feature, in the order of the plan.
+pub fn known_names() -> Vec<&'static str> {
+    FEATURES.iter().map(|feature| feature.name).collect()
+}
+
+/// The facts that the wanted features need on a system with these capabilities, and no others.
+pub fn needed_facts(wanted: &[&str], capabilities: &Capabilities) -> Vec<&'static str> {
+    let mut needed = Vec::new();
+    let mut possible: Vec<&str> = Vec::new();
+    for feature in &FEATURES {
+        let way = feature.ways.iter().find(|way| {
+            way.features.iter().all(|name| possible.contains(name)) && absent(way, capabilities).is_empty()
+        });
+        let Some(way) = way else { continue };
+        possible.push(feature.name);
+        if wanted.contains(&feature.name) {
+            needed.extend(way.facts.iter().filter(|fact| !needed.contains(*fact)).collect::<Vec<_>>());
+        }
+    }
+    needed
+}
+
+/// What the features are decided from.
+pub(super) struct Ground<'a> {
+    pub(super) capabilities: &'a Capabilities,
+    pub(super) facts: &'a [Fact],
+    pub(super) refusals: &'a [Refusal],
+    pub(super) mitigations: &'a [&'static str],
+}
+
+/// Decides each wanted feature.
+pub(super) fn decide(wanted: &[&str], ground: &Ground<'_>) -> Vec<FeatureState> {
+    let mut decided: Vec<FeatureState> = Vec::new();
+    for feature in FEATURES.iter().filter(|feature| wanted.contains(&feature.name)) {
+        let state = one(feature, ground, &decided);
+        decided.push(state);
+    }
+    decided
+}
+
+fn one(feature: &Feature, ground: &Ground<'_>, decided: &[FeatureState]) -> FeatureState {
+    let obstacles: Vec<_> = feature.ways.iter().map(|way| obstacles(way, ground, decided)).collect();
+    let chosen = feature.ways.iter().zip(&obstacles).find(|(_, obstacles)| obstacles.is_empty());
+    let state = chosen.map_or(State::Off, |(way, _)| way.gives);
+    // Why it is not the best way; of the best way that was taken, what nobody could tell.
+    let (reason, remedy) = match (chosen, obstacles.first()) {
+        (Some((way, _)), _) if way.gives == State::On => (unknown(way, ground.capabilities), String::new()),
+        (_, Some(best)) => {
+            (join(best.iter().map(|o| o.reason.clone())), join(best.iter().map(|o| o.remedy.clone())))
+        }
+        (_, None) => (String::new(), String::new()),
+    };
+    let needs =
+        feature.ways.first().map(|w| [w.features, w.capabilities, w.facts].concat()).unwrap_or_default();
+    FeatureState { name: feature.name, state, reason, remedy, needs }
+}
+
+/// Something in the way.
+struct Obstacle {
+    reason: String,
+    remedy: String,
+}
+
+fn obstacles(way: &Way, ground: &Ground<'_>, decided: &[FeatureState]) -> Vec<Obstacle> {
+    let mut found = Vec::new();
+    for name in way.features {
+        if decided.iter().any(|feature| feature.name == *name && feature.state == State::Off) {
+            // Why that one is off is said there, once.
+            found.push(Obstacle { reason: format!("needs {name}"), remedy: String::new() });
+        }
+    }
+    for (names, reason, remedy) in absent(way, ground.capabilities) {
+        found.push(Obstacle { reason: format!("{}: {reason}", names.join(", ")), remedy });
+    }
+    for fact in way.facts {
+        if !ground.facts.iter().any(|found| found.name == *fact) {
+            found.push(unknown_fact(fact, ground.refusals));
+        }
+    }
+    for (mitigation, reason) in way.unless {
+        if ground.mitigations.contains(mitigation) {
+            found.push(Obstacle { reason: (*reason).into(), remedy: String::new() });
+        }
+    }
+    found
+}
+
+/// Capabilities of the way that are absent; those with one cause together.
+fn absent(way: &Way, capabilities: &Capabilities) -> Vec<(Vec<&'static str>, String, String)> {
+    let mut groups: Vec<(Vec<&'static str>, String, String)> = Vec::new();
+    for name in way.capabilities {
+        let (reason, remedy) = match capabilities.get(name) {
+            Some(Outcome::Absent { reason, remedy }) => (reason.clone(), remedy.clone()),
+            // What could not be told is tried: its use will tell.
+            Some(Outcome::Present | Outcome::Unknown { .. }) => continue,
+            None => ("not probed".into(), String::new()),
+        };
+        match groups.iter_mut().find(|group| group.1 == reason && group.2 == remedy) {
+            Some(group) => group.0.push(name),
+            None => groups.push((vec![*name], reason, remedy)),
+        }
+    }
+    groups
+}
+
+fn unknown(way: &Way, capabilities: &Capabilities) -> String {
+    join(way.capabilities.iter().filter_map(|name| match capabilities.get(name) {
+        Some(Outcome::Unknown { error }) => Some(format!("{name} could not be told, and is tried: {error}")),
+        _ => None,
+    }))
+}
+
+fn unknown_fact(fact: &str, refusals: &[Refusal]) -> Obstacle {
+    let about: Vec<_> = refusals.iter().filter(|r| r.facts.iter().any(|name| name == fact)).collect();
+    if about.is_empty() {
+        return Obstacle {
+            reason: format!("{fact} is unknown: no loaded plugin provides it"),
+            remedy: "install selfprobe-offsets and name it in plugins.load".into(),
+        };
+    }
+    let reasons = join(about.iter().map(|refusal| format!("{}: {}", refusal.provider, refusal.reason)));
+    let remedy = join(about.iter().filter_map(|refusal| refusal.remedy.clone()));
+    Obstacle { reason: format!("{fact} is unknown: {reasons}"), remedy }
+}
+
+/// Sentences in one line, each once.
+fn join(sentences: impl Iterator<Item = String>) -> String {
+    let mut kept: Vec<String> = Vec::new();
+    for sentence in sentences.filter(|sentence| !sentence.is_empty()) {
+        if !kept.contains(&sentence) {
+            kept.push(sentence);
+        }
+    }
+    kept.join("; ")
+}

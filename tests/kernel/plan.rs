@@ -1,0 +1,131 @@
+//! The plan on this machine's kernel, with rungs of its ladders taken away.
+
+use stacksonde::config::Config;
+use stacksonde::negotiate::{Level, Plan, Provider, State};
+use stacksonde::plan::{Survey, negotiate};
+use stacksonde_btf_offsets::BtfOffsets;
+use stacksonde_plugin::fact::{STACK_PT_REGS, TASK_STRUCT_STACK};
+use stacksonde_plugin::{Answer, Capabilities, OffsetProvider, Readiness};
+use stacksonde_selfprobe_offsets::SelfprobeOffsets;
+use stacksonde_tests::root_only;
+
+/// A provider without a plugin's boundary around it.
+struct Direct<P> {
+    name: &'static str,
+    provider: P,
+    /// What it adds to each value: for a provider that is wrong.
+    error: u64,
+}
+
+impl<P: OffsetProvider> Provider for Direct<P> {
+    fn name(&self) -> &str {
+        self.name
+    }
+
+    fn provides(&mut self) -> Result<Vec<String>, String> {
+        Ok(self.provider.provides())
+    }
+
+    fn probe(&mut self, capabilities: &Capabilities) -> Result<Readiness, String> {
+        Ok(self.provider.probe(capabilities))
+    }
+
+    fn discover(&mut self, queries: &[String]) -> Result<Vec<Answer>, String> {
+        let mut answers = self.provider.discover(queries);
+        for offset in answers.iter_mut().flatten() {
+            offset.value += self.error;
+        }
+        Ok(answers)
+    }
+}
+
+fn plan_with(deny: &[&str], btf_error: u64) -> Plan {
+    let mut config = Config::default();
+    config.capabilities.deny = deny.iter().map(|name| (*name).to_owned()).collect();
+    let survey = Survey::take(&config).unwrap();
+    let mut btf = Direct { name: "btf-offsets", provider: BtfOffsets, error: btf_error };
+    let mut selfprobe = Direct { name: "selfprobe-offsets", provider: SelfprobeOffsets, error: 0 };
+    negotiate(&config, &survey, &mut [&mut selfprobe, &mut btf], Vec::new())
+}
+
+fn plan_without(deny: &[&str]) -> Plan {
+    plan_with(deny, 0)
+}
+
+fn provider<'a>(plan: &'a Plan, fact: &str) -> Option<&'a str> {
+    plan.facts.iter().find(|found| found.name == fact).map(|found| found.provider.as_str())
+}
+
+#[test]
+fn without_btf_the_same_offset_comes_from_measuring() {
+    root_only!();
+    let (with, without) = (plan_without(&[]), plan_without(&["kernel.btf"]));
+    assert_eq!(provider(&without, TASK_STRUCT_STACK), Some("selfprobe-offsets"));
+    for fact in [TASK_STRUCT_STACK, STACK_PT_REGS] {
+        assert!(with.offset(fact).is_some(), "{:?}", with.refusals);
+        assert_eq!(with.offset(fact), without.offset(fact));
+    }
+    assert_eq!(without.state("user_stacks_in_kernel"), State::On);
+    assert_eq!(without.refusals[0].reason, "kernel.btf: denied by capabilities.deny");
+}
+
+#[test]
+fn where_nothing_can_be_measured_kernel_samples_lose_their_user_part_and_nothing_else() {
+    root_only!();
+    let plan = plan_without(&["bpf.run.raw_tracepoint"]);
+    assert_eq!(plan.state("user_stacks_in_kernel"), State::Off);
+    for feature in ["samples", "user_stacks", "kernel_stacks"] {
+        assert_ne!(plan.state(feature), State::Off, "{feature}");
+    }
+    assert_eq!(plan.level, Level::Reduced);
+    let reason = &plan.feature("user_stacks_in_kernel").unwrap().reason;
+    assert!(reason.contains("denied by capabilities.deny"), "{reason}");
+}
+
+#[test]
+fn an_offset_that_our_own_task_does_not_confirm_turns_the_feature_off() {
+    root_only!();
+    let plan = plan_with(&[], 8);
+    if plan.capabilities.has("kernel.btf") {
+        assert_eq!(plan.state("user_stacks_in_kernel"), State::Off);
+        assert!(plan.facts.is_empty());
+        assert!(plan.refusals.iter().any(|refusal| refusal.reason.contains("did not confirm")));
+    }
+}
+
+#[test]
+fn each_capability_that_sampling_needs_stops_the_agent_with_one_sentence() {
+    root_only!();
+    for name in ["bpf.syscall", "bpf.prog.perf_event", "perf.cpu_clock", "bpf.map.ringbuf"] {
+        let plan = plan_without(&[name]);
+        assert_eq!(plan.level, Level::CannotRun, "without {name}");
+        let sentence = plan.refusal().unwrap();
+        assert!(sentence.contains(name) && sentence.contains("capabilities.deny"), "{sentence}");
+        assert_eq!(sentence.lines().count(), 1);
+    }
+}
+
+#[test]
+fn probing_leaves_nothing_open() {
+    root_only!();
+    let open = || {
+        let links = std::fs::read_dir("/proc/self/fd").unwrap().flatten();
+        let targets = links.filter_map(|link| std::fs::read_link(link.path()).ok());
+        targets.filter(|target| target.to_string_lossy().contains("perf_event")).count()
+    };
+    let programs = || {
+        let info = std::fs::read_dir("/proc/self/fdinfo").unwrap().flatten();
+        let texts = info.filter_map(|file| std::fs::read_to_string(file.path()).ok());
+        texts.filter(|text| text.contains("prog_id:") || text.contains("map_id:")).count()
+    };
+    // Other tests of this program hold descriptors of their own for a moment; not for long.
+    let settled = |count: &dyn Fn() -> usize| {
+        (0..200).any(|_| {
+            std::thread::sleep(std::time::Duration::from_millis(10));
+            count() == 0
+        })
+    };
+    drop(plan_without(&[]));
+    assert!(settled(&open), "{} perf events are open", open());
+    assert!(settled(&programs), "{} programs or maps are open", programs());
+}

@@ -1,0 +1,41 @@
+//! Installs what is missing, from Debian's packages.
+
+use crate::run::{as_root, is_installed, must};
+use anyhow::{Context, bail};
+
+/// A program, and the package that has it.
+pub(crate) struct Tool(&'static str, &'static str);
+
+/// What building takes.
+pub(crate) const BUILD: &[Tool] = &[Tool("clang", "clang"), Tool("cc", "gcc")];
+
+/// What the tests take besides: bpftool as an independent witness of what is in the kernel and its
+/// BTF, Go for the pprof that reads our files, util-linux for namespaces and privileges.
+pub(crate) const TEST: &[Tool] = &[
+    Tool("bpftool", "bpftool"),
+    Tool("go", "golang-go"),
+    Tool("unshare", "util-linux"),
+    Tool("setpriv", "util-linux"),
+];
+
+/// Installs the packages of those tools that are missing.
+pub(crate) fn ensure(tools: &[Tool]) -> anyhow::Result<()> {
+    let missing: Vec<_> = tools.iter().filter(|tool| !is_installed(tool.0)).map(|tool| tool.1).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let packages = missing.join(" ");
+    if !is_installed("apt-get") {
+        bail!("missing here: {packages}; install them (these are Debian's names of the packages)");
+    }
+    println!("installing {packages}");
+    let hint = || format!("installing {packages} failed; install them by hand and try again");
+    let apt = |arguments: &[&str]| -> anyhow::Result<()> {
+        let mut command = as_root("env")?;
+        command.args(["DEBIAN_FRONTEND=noninteractive", "apt-get", "-qq"]).args(arguments);
+        must(&mut command)
+    };
+    apt(&["update"]).with_context(hint)?;
+    let install = ["install", "-y", "--no-install-recommends"];
+    apt(&[&install[..], &missing[..]].concat()).with_context(hint)
+}

@@ -1,0 +1,88 @@
+//! `cargo xtask test`: all tiers, or those that are named.
+
+use crate::run::{cargo, is_installed, is_root, status};
+use crate::{install, stage};
+use anyhow::bail;
+use std::process::ExitCode;
+
+/// A tier, named by what it needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Tier {
+    /// Neither root nor a network.
+    Suite,
+    /// Root and this machine's kernel.
+    Kernel,
+}
+
+const TIERS: [(Tier, &str); 2] = [(Tier::Suite, "suite"), (Tier::Kernel, "kernel")];
+
+/// Runs the tiers one after the other, all of them even if one fails.
+pub(crate) fn run(arguments: &[String]) -> anyhow::Result<ExitCode> {
+    let tiers = parse(arguments)?;
+    install::ensure(install::BUILD)?;
+    install::ensure(install::TEST)?;
+    let (mut passed, mut failed, mut skipped) = (0, 0, 0);
+    for (tier, name) in tiers {
+        println!("== tier {name}");
+        let outcome = match tier {
+            Tier::Suite => suite(),
+            Tier::Kernel => kernel(),
+        };
+        match outcome {
+            Ok(true) => passed += 1,
+            Ok(false) => failed += 1,
+            Err(why) if std::env::var("CI").as_deref() == Ok("true") => {
+                eprintln!("tier {name} could not run, which CI takes for a failure: {why:#}");
+                failed += 1;
+            }
+            Err(why) => {
+                eprintln!("SKIPPED tier {name}: {why:#}");
+                skipped += 1;
+            }
+        }
+    }
+    println!("tiers: {passed} passed, {failed} failed, {skipped} skipped");
+    Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn parse(arguments: &[String]) -> anyhow::Result<Vec<(Tier, &'static str)>> {
+    if arguments.is_empty() {
+        return Ok(TIERS.into());
+    }
+    let mut tiers = Vec::new();
+    for pair in arguments.chunks(2) {
+        let [flag, name] = pair else { bail!("--tier takes a name: suite or kernel") };
+        match TIERS.iter().find(|(_, known)| known == name) {
+            Some(tier) if flag == "--tier" => tiers.push(*tier),
+            _ => bail!("`{flag} {name}` is not an argument of test; it takes --tier suite and --tier kernel"),
+        }
+    }
+    Ok(tiers)
+}
+
+/// Unit tests, documentation tests and the suite; the kernel tier's tests leave themselves out.
+fn suite() -> anyhow::Result<bool> {
+    let mut tests = cargo();
+    tests.args(["test", "--quiet", "--workspace", "--lib", "--bins", "--test", "suite", "--test", "batch"]);
+    let tests = status(&mut tests)?.success();
+    let documentation = status(cargo().args(["test", "--quiet", "--workspace", "--doc"]))?.success();
+    Ok(tests && documentation)
+}
+
+fn kernel() -> anyhow::Result<bool> {
+    let stage = stage::build("stage")?;
+    let mut tests = cargo();
+    tests.args(["test", "--quiet", "--package", "stacksonde-tests", "--test", "kernel"]);
+    // Only the tests need root, not the compiler.
+    if !is_root() {
+        if !is_installed("sudo") {
+            bail!("it needs root: run it as root, or install sudo");
+        }
+        let triple = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
+        let variable = format!("CARGO_TARGET_{}_RUNNER", triple.to_uppercase().replace('-', "_"));
+        tests.env(variable, "sudo -E --");
+    }
+    tests.env("STACKSONDE_TEST_AGENT", &stage.agent).env("STACKSONDE_TEST_CONFIG", &stage.config);
+    // One after the other: several watch the whole machine.
+    Ok(status(tests.args(["--", "--test-threads=1"]))?.success())
+}

@@ -2,6 +2,7 @@
 
 use crate::bpf::parse_notice;
 use crate::kernel::{in_uname_version, in_vdso, in_version_signature};
+use crate::plugins::{parse_manifest, read_library};
 use crate::process::{build_id_of, parse_maps, segments};
 
 /// A perf side-band record.
@@ -34,4 +35,14 @@ pub fn fuzz_kernel_version(data: &[u8]) {
     let _version = in_vdso(data);
     let text = String::from_utf8_lossy(data);
     let _version = (in_version_signature(&text), in_uname_version(&text));
+}
+
+/// A plugin's file, up to its manifest.
+pub fn fuzz_plugin_file(data: &[u8]) {
+    let _library = read_library(data);
+}
+
+/// A plugin's manifest.
+pub fn fuzz_manifest(data: &[u8]) {
+    let _manifest = parse_manifest(data);
 }

@@ -17,6 +17,7 @@ fn main() -> ExitCode {
         Command::Doctor(doctor) => cli::doctor::run(doctor),
         Command::Record(record) => cli::record::run(record),
         Command::Run(run) => cli::run::run(run),
+        Command::Plugin(plugin) => cli::plugin::run(plugin),
         Command::Config(config) => cli::config::run(config),
     };
     result.unwrap_or_else(|error| {

@@ -1,5 +1,6 @@
 //! Every parser on damaged input: a line each. It may refuse, it must not panic.
 
+use stacksonde_tests::plugin::File;
 use stacksonde_tests::{fuzz, profile};
 
 /// `test: function of bytes, corpus of sound inputs;`
@@ -20,6 +21,8 @@ parsers! {
     a_damaged_sample_is_refused_or_read: stacksonde::fuzz::fuzz_sample, [sample()];
     a_damaged_notice_is_refused_or_read: stacksonde::fuzz::fuzz_notice, [mapping_notice()];
     a_damaged_vdso_or_release_has_a_version_or_none: stacksonde::fuzz::fuzz_kernel_version, kernel_versions();
+    a_damaged_plugin_file_is_refused_or_read: stacksonde::fuzz::fuzz_plugin_file, [plugin_file().bytes()];
+    a_damaged_manifest_is_refused_or_read: stacksonde::fuzz::fuzz_manifest, [plugin_file().manifest.into_bytes()];
     damaged_btf_is_refused_or_read: stacksonde_btf_offsets::fuzz::fuzz_btf, [task_struct()];
 }
 
@@ -68,6 +71,12 @@ fn kernel_versions() -> [Vec<u8>; 3] {
     elf.extend([6u32, 4, 0].iter().flat_map(|word| word.to_ne_bytes()));
     elf.extend(b"Linux\0\0\0\0\x01\x06\0");
     [elf, b"Ubuntu 5.4.0-12.15-generic 5.4.8".into(), b"#1 SMP Debian 6.1.55-1 (2023-09-29)".into()]
+}
+
+/// With everything that is read of a plugin before it is loaded.
+fn plugin_file() -> File {
+    let sound = File::with_manifest(|_| {});
+    File { needed: vec!["libc.so.6".into()], runpath: "/opt".into(), ..sound }
 }
 
 /// BTF: `struct task_struct { struct { struct task_struct *stack; } ; int thread : 3; }`.

@@ -5,3 +5,4 @@ mod btf;
 mod file_export;
 mod fuzz;
 mod msrv;
+mod plugins;

@@ -2,6 +2,7 @@
 
 pub mod config;
 pub mod doctor;
+pub mod plugin;
 pub mod record;
 pub mod run;
 
@@ -18,6 +19,8 @@ pub enum Command {
     Record(record::Arguments),
     /// Profile until stopped, in intervals, and hand each profile to the configured exporters.
     Run(run::Arguments),
+    /// Show which plugins could be loaded, and which are refused and why. Runs none of their code.
+    Plugin(plugin::Arguments),
     /// Check config files.
     Config(config::Arguments),
 }

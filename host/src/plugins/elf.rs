@@ -44,7 +44,7 @@ pub enum ElfError {
 
 /// What a shared library says before it is loaded.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct SharedLibrary<'a> {
+pub(crate) struct SharedLibrary<'a> {
     /// Description of the first note of the owner and type that were asked for.
     pub(super) note: Option<&'a [u8]>,
     /// Libraries that it needs (`DT_NEEDED`).

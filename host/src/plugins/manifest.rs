@@ -22,12 +22,12 @@ pub struct Inspected {
 }
 
 /// Reads `bytes`, a whole file.
-pub(super) fn read(bytes: &[u8]) -> Result<SharedLibrary<'_>, ElfError> {
+pub(crate) fn read(bytes: &[u8]) -> Result<SharedLibrary<'_>, ElfError> {
     elf::read(bytes, OWNER, NOTE_KIND)
 }
 
 /// Reads the text of a manifest; an error is a reason in words.
-pub(super) fn parse(text: &[u8]) -> Result<Manifest, String> {
+pub(crate) fn parse(text: &[u8]) -> Result<Manifest, String> {
     if text.len() > MAX_BYTES {
         return Err(format!("it has {} bytes, more than {MAX_BYTES}", text.len()));
     }

@@ -34,9 +34,6 @@ mod supervise;
 mod thread;
 mod verify;
 
-#[doc(hidden)]
-pub mod fuzz;
-
 pub use check::SafetyCheck;
 pub use deadline::PluginError;
 pub use elf::ElfError;
@@ -45,6 +42,7 @@ pub use find::{find, inspect, list};
 pub use load::{Plugin, load};
 pub use loss::Dropped;
 pub use manifest::{Inspected, Manifest};
+pub(crate) use manifest::{parse as parse_manifest, read as read_library};
 pub use policy::check_needs;
 pub use provider::OffsetProvider;
 pub use refusal::Refusal;

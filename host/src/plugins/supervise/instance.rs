@@ -41,7 +41,7 @@ pub(in crate::plugins) fn run(
         object: None,
         panics: Panics::default(),
         retry: Backoff::new(Duration::from_millis(500), Duration::from_secs(30), seed),
-        revival: Backoff::new(Duration::from_secs(1), Duration::from_secs(60), seed),
+        revival: Backoff::new(Duration::from_millis(250), Duration::from_secs(60), seed),
     };
     let started = supervisor.negotiate(&settings.name, offer).and_then(|wants| {
         supervisor.create().map_err(|fault| PluginError::from_fault(&settings.name, fault))?;

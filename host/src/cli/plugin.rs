@@ -1,0 +1,204 @@
+//! `stacksonde plugin`: what could be loaded, and what is refused and why. Runs no plugin code.
+
+use super::start::ConfigArguments;
+use crate::config;
+use crate::plugins::{self, FileRules, Inspected, Manifest, Refusal};
+use anyhow::Context;
+use clap::{Args, Subcommand};
+use std::fmt::{self, Write as _};
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+/// Arguments of `stacksonde plugin`.
+#[derive(Debug, Args)]
+pub struct Arguments {
+    /// What to do.
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// List the plugins in the configured directories, and those that are to be loaded but missing.
+    List(ConfigArguments),
+    /// Show what one plugin states of itself.
+    Info {
+        /// Its name, or the path of its file.
+        plugin: String,
+        #[command(flatten)]
+        config: ConfigArguments,
+    },
+}
+
+/// Exit status of something that was refused or is missing.
+const REFUSED: u8 = 2;
+
+/// Runs `stacksonde plugin`. The exit code is 2 if a plugin that was asked for, or is required, is missing
+/// or refused.
+///
+/// # Errors
+///
+/// The configuration cannot be used, or the output cannot be written.
+pub fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
+    let (text, is_sound) = match arguments.command {
+        Command::List(from) => list(&from.load(Some("warn"), &[])?.plugins, &from.file_rules()),
+        Command::Info { plugin, config: from } => {
+            info(&plugin, &from.load(Some("warn"), &[])?.plugins, &from.file_rules())
+        }
+    };
+    std::io::stdout().write_all(text.as_bytes()).context("standard output")?;
+    Ok(if is_sound { ExitCode::SUCCESS } else { ExitCode::from(REFUSED) })
+}
+
+fn list(config: &config::Plugins, rules: &FileRules) -> (String, bool) {
+    let found = plugins::list(config, rules);
+    let mut table = Table::new(&["NAME", "VERSION", "KIND", "LOADED", "FILE"]);
+    let mut refused = Vec::new();
+    let mut is_sound = true;
+    for (path, result) in &found {
+        match result {
+            Ok(Inspected { manifest, .. }) => {
+                let name = manifest.plugin.name.as_str();
+                let is_loaded = if config.load.iter().any(|load| load == name) { "yes" } else { "no" };
+                let kinds = manifest.build.kinds.join(", ");
+                table.row(&[name, manifest.version(), &kinds, is_loaded, &path.display().to_string()]);
+            }
+            Err(refusal) => {
+                is_sound &= !config.required.iter().any(|name| is_named(path, name));
+                refused.push(format!("refused: {refusal}"));
+            }
+        }
+    }
+    for name in config.load.iter().chain(&config.required) {
+        if found.iter().any(|(path, _)| is_named(path, name)) {
+            continue;
+        }
+        is_sound &= !config.required.contains(name);
+        let line = Refusal::NotFound {
+            name: name.clone(),
+            looked: config.directories.iter().map(|folder| folder.join(format!("{name}.so"))).collect(),
+        };
+        refused.push(format!("missing: {line}"));
+    }
+    refused.dedup();
+    let refused: String = refused.iter().map(|line| format!("{line}\n")).collect();
+    (format!("{table}{refused}"), is_sound)
+}
+
+fn is_named(path: &Path, name: &str) -> bool {
+    path.file_stem().is_some_and(|stem| stem == name)
+}
+
+fn info(plugin: &str, config: &config::Plugins, rules: &FileRules) -> (String, bool) {
+    let inspected = if plugin.contains('/') {
+        match std::path::absolute(plugin) {
+            Ok(path) => plugins::inspect(&path, rules),
+            Err(_) => Err(Refusal::NotAbsolute { path: PathBuf::from(plugin) }),
+        }
+    } else {
+        plugins::find(plugin, config, rules)
+    };
+    match inspected {
+        Ok(Inspected { path, manifest, .. }) => (describe(&path, &manifest), true),
+        Err(refusal) => (format!("{refusal}\n"), false),
+    }
+}
+
+fn describe(path: &Path, manifest: &Manifest) -> String {
+    let (build, plugin) = (&manifest.build, &manifest.plugin);
+    let mut text = String::new();
+    for (key, value) in [
+        ("name", plugin.name.as_str()),
+        ("version", manifest.version()),
+        ("description", &plugin.description),
+        ("license", &plugin.license),
+        ("kind", &build.kinds.join(", ")),
+        ("file", &path.display().to_string()),
+        ("plugin ABI", &build.abi),
+        ("target", &build.target),
+        ("provides", &plugin.provides.join(", ")),
+        ("needs", &plugin.needs.join(", ")),
+        ("batch formats", &plugin.batch_formats.join(", ")),
+        ("config", &config_keys(manifest)),
+    ] {
+        if !value.is_empty() {
+            // Writing to a `String` cannot fail.
+            let _ = writeln!(text, "{key:<14} {value}");
+        }
+    }
+    text
+}
+
+/// Names of the configuration's keys, as its schema has them.
+fn config_keys(manifest: &Manifest) -> String {
+    let properties = manifest.plugin.config_schema.as_ref().and_then(|schema| schema.get("properties"));
+    let keys = properties.and_then(serde_json::Value::as_object).map(|keys| keys.keys());
+    keys.map(|keys| keys.map(String::as_str).collect::<Vec<_>>().join(", ")).unwrap_or_default()
+}
+
+/// Columns as wide as their widest cell.
+struct Table(Vec<Vec<String>>);
+
+impl Table {
+    fn new(heads: &[&str]) -> Self {
+        let mut table = Self(Vec::new());
+        table.row(heads);
+        table
+    }
+
+    fn row(&mut self, cells: &[&str]) {
+        self.0.push(cells.iter().map(|cell| (*cell).to_owned()).collect());
+    }
+}
+
+impl fmt::Display for Table {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let width = |column: usize| self.0.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
+        for row in &self.0 {
+            let cells: String = row
+                .iter()
+                .enumerate()
+                .map(|(column, cell)| format!("{cell:<width$}", width = width(column) + 2))
+                .collect();
+            writeln!(f, "{}", cells.trim_end())?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn directory(folder: &str) -> config::Plugins {
+        config::Plugins {
+            directories: vec![folder.into()],
+            load: vec!["absent".into()],
+            ..config::Plugins::default()
+        }
+    }
+
+    #[test]
+    fn a_plugin_that_is_absent_is_a_line_and_only_if_required_a_failure() {
+        let mut config = directory("/nonexistent");
+        let (text, is_sound) = list(&config, &FileRules::default());
+        assert!(is_sound && text.contains("missing: no plugin `absent` in /nonexistent/absent.so"), "{text}");
+        config.required.push("absent".into());
+        let (text, is_sound) = list(&config, &FileRules::default());
+        assert!(!is_sound && text.matches("missing:").count() == 1, "{text}");
+    }
+
+    #[test]
+    fn info_of_a_file_that_is_no_plugin_is_one_sentence() {
+        let (text, is_sound) = info("/dev/null", &directory("/nonexistent"), &FileRules::default());
+        assert!(!is_sound && text.starts_with("/dev/null: ") && text.lines().count() == 1, "{text}");
+    }
+
+    #[test]
+    fn columns_line_up() {
+        let mut table = Table::new(&["A", "B"]);
+        table.row(&["longer", "x"]);
+        assert_eq!(table.to_string(), "A       B\nlonger  x\n");
+    }
+}

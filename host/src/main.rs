@@ -14,6 +14,7 @@ struct Arguments {
 
 fn main() -> ExitCode {
     let result = match Arguments::parse().command {
+        Command::Doctor(doctor) => cli::doctor::run(doctor),
         Command::Record(record) => cli::record::run(record),
         Command::Run(run) => cli::run::run(run),
         Command::Config(config) => cli::config::run(config),

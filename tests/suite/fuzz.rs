@@ -75,13 +75,31 @@ fn task_struct() -> Vec<u8> {
     let strings = b"\0task_struct\0stack\0thread\0";
     let (task_struct, stack, thread) = (1u32, 13u32, 19u32);
     let types: [u32; 21] = [
-        0, 2 << 24, 3, // 1: a pointer to 3
-        0, 4 << 24 | 1, 8, stack, 1, 0, // 2: a structure without a name
-        task_struct, 4 << 24 | 1 << 31 | 2, 16, 0, 2, 0, thread, 4, 3 << 24 | 64, // 3
-        0, 8 << 24, 1, // 4: another name of 1
+        0,
+        2 << 24,
+        3, // 1: a pointer to 3
+        0,
+        4 << 24 | 1,
+        8,
+        stack,
+        1,
+        0, // 2: a structure without a name
+        task_struct,
+        4 << 24 | 1 << 31 | 2,
+        16,
+        0,
+        2,
+        0,
+        thread,
+        4,
+        3 << 24 | 64, // 3
+        0,
+        8 << 24,
+        1, // 4: another name of 1
     ];
     let types: Vec<u8> = types.iter().flat_map(|word| word.to_ne_bytes()).collect();
-    let [types_bytes, strings_bytes] = [types.len(), strings.len()].map(|bytes| u32::try_from(bytes).unwrap());
+    let [types_bytes, strings_bytes] =
+        [types.len(), strings.len()].map(|bytes| u32::try_from(bytes).unwrap());
     let mut file = 0xeb9f_u16.to_ne_bytes().to_vec();
     file.extend([1, 0]);
     file.extend([24, 0, types_bytes, types_bytes, strings_bytes].iter().flat_map(|word| word.to_ne_bytes()));

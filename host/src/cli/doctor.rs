@@ -19,7 +19,7 @@ pub struct Arguments {
 /// Prints the plan. The exit code is 0 if every feature is on, 1 if some are not, 2 if the agent
 /// cannot run.
 pub fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
-    let config = arguments.config.load("warn", &[])?;
+    let config = arguments.config.load(Some("warn"), &[])?;
     let loaded = start::load_plugins(&config, &arguments.config.file_rules())?;
     let plan = plan::make(&config, &loaded.plugins)?;
     if arguments.json {

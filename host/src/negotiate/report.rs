@@ -27,9 +27,7 @@ impl Plan {
             let remedy = refusal.remedy.as_deref().unwrap_or_default();
             line("refusal", &refusal.provider, refusal.facts.join(", "), &refusal.reason, remedy)
         }));
-        lines.extend(
-            self.hazards.iter().map(|h| line("hazard", h.hazard, h.state, &h.reason, &h.remedy)),
-        );
+        lines.extend(self.hazards.iter().map(|h| line("hazard", h.hazard, h.state, &h.reason, &h.remedy)));
         lines.extend(self.mitigations.iter().map(|name| line("mitigation", name, "applied", "", "")));
         lines.extend(self.features.iter().map(|f| line("feature", f.name, f.state, &f.reason, &f.remedy)));
         lines.extend(self.missing.iter().map(|m| line("missing", &m.what, "", &m.reason, &m.remedy)));

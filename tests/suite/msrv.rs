@@ -16,8 +16,12 @@ fn the_stated_rust_version_is_the_highest_of_the_dependencies() {
     let output = Command::new(cargo).args(arguments).args(platform).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let metadata: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
-    let used: Vec<&str> =
-        metadata["resolve"]["nodes"].as_array().unwrap().iter().map(|node| node["id"].as_str().unwrap()).collect();
+    let used: Vec<&str> = metadata["resolve"]["nodes"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|node| node["id"].as_str().unwrap())
+        .collect();
     let packages = metadata["packages"].as_array().unwrap();
     let (ours, theirs): (Vec<_>, Vec<_>) = packages
         .iter()

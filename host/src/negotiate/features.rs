@@ -174,7 +174,7 @@ fn one(feature: &Feature, ground: &Ground<'_>, decided: &[FeatureState]) -> Feat
     let (reason, remedy) = match (chosen, obstacles.first()) {
         (Some((way, _)), _) if way.gives == State::On => (unknown(way, ground.capabilities), String::new()),
         (_, Some(best)) => {
-            (join(best.iter().map(|o| o.reason.clone())), join(best.iter().map(|o| o.remedy.clone())))
+            (join(best.iter().map(|o| o.reason.clone())), join(best.iter().flat_map(|o| o.remedies.clone())))
         }
         (_, None) => (String::new(), String::new()),
     };
@@ -186,7 +186,7 @@ fn one(feature: &Feature, ground: &Ground<'_>, decided: &[FeatureState]) -> Feat
 /// Something in the way.
 struct Obstacle {
     reason: String,
-    remedy: String,
+    remedies: Vec<String>,
 }
 
 fn obstacles(way: &Way, ground: &Ground<'_>, decided: &[FeatureState]) -> Vec<Obstacle> {
@@ -194,11 +194,15 @@ fn obstacles(way: &Way, ground: &Ground<'_>, decided: &[FeatureState]) -> Vec<Ob
     for name in way.features {
         if decided.iter().any(|feature| feature.name == *name && feature.state == State::Off) {
             // Why that one is off is said there, once.
-            found.push(Obstacle { reason: format!("needs {name}"), remedy: String::new() });
+            found.push(Obstacle { reason: format!("needs {name}"), remedies: Vec::new() });
         }
     }
+    if !found.is_empty() {
+        // What else it needs was not asked for, so nothing can be said about it.
+        return found;
+    }
     for (names, reason, remedy) in absent(way, ground.capabilities) {
-        found.push(Obstacle { reason: format!("{}: {reason}", names.join(", ")), remedy });
+        found.push(Obstacle { reason: format!("{}: {reason}", names.join(", ")), remedies: vec![remedy] });
     }
     for fact in way.facts {
         if !ground.facts.iter().any(|found| found.name == *fact) {
@@ -207,7 +211,7 @@ fn obstacles(way: &Way, ground: &Ground<'_>, decided: &[FeatureState]) -> Vec<Ob
     }
     for (mitigation, reason) in way.unless {
         if ground.mitigations.contains(mitigation) {
-            found.push(Obstacle { reason: (*reason).into(), remedy: String::new() });
+            found.push(Obstacle { reason: (*reason).into(), remedies: Vec::new() });
         }
     }
     found
@@ -243,12 +247,12 @@ fn unknown_fact(fact: &str, refusals: &[Refusal]) -> Obstacle {
     if about.is_empty() {
         return Obstacle {
             reason: format!("{fact} is unknown: no loaded plugin provides it"),
-            remedy: "install selfprobe-offsets and name it in plugins.load".into(),
+            remedies: vec!["install selfprobe-offsets and name it in plugins.load".into()],
         };
     }
     let reasons = join(about.iter().map(|refusal| format!("{}: {}", refusal.provider, refusal.reason)));
-    let remedy = join(about.iter().filter_map(|refusal| refusal.remedy.clone()));
-    Obstacle { reason: format!("{fact} is unknown: {reasons}"), remedy }
+    let remedies = about.iter().filter_map(|refusal| refusal.remedy.clone()).collect();
+    Obstacle { reason: format!("{fact} is unknown: {reasons}"), remedies }
 }
 
 /// Sentences in one line, each once.

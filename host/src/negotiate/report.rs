@@ -51,7 +51,11 @@ fn line(kind: &str, name: &str, state: impl fmt::Display, reason: &str, remedy: 
 }
 
 fn sentence(name: &str, state: &str, reason: &str, remedy: &str) -> String {
-    let reason = if reason.is_empty() { String::new() } else { format!(": {reason}") };
+    let reason = match (state, reason) {
+        (_, "") => String::new(),
+        ("", reason) => reason.into(),
+        (_, reason) => format!(": {reason}"),
+    };
     let remedy = if remedy.is_empty() { String::new() } else { format!("; to change that: {remedy}") };
     format!("{name} {state}{reason}{remedy}")
 }

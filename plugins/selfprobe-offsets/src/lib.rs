@@ -60,7 +60,7 @@ fn answer(query: &str, measured: &Result<EntryRegisters, String>) -> Answer {
     };
     let measured = measured.as_ref().map_err(Clone::clone)?;
     let evidence = format!(
-        "{what}, of {} candidates the only one; proved with other values planted and on a second thread",
+        "{what}; of the candidates ({}) only this one passed, with other values planted and on a second thread",
         measured.candidates
     );
     Ok(Offset { value: value(measured), method: METHOD.into(), evidence })

@@ -1,6 +1,6 @@
 //! Plain functions of bytes for fuzzers: each parser may refuse its input, none may panic.
 
-use crate::bpf::parse_notice;
+use crate::bpf::{parse_idle_times, parse_notice};
 use crate::kernel::{in_uname_version, in_vdso, in_version_signature};
 use crate::plugins::{parse_manifest, read_library};
 use crate::process::{build_id_of, parse_maps, segments};
@@ -20,6 +20,11 @@ pub fn fuzz_sample(data: &[u8]) {
 /// `/proc/<pid>/maps`.
 pub fn fuzz_maps(data: &[u8]) {
     let _lines = parse_maps(data);
+}
+
+/// `/proc/stat`.
+pub fn fuzz_idle_times(data: &[u8]) {
+    let _times = parse_idle_times(&String::from_utf8_lossy(data), 100);
 }
 
 /// The headers of an ELF file.

@@ -3,7 +3,9 @@
 //! Upwards go typed values: [`RawSample`]s and [`Notice`]s in time order, and what the kernel
 //! says it ticked ([`Ticks`]). Everything above runs in tests without root.
 
+mod books;
 mod confirm;
+mod idle;
 mod merge;
 mod notice;
 mod perf;
@@ -12,11 +14,13 @@ mod sampler;
 mod sideband;
 mod trial;
 
+pub use books::{Interval, Ticks};
 pub use confirm::confirm_entry_registers;
+pub use idle::parse_idle_times;
 pub use merge::Event;
 pub use notice::{BadRecord, Identity, Notice, NoticeKind, parse_notice};
 pub use perf::online_cpus;
-pub use reader::{Interval, Message, Reader, Stop, Ticks};
+pub use reader::{Message, Reader, Stop};
 pub(crate) use reader::{clock_ns, monotonic_ns};
 pub use sampler::{LoadError, Sampler, Settings};
 pub use trial::{Trial, attempt};

@@ -1,5 +1,6 @@
 //! The thread that empties the kernel's rings and keeps the books of its ticks.
 
+use super::books::{Books, Interval, Received};
 use super::merge::{Event, Merge};
 use super::sampler::{LoadError, Sampler};
 use super::{Notice, RawSample};
@@ -23,64 +24,6 @@ pub enum Message {
     Events(Vec<Event>),
     /// An interval is over; all its events were sent.
     Interval(Interval),
-}
-
-/// The books of one interval.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Interval {
-    /// CLOCK_MONOTONIC, nanoseconds.
-    pub start_ns: u64,
-    /// CLOCK_MONOTONIC, nanoseconds.
-    pub end_ns: u64,
-    /// What ticked, and what became of it.
-    pub ticks: Ticks,
-}
-
-/// Ticks of all CPUs: `due = ran + undelivered` and `ran = idle + sent + ring_full + no_ring + no_scratch`,
-/// up to one tick a CPU that is under way.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Ticks {
-    /// Ticks that the perf events' own counts say were due.
-    pub due: u64,
-    /// Runs of the program.
-    pub ran: u64,
-    /// Runs in the idle task.
-    pub idle: u64,
-    /// Records written to rings.
-    pub sent: u64,
-    /// Records lost because a ring was full.
-    pub ring_full: u64,
-    /// Records lost because a CPU had no ring.
-    pub no_ring: u64,
-    /// Records lost because the scratch area could not be had.
-    pub no_scratch: u64,
-    /// Ticks that were due and never ran the program: the kernel skips it while another BPF program
-    /// or a map system call runs on that CPU, when events are throttled, and when timers are late.
-    pub undelivered: u64,
-    /// Records that could not be read.
-    pub malformed: u64,
-    /// Notices that the kernel dropped or that could not be read.
-    pub notices_lost: u64,
-}
-
-impl std::ops::Sub for Ticks {
-    type Output = Self;
-
-    /// Field by field; never below zero.
-    fn sub(self, earlier: Self) -> Self {
-        Self {
-            due: self.due.saturating_sub(earlier.due),
-            ran: self.ran.saturating_sub(earlier.ran),
-            idle: self.idle.saturating_sub(earlier.idle),
-            sent: self.sent.saturating_sub(earlier.sent),
-            ring_full: self.ring_full.saturating_sub(earlier.ring_full),
-            no_ring: self.no_ring.saturating_sub(earlier.no_ring),
-            no_scratch: self.no_scratch.saturating_sub(earlier.no_scratch),
-            undelivered: self.undelivered.saturating_sub(earlier.undelivered),
-            malformed: self.malformed.saturating_sub(earlier.malformed),
-            notices_lost: self.notices_lost.saturating_sub(earlier.notices_lost),
-        }
-    }
 }
 
 /// Asks a [`Reader`] to finish; clones ask the same one.
@@ -112,10 +55,8 @@ pub struct Reader {
     epoll: OwnedFd,
     stop: Stop,
     merge: Merge,
-    malformed: u64,
-    notices_lost: u64,
-    /// Undelivered ticks of each CPU so far, for the sum never to fall back.
-    undelivered: Vec<u64>,
+    books: Books,
+    received: Received,
     /// When the interval under way began: CLOCK_MONOTONIC, nanoseconds.
     start_ns: u64,
 }
@@ -125,11 +66,18 @@ impl Reader {
     pub fn start(sampler: Sampler) -> Result<Self, LoadError> {
         let stop = Stop::new().map_err(LoadError::Wait)?;
         let epoll = wait_for(&sampler, &stop).map_err(LoadError::Wait)?;
-        let undelivered = vec![0; sampler.cpus.len()];
+        let books = Books::new(&sampler);
         let start_ns = monotonic_ns();
         sampler.enable().map_err(LoadError::Wait)?;
-        let merge = Merge::default();
-        Ok(Self { sampler, epoll, stop, merge, malformed: 0, notices_lost: 0, undelivered, start_ns })
+        Ok(Self {
+            sampler,
+            epoll,
+            stop,
+            merge: Merge::default(),
+            books,
+            received: Received::default(),
+            start_ns,
+        })
     }
 
     /// A handle that ends [`Reader::run`].
@@ -142,7 +90,6 @@ impl Reader {
     pub fn run(mut self, interval: Option<Duration>, to: &SyncSender<Message>) -> Result<(), LoadError> {
         let length_ns = interval.map(|length| u64::try_from(length.as_nanos()).unwrap_or(u64::MAX));
         let mut start_ns = self.start_ns;
-        let mut booked = Ticks::default();
         loop {
             let deadline = length_ns.map(|length| start_ns.saturating_add(length));
             let stopped = self.wait(deadline).map_err(LoadError::Wait)?;
@@ -158,12 +105,11 @@ impl Reader {
             }
             if over.is_some() || stopped {
                 let end_ns = if stopped { now } else { over.unwrap_or(now) };
-                let total = self.ticks()?;
-                let done = Message::Interval(Interval { start_ns, end_ns, ticks: total - booked });
+                let ticks = self.books.settle(&self.sampler, std::mem::take(&mut self.received))?;
+                let done = Message::Interval(Interval { start_ns, end_ns, ticks });
                 if to.send(done).is_err() || stopped {
                     return Ok(());
                 }
-                booked = total;
                 start_ns = end_ns;
             }
         }
@@ -203,46 +149,17 @@ impl Reader {
                     Ok(record) => self.merge.add([Event::Sample(RawSample::from(&record))]),
                     Err(error) => {
                         tracing::debug!(cpu = cpu.number, %error, "a record of the sampler could not be read");
-                        self.malformed += 1;
+                        self.received.malformed += 1;
                     }
                 }
             }
         }
         let mut notices = Vec::new();
         for side_band in self.sampler.cpus.iter_mut().filter_map(|cpu| cpu.notices.as_mut()) {
-            self.notices_lost += side_band.drain(&mut notices);
+            self.received.notices_lost += side_band.drain(&mut notices);
         }
-        self.notices_lost += notices.iter().map(Notice::lost).sum::<u64>();
+        self.received.notices_lost += notices.iter().map(Notice::lost).sum::<u64>();
         self.merge.add(notices.into_iter().map(Event::Notice));
-    }
-
-    /// The books since the ticks began. Counts are read before counters, so that a tick between
-    /// the two never looks undelivered.
-    fn ticks(&mut self) -> Result<Ticks, LoadError> {
-        let period = self.sampler.period_ns;
-        let mut due = Vec::with_capacity(self.sampler.cpus.len());
-        for cpu in &self.sampler.cpus {
-            // A tick counts as due half a period late: until then it may just be on its way.
-            due.push(cpu.event.count().map_err(LoadError::Wait)?.saturating_sub(period / 2) / period);
-        }
-        let counters = self.sampler.counters()?;
-        let mut total =
-            Ticks { malformed: self.malformed, notices_lost: self.notices_lost, ..Ticks::default() };
-        for ((cpu, due), undelivered) in self.sampler.cpus.iter().zip(due).zip(&mut self.undelivered) {
-            let Some(counted) = usize::try_from(cpu.number).ok().and_then(|n| counters.get(n)) else {
-                continue;
-            };
-            *undelivered = due.saturating_sub(counted.runs).max(*undelivered);
-            total.due += counted.runs + *undelivered;
-            total.undelivered += *undelivered;
-            total.ran += counted.runs;
-            total.idle += counted.idle;
-            total.sent += counted.sent;
-            total.ring_full += counted.ring_full;
-            total.no_ring += counted.no_ring;
-            total.no_scratch += counted.no_scratch;
-        }
-        Ok(total)
     }
 }
 

@@ -12,6 +12,7 @@ use crate::symbolize;
 use anyhow::{Context, bail};
 use clap::Args;
 use stacksonde_plugin::Offer;
+use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::time::Duration;
 use tracing_subscriber::EnvFilter;
@@ -46,6 +47,7 @@ impl ConfigArguments {
         };
         let filter: EnvFilter = filter.parse().with_context(|| format!("log.filter `{filter}`"))?;
         let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+        let log = log.with_ansi(std::io::stderr().is_terminal());
         match config.log.format {
             LogFormat::Text => log.init(),
             LogFormat::Json => log.json().init(),

@@ -85,7 +85,7 @@ impl Builder {
             threads: done.threads.into_values(),
             samples,
             losses,
-            idle: ticks.idle,
+            idle: ticks.idle + ticks.idle_undelivered,
             excluded: done.excluded,
         }
     }

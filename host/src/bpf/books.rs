@@ -1,0 +1,124 @@
+//! The books of ticks: what was due, what ran, what became of it.
+
+use super::idle::{idle_share, read_idle_times};
+use super::sampler::{LoadError, Sampler};
+use stacksonde_ebpf::Counters;
+use std::collections::BTreeMap;
+
+/// The books of one interval.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Interval {
+    /// CLOCK_MONOTONIC, nanoseconds.
+    pub start_ns: u64,
+    /// CLOCK_MONOTONIC, nanoseconds.
+    pub end_ns: u64,
+    /// What ticked, and what became of it.
+    pub ticks: Ticks,
+}
+
+/// Ticks of all CPUs in one interval: `due = ran + idle_undelivered + undelivered` and
+/// `ran = idle + sent + ring_full + no_ring + no_scratch`, up to one tick a CPU that is under way.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Ticks {
+    /// Ticks that the perf events' own counts say were due.
+    pub due: u64,
+    /// Runs of the program.
+    pub ran: u64,
+    /// Runs in the idle task.
+    pub idle: u64,
+    /// Records written to rings.
+    pub sent: u64,
+    /// Records lost because a ring was full.
+    pub ring_full: u64,
+    /// Records lost because a CPU had no ring.
+    pub no_ring: u64,
+    /// Records lost because the scratch area could not be had.
+    pub no_scratch: u64,
+    /// Ticks that never ran the program because their CPU was idle: some kernels run none there.
+    pub idle_undelivered: u64,
+    /// Other ticks that were due and never ran the program: the kernel skips it while another BPF program
+    /// or a map system call runs on that CPU, when events are throttled, and when timers are late.
+    pub undelivered: u64,
+    /// Records that could not be read.
+    pub malformed: u64,
+    /// Notices that the kernel dropped or that could not be read.
+    pub notices_lost: u64,
+}
+
+/// What the reader itself found wrong with what it received in an interval.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Received {
+    pub(super) malformed: u64,
+    pub(super) notices_lost: u64,
+}
+
+/// What was booked of each CPU so far.
+pub(super) struct Books {
+    cpus: BTreeMap<u32, Page>,
+}
+
+/// One CPU's page: totals since the ticks began.
+#[derive(Clone, Copy, Default)]
+struct Page {
+    counters: Counters,
+    undelivered: u64,
+    idle_ns: Option<u64>,
+}
+
+impl Books {
+    /// Opens them, before the ticks begin.
+    pub(super) fn new(sampler: &Sampler) -> Self {
+        let idle = read_idle_times();
+        let page = |number| Page { idle_ns: idle.get(&number).copied(), ..Page::default() };
+        Self { cpus: sampler.cpus.iter().map(|cpu| (cpu.number, page(cpu.number))).collect() }
+    }
+
+    /// What happened since the last time. Counts are read before counters, so that a tick between
+    /// the two never looks undelivered.
+    pub(super) fn settle(&mut self, sampler: &Sampler, received: Received) -> Result<Ticks, LoadError> {
+        let period_ns = sampler.period_ns;
+        let mut due = Vec::with_capacity(sampler.cpus.len());
+        for cpu in &sampler.cpus {
+            // A tick counts as due half a period late: until then it may just be on its way.
+            due.push(cpu.event.count().map_err(LoadError::Wait)?.saturating_sub(period_ns / 2) / period_ns);
+        }
+        let counters = sampler.counters()?;
+        let idle = read_idle_times();
+        let mut ticks =
+            Ticks { malformed: received.malformed, notices_lost: received.notices_lost, ..Ticks::default() };
+        for (cpu, due) in sampler.cpus.iter().zip(due) {
+            let counted = usize::try_from(cpu.number).ok().and_then(|number| counters.get(number));
+            let (Some(counted), Some(page)) = (counted, self.cpus.get_mut(&cpu.number)) else { continue };
+            let now = Page {
+                counters: *counted,
+                // The total never falls back: a tick may be booked here and arrive after all.
+                undelivered: due.saturating_sub(counted.runs).max(page.undelivered),
+                idle_ns: idle.get(&cpu.number).copied(),
+            };
+            ticks.add(&now, page, period_ns);
+            *page = now;
+        }
+        Ok(ticks)
+    }
+}
+
+impl Ticks {
+    /// Adds what happened on one CPU between two readings.
+    fn add(&mut self, now: &Page, before: &Page, period_ns: u64) {
+        let since =
+            |field: fn(&Counters) -> u64| field(&now.counters).saturating_sub(field(&before.counters));
+        let (ran, idle) = (since(|c| c.runs), since(|c| c.idle));
+        let missing = now.undelivered - before.undelivered;
+        let idle_ns = now.idle_ns.zip(before.idle_ns).map_or(0, |(now, before)| now.saturating_sub(before));
+        let idle_undelivered = idle_share(missing, idle, ran - idle, idle_ns / period_ns);
+        self.due += ran + missing;
+        self.ran += ran;
+        self.idle += idle;
+        self.sent += since(|c| c.sent);
+        self.ring_full += since(|c| c.ring_full);
+        self.no_ring += since(|c| c.no_ring);
+        self.no_scratch += since(|c| c.no_scratch);
+        self.idle_undelivered += idle_undelivered;
+        self.undelivered += missing - idle_undelivered;
+    }
+}

@@ -20,10 +20,11 @@ struct registers {
 #define REGISTERS_PC(r) ((r)->ip)
 #define REGISTERS_SP(r) ((r)->sp)
 #define REGISTERS_FP(r) ((r)->bp)
+#define REGISTERS_BX(r) ((r)->bx)
 #define REGISTERS_LR(r) (0ULL)
 /* The perf context is read a register at a time; the verifier takes no copy of the whole. */
 #define REGISTERS_COPY(to, from) \
-	((to)->bp = (from)->bp, (to)->ip = (from)->ip, (to)->cs = (from)->cs, (to)->sp = (from)->sp)
+	((to)->bp = (from)->bp, (to)->bx = (from)->bx, (to)->ip = (from)->ip, (to)->cs = (from)->cs, (to)->sp = (from)->sp)
 /* The two lowest bits of cs are the privilege level; 3 is user mode. */
 #define REGISTERS_USER_MODE(r) (((r)->cs & 3) == 3)
 
@@ -36,6 +37,7 @@ struct registers {
 #define REGISTERS_PC(r) ((r)->pc)
 #define REGISTERS_SP(r) ((r)->sp)
 #define REGISTERS_FP(r) ((r)->regs[29])
+#define REGISTERS_BX(r) (0ULL)
 #define REGISTERS_LR(r) ((r)->regs[30])
 #define REGISTERS_COPY(to, from) \
 	((to)->regs[29] = (from)->regs[29], (to)->regs[30] = (from)->regs[30], \

@@ -33,7 +33,8 @@
 	V(UNSUPPORTED_RULE, unsupported_rule, 13, "An unwind rule of a kind that is not understood.") \
 	V(BAD_FRAME, bad_frame, 14, "An unwind rule led to a frame that does not lie above the one before.") \
 	V(STACK_CUT, stack_cut, 15, "The stack is larger than what is copied for a walk in user space.") \
-	V(NO_CODE, no_code, 16, "A return address lies in no executable mapping.")
+	V(NO_CODE, no_code, 16, "A return address lies in no executable mapping.") \
+	V(MEMORY_GONE, memory_gone, 17, "The process was ending and had no memory any more, so no user stack.")
 
 /* How the kernel part of a sample ended. */
 #define KERNEL_ENDS(V) \
@@ -44,8 +45,8 @@
 
 /* One sample as it lies in a ring, followed by kernel_frames + user_frames addresses (u64),
  * leaf first. The first user address is the program counter, the others are return addresses.
- * A copy of the stack, if there is one, follows at the place after MAX_KERNEL_FRAMES +
- * MAX_USER_FRAMES addresses. */
+ * If there is a copy of the stack, LEAF_REGISTERS registers and that copy follow at the place after
+ * MAX_KERNEL_FRAMES + MAX_USER_FRAMES addresses. */
 #define SAMPLE_FIELDS(F, A) \
 	F(u64, time_ns, "CLOCK_MONOTONIC, nanoseconds.") \
 	F(u64, cgroup_id, "Id of the task's cgroup in the default hierarchy; 0 if unknown.") \
@@ -104,8 +105,8 @@
  *            where the rows of each BUCKET_BYTES of code begin; the first row of a bucket that has
  *            any begins at its first byte.
  *            row (32 bits, two a word): first byte it holds for, within the bucket | rule << 16
- * rules      one word each: RULE_ kind | cfa << 16 | fp << 32 | other << 48, the last three signed, in
- *            units of 8 bytes
+ * rules      one word each: RULE_ kind | cfa << 8 (24 bits) | fp << 32 | other << 48, the last three
+ *            signed, in units of 8 bytes
  */
 #define LINE_WORDS 8
 #define MAPPING_LENGTH 4
@@ -134,7 +135,12 @@
 	V(DEREF_FP, deref_fp, 6, "cfa = *(fp + cfa) + other") \
 	V(SIGNAL, signal, 7, "A signal frame: all registers lie in the context that sp points at.") \
 	V(END, end, 8, "The return address is undefined: a root.") \
-	V(UNSUPPORTED, unsupported, 9, "A rule that is not understood.")
+	V(UNSUPPORTED, unsupported, 9, "A rule that is not understood.") \
+	V(REGISTER, register, 16, "16 to 31: cfa = register of that DWARF number less 16, + cfa (a leaf; x86-64)") \
+	V(RETURN_IN, return_in, 32, "32 to 47: cfa = sp + cfa, the return address is in a register (a leaf; x86-64)")
+
+/* Registers of the innermost frame, by DWARF number (x86-64: rax rdx rcx rbx rsi rdi rbp rsp r8 to r15). */
+#define LEAF_REGISTERS 16
 
 /* Values of a rule's `fp` and `other` that are no offset from the CFA. */
 #define SAVED_NOT 0x7fff /* the register keeps its value */

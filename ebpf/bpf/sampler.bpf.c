@@ -31,6 +31,7 @@ static_assert(MAX_KERNEL_FRAMES < 128, "masked with 127 below");
 struct scratch {
 	struct sample sample;
 	u64 frames[MAX_KERNEL_FRAMES + MAX_USER_FRAMES];
+	u64 leaf[LEAF_REGISTERS];
 	u8 stack[MAX_STACK_PAGES * STACK_PAGE_BYTES];
 	struct walk walk;
 };
@@ -147,22 +148,18 @@ __attribute__((noinline)) int unwind_frame(u32 cpu)
 	return record ? leave_frame(&record->walk) : USER_END_REGISTERS_UNREADABLE;
 }
 
-static ALWAYS_INLINE void begin(struct walk *walk, const struct registers *registers)
-{
-	walk->pc = REGISTERS_PC(registers);
-	walk->sp = REGISTERS_SP(registers);
-	walk->fp = REGISTERS_FP(registers);
-	walk->bx = REGISTERS_BX(registers);
-	walk->lr = REGISTERS_LR(registers);
-	walk->exact = 1;
-	walk->window_start = ~0ULL - sizeof(walk->window);
-}
+/* A macro: the verifier wants the perf context read a register at a time, from the context itself. */
+#define BEGIN(walk, registers) \
+	((walk)->pc = REGISTERS_PC(registers), (walk)->sp = REGISTERS_SP(registers), \
+	 (walk)->fp = REGISTERS_FP(registers), (walk)->bx = REGISTERS_BX(registers), \
+	 (walk)->lr = REGISTERS_LR(registers), (walk)->exact = 1, \
+	 (walk)->window_start = ~0ULL - sizeof((walk)->window), REGISTERS_LEAF((walk)->leaf, registers))
 
 /*
  * The registers with which the task entered the kernel, from the top of its kernel stack.
  * Returns a USER_END_ value; COMPLETE means that `walk` has them.
  */
-static ALWAYS_INLINE u8 entry_registers(const struct registers *now, struct walk *walk)
+static ALWAYS_INLINE u8 entry_registers(u64 kernel_sp, struct walk *walk)
 {
 	if (!stack_pt_regs)
 		return USER_END_NO_ENTRY_REGISTERS;
@@ -172,7 +169,6 @@ static ALWAYS_INLINE u8 entry_registers(const struct registers *now, struct walk
 		return USER_END_REGISTERS_UNREADABLE;
 
 	u64 area = stack + stack_pt_regs;
-	u64 kernel_sp = REGISTERS_SP(now);
 	if (kernel_sp >= area && kernel_sp < area + sizeof(struct registers))
 		return USER_END_ENTRY_UNFINISHED;
 
@@ -183,7 +179,7 @@ static ALWAYS_INLINE u8 entry_registers(const struct registers *now, struct walk
 	if (!REGISTERS_USER_MODE(&entry) || !REGISTERS_PC(&entry))
 		return USER_END_KERNEL_THREAD;
 
-	begin(walk, &entry);
+	BEGIN(walk, &entry);
 	return USER_END_COMPLETE;
 }
 
@@ -224,6 +220,7 @@ static ALWAYS_INLINE u32 copy_stack(struct scratch *record)
 	u32 page = 0;
 
 	record->sample.stack_start = start;
+	__builtin_memcpy(record->leaf, record->walk.leaf, sizeof(record->leaf));
 #pragma clang loop unroll(disable)
 	for (; page < MAX_STACK_PAGES; page++) {
 		if (page >= stack_pages)
@@ -233,6 +230,14 @@ static ALWAYS_INLINE u32 copy_stack(struct scratch *record)
 			break;
 	}
 	return page * STACK_PAGE_BYTES;
+}
+
+/* Whether nothing of a process can be read any more, neither the stack nor the code it left. */
+static ALWAYS_INLINE u32 has_no_memory(const struct walk *walk)
+{
+	u8 byte;
+
+	return read_user(&byte, 1, walk->sp) && read_user(&byte, 1, walk->pc - 1);
 }
 
 /* Mitigation of copy_from_user_nofault: the kernel walks, within its own limit. */
@@ -289,17 +294,15 @@ int sample(struct perf_event_context *context)
 	head->cpu = cpu;
 	bpf_get_current_comm(head->comm, sizeof(head->comm));
 
-	struct registers now = {};
-	REGISTERS_COPY(&now, &context->regs);
 	struct walk *walk = &record->walk;
 	u8 end = USER_END_COMPLETE;
 	u32 kernel_frames = 0;
-	if (REGISTERS_USER_MODE(&now)) {
+	if (REGISTERS_USER_MODE(&context->regs)) {
 		head->kernel_end = KERNEL_END_NOT_IN_KERNEL;
-		begin(walk, &now);
+		BEGIN(walk, &context->regs);
 	} else {
 		kernel_frames = kernel_part(context, record);
-		end = entry_registers(&now, walk);
+		end = entry_registers(REGISTERS_SP(&context->regs), walk);
 	}
 
 	u32 user_frames = 0;
@@ -309,8 +312,14 @@ int sample(struct perf_event_context *context)
 			user_frames = walk_by_kernel(context, record, kernel_frames, &end);
 		} else {
 			user_frames = walk_by_tables(record, cpu, head->pid, kernel_frames, &end);
-			if (end == USER_END_NO_PROCESS || end == USER_END_NO_MAPPING || end == USER_END_NO_ROWS)
+			if (end == USER_END_NO_PROCESS || end == USER_END_NO_MAPPING || end == USER_END_NO_ROWS) {
 				head->stack_bytes = copy_stack(record);
+				if (!head->stack_bytes)
+					end = USER_END_STACK_UNREADABLE;
+			}
+			if (end == USER_END_STACK_UNREADABLE && user_frames == 1 && kernel_frames &&
+			    has_no_memory(walk))
+				end = USER_END_MEMORY_GONE;
 		}
 		head->user_pc = walk->pc;
 		head->user_sp = walk->sp;
@@ -328,10 +337,12 @@ int sample(struct perf_event_context *context)
 
 	u64 bytes = sizeof(*head) + (kernel_frames + user_frames) * sizeof(u64);
 	if (head->stack_bytes)
-		bytes = sizeof(*head) + sizeof(record->frames) + head->stack_bytes;
-	if (bytes > sizeof(*head) + sizeof(record->frames) + sizeof(record->stack))
-		bytes = sizeof(*head) + sizeof(record->frames) + sizeof(record->stack);
-	u64 wake = bpf_ringbuf_query(ring, BPF_RB_AVAIL_DATA) > wake_bytes ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP;
+		bytes = sizeof(*head) + sizeof(record->frames) + sizeof(record->leaf) + head->stack_bytes;
+	if (bytes > sizeof(*head) + sizeof(record->frames) + sizeof(record->leaf) + sizeof(record->stack))
+		bytes = sizeof(*head) + sizeof(record->frames) + sizeof(record->leaf) + sizeof(record->stack);
+	/* The sooner the tables have what was wanting, the fewer stacks are copied. */
+	u32 urgent = head->stack_bytes || bpf_ringbuf_query(ring, BPF_RB_AVAIL_DATA) > wake_bytes;
+	u64 wake = urgent ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP;
 	if (bpf_ringbuf_output(ring, record, bytes, wake))
 		count->ring_full++;
 	else

@@ -41,7 +41,7 @@ struct walk {
 	u32 count;
 	/* 1: pc is where execution stood; 0: it is a return address. */
 	u8 exact;
-	u8 end;
+	u64 leaf[LEAF_REGISTERS];
 	u64 window[WINDOW_WORDS];
 };
 
@@ -195,7 +195,8 @@ static ALWAYS_INLINE void look_at(struct walk *walk, u64 address, u32 words)
 		walk->window_start = ~0ULL - WINDOW_WORDS * sizeof(u64);
 }
 
-#define RULE_FIELD(rule, shift) ((s64)((rule) << (48 - (shift))) >> 48)
+/* A signed field of a rule, of `bits` bits at `shift`. */
+#define RULE_FIELD(rule, shift, bits) ((s64)((rule) << (64 - (bits) - (shift))) >> (64 - (bits)))
 
 #if defined(STACKSONDE_X86_64)
 /* struct rt_sigframe after its return address: struct ucontext, whose uc_mcontext begins at 40
@@ -261,7 +262,9 @@ static ALWAYS_INLINE u8 follow_frame_pointer(struct walk *walk)
 static ALWAYS_INLINE u8 follow_rule(struct walk *walk, u64 rule)
 {
 	u8 kind = rule;
-	s64 cfa_at = RULE_FIELD(rule, 16) * 8, fp_at = RULE_FIELD(rule, 32), other_at = RULE_FIELD(rule, 48);
+	s64 cfa_at = RULE_FIELD(rule, 8, 24) * 8;
+	s64 fp_at = RULE_FIELD(rule, 32, 16);
+	s64 other_at = RULE_FIELD(rule, 48, 16);
 	u64 cfa, pc, fp = walk->fp, bx = walk->bx;
 
 	if (kind == RULE_SP) {
@@ -277,14 +280,20 @@ static ALWAYS_INLINE u8 follow_rule(struct walk *walk, u64 rule)
 			return USER_END_STACK_UNREADABLE;
 		cfa += other_at * 8;
 		other_at = SAVED_NOT;
+	} else if (kind >= RULE_RETURN_IN && walk->count == 1) {
+		cfa = walk->sp + cfa_at;
+	} else if (kind >= RULE_REGISTER && kind < RULE_RETURN_IN && walk->count == 1) {
+		cfa = walk->leaf[kind & (LEAF_REGISTERS - 1)] + cfa_at;
 	} else {
 		return USER_END_UNSUPPORTED_RULE;
 	}
 #if defined(STACKSONDE_X86_64)
-	if (cfa <= walk->sp || (cfa & 7))
+	if ((cfa <= walk->sp && kind < RULE_RETURN_IN) || (cfa & 7))
 		return USER_END_BAD_FRAME;
 	look_at(walk, cfa - 64, 8);
-	if (load(walk, cfa - 8, &pc))
+	if (kind >= RULE_RETURN_IN)
+		pc = walk->leaf[kind & (LEAF_REGISTERS - 1)];
+	else if (load(walk, cfa - 8, &pc))
 		return USER_END_STACK_UNREADABLE;
 	if (other_at != SAVED_NOT && load(walk, cfa + other_at * 8, &bx))
 		return USER_END_STACK_UNREADABLE;

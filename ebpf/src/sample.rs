@@ -1,6 +1,6 @@
 //! Reading a record out of a ring: bytes in, values out.
 
-use crate::{KERNEL_FRAMES_MAX, STACK_AT, STACK_BYTES_MAX, Sample, USER_FRAMES_MAX};
+use crate::{KERNEL_FRAMES_MAX, LEAF_AT, LEAF_WORDS, STACK_BYTES_MAX, Sample, USER_FRAMES_MAX};
 #[cfg(test)]
 use std::mem::offset_of;
 
@@ -32,10 +32,17 @@ pub struct Record<'a> {
     pub head: Sample,
     kernel: &'a [u8],
     user: &'a [u8],
+    leaf: &'a [u8],
     stack: &'a [u8],
 }
 
 impl<'a> Record<'a> {
+    /// Registers of the innermost frame by DWARF number, where there is a copy of the stack; else zeros.
+    pub fn leaf(&self) -> [u64; LEAF_WORDS] {
+        let mut words = addresses(self.leaf);
+        std::array::from_fn(|_| words.next().unwrap_or(0))
+    }
+
     /// The copy of the stack from `head.stack_start` on, where there is one.
     pub fn stack(&self) -> Option<&'a [u8]> {
         (!self.stack.is_empty()).then_some(self.stack)
@@ -57,14 +64,16 @@ impl<'a> Record<'a> {
             });
         }
         let (kernel, rest) = rest.split_at(kernel * 8);
-        let stack = match usize::try_from(head.stack_bytes) {
-            Ok(0) => &[],
+        let no_stack = NotASample::NoStack(head.stack_bytes);
+        let (leaf, stack) = match usize::try_from(head.stack_bytes) {
+            Ok(0) => (&[][..], &[][..]),
             Ok(length @ ..=STACK_BYTES_MAX) => {
-                bytes.get(STACK_AT..STACK_AT + length).ok_or(NotASample::NoStack(head.stack_bytes))?
+                let end = LEAF_AT + 8 * LEAF_WORDS + length;
+                bytes.get(LEAF_AT..end).ok_or(no_stack)?.split_at(8 * LEAF_WORDS)
             }
-            _ => return Err(NotASample::NoStack(head.stack_bytes)),
+            _ => return Err(no_stack),
         };
-        Ok(Self { head, kernel, user: &rest[..user * 8], stack })
+        Ok(Self { head, kernel, user: &rest[..user * 8], leaf, stack })
     }
 
     /// Addresses in the kernel, leaf first; all but the first are return addresses.

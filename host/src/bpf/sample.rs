@@ -1,6 +1,6 @@
 //! A sample, decoded.
 
-use stacksonde_ebpf::Sample;
+use stacksonde_ebpf::{LEAF_WORDS, Sample};
 
 /// One sample, decoded.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,7 +41,7 @@ impl From<&stacksonde_ebpf::sample::Record<'_>> for RawSample {
             comm: head.comm,
             kernel: record.kernel_frames().collect(),
             user: record.user_frames().collect(),
-            rest: record.stack().map(|stack| Box::new(Rest::of(head, stack))),
+            rest: record.stack().map(|stack| Box::new(Rest::of(head, record.leaf(), stack))),
             user_end: head.user_end,
             kernel_end: head.kernel_end,
         }
@@ -53,12 +53,14 @@ impl From<&stacksonde_ebpf::sample::Record<'_>> for RawSample {
 pub struct Rest {
     /// Those of the last frame that was found.
     pub registers: Registers,
+    /// Registers of the innermost frame, by DWARF number.
+    pub leaf: [u64; LEAF_WORDS],
     /// The stack from there on.
     pub stack: StackCopy,
 }
 
 impl Rest {
-    fn of(head: &Sample, stack: &[u8]) -> Self {
+    fn of(head: &Sample, leaf: [u64; LEAF_WORDS], stack: &[u8]) -> Self {
         let registers = Registers {
             pc: head.user_pc,
             sp: head.user_sp,
@@ -67,7 +69,7 @@ impl Rest {
             lr: head.user_lr,
             exact: head.user_exact != 0,
         };
-        Self { registers, stack: StackCopy { start: head.stack_start, bytes: stack.into() } }
+        Self { registers, leaf, stack: StackCopy { start: head.stack_start, bytes: stack.into() } }
     }
 }
 

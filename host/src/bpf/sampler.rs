@@ -68,8 +68,9 @@ fn verifier(error: &ProgramError) -> String {
     match error {
         ProgramError::LoadError { io_error, verifier_log } => {
             let log = verifier_log.to_string();
-            let is_statistics =
-                |line: &&str| ["processed ", "verification time ", "stack depth "].iter().any(|s| line.starts_with(s));
+            let is_statistics = |line: &&str| {
+                ["processed ", "verification time ", "stack depth "].iter().any(|s| line.starts_with(s))
+            };
             let last = log.lines().rev().filter(|line| !line.is_empty()).find(|line| !is_statistics(line));
             format!("{io_error}: {}", last.unwrap_or("no log"))
         }

@@ -1,8 +1,8 @@
 //! Executable files: which one a mapping shows, and how to reach its bytes.
 
 use super::FileAddress;
-use super::vdso;
 use super::elf::{Segment, build_id_of, segments};
+use super::vdso;
 use crate::bpf::Identity as FileIdentity;
 use object::read::ReadCache;
 use std::collections::HashMap;

@@ -201,14 +201,15 @@ impl Processes {
         let mappings = process.mappings.iter().map(|mapping| {
             let what = &mapping.what;
             let known = || self.executables.known(&what.mapped);
-            let code = match what.executable.as_ref().map(|(executable, _)| Arc::clone(executable)).or_else(known) {
-                _ if what.mapped.is_anonymous() => Code::Anonymous,
-                Some(executable) => {
-                    let address = executable.address_of(mapping.file_offset);
-                    Code::File(executable, address)
-                }
-                None => Code::Nothing,
-            };
+            let code =
+                match what.executable.as_ref().map(|(executable, _)| Arc::clone(executable)).or_else(known) {
+                    _ if what.mapped.is_anonymous() => Code::Anonymous,
+                    Some(executable) => {
+                        let address = executable.address_of(mapping.file_offset);
+                        Code::File(executable, address)
+                    }
+                    None => Code::Nothing,
+                };
             (mapping.start, mapping.end, code)
         });
         Some((process.version, mappings))

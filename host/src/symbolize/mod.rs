@@ -207,7 +207,9 @@ mod tests {
         let (start, end) = own_vdso().unwrap();
         let frames: Vec<_> = (start..end).step_by(16).map(frame_of).collect();
         let names = Symbolizer::new(OPTIONS).names(&frames);
-        assert!(names.iter().flat_map(|names| names.iter()).any(|name| name.function.contains("clock_gettime")));
+        assert!(
+            names.iter().flat_map(|names| names.iter()).any(|name| name.function.contains("clock_gettime"))
+        );
     }
 
     #[test]

@@ -108,7 +108,8 @@ impl Unwinder {
                 Code::Nothing | Code::Anonymous => Rule::NONE,
                 Code::File(executable, address) => self.rule(&executable, address.0),
             };
-            match leave(&frame, rule, &rest.stack, Architecture::OURS) {
+            let leaf = (frames.len() == 1).then_some(&rest.leaf);
+            match leave(&frame, rule, leaf, &rest.stack, Architecture::OURS) {
                 Ok(caller) => {
                     frame = caller;
                     frames.push(frame.pc);

@@ -68,9 +68,11 @@ pub(super) fn block(
     for (index, start) in starts.into_iter().enumerate() {
         words[1 + index / 4] |= u64::from(start) << (index % 4 * 16);
     }
-    words.extend(packed.chunks(2).map(|pair| {
-        u64::from(pair[0]) | pair.get(1).map_or(0, |second| u64::from(*second) << 32)
-    }));
+    words.extend(
+        packed
+            .chunks(2)
+            .map(|pair| u64::from(pair[0]) | pair.get(1).map_or(0, |second| u64::from(*second) << 32)),
+    );
     words.resize(words.len().next_multiple_of(WORDS), 0);
     Some(words)
 }

@@ -11,8 +11,8 @@ use stacksonde_ebpf::tables::{AT_FP, NOT_SAVED, rule_kind};
 pub struct Rule {
     /// A value of [`rule_kind`].
     pub kind: u8,
-    /// Offset that leads to the CFA.
-    pub cfa: i16,
+    /// Offset that leads to the CFA, of 24 bits.
+    pub cfa: i32,
     /// Where the caller's frame pointer lies.
     pub fp: i16,
     /// Where another register lies; for the kinds with a dereference, what is added after it.
@@ -36,13 +36,16 @@ impl Rule {
     /// As a word of the table.
     pub fn to_word(self) -> u64 {
         let half = |value: i16| u64::from(value.cast_unsigned());
-        u64::from(self.kind) | half(self.cfa) << 16 | half(self.fp) << 32 | half(self.other) << 48
+        let cfa = u64::from(self.cfa.cast_unsigned() & 0xff_ffff);
+        u64::from(self.kind) | cfa << 8 | half(self.fp) << 32 | half(self.other) << 48
     }
 
     /// From a word of the table.
     pub fn from_word(word: u64) -> Self {
         let half = |shift: u32| i16::from_le_bytes([byte(word >> shift), byte(word >> (shift + 8))]);
-        Self { kind: byte(word), cfa: half(16), fp: half(32), other: half(48) }
+        // The top byte of four first, to keep the sign.
+        let cfa = i32::from_le_bytes([0, byte(word >> 8), byte(word >> 16), byte(word >> 24)]) >> 8;
+        Self { kind: byte(word), cfa, fp: half(32), other: half(48) }
     }
 }
 
@@ -73,6 +76,12 @@ impl Architecture {
 
     fn return_address(self) -> Register {
         Register(if self == Self::X86_64 { 16 } else { 30 })
+    }
+
+    /// The number of a register whose value is known in the innermost frame only.
+    fn leaf(self, register: Register) -> Option<u8> {
+        let number = u8::try_from(register.0).ok()?;
+        (self == Self::X86_64 && number < 16).then_some(number)
     }
 
     const RBX: Register = Register(3);
@@ -115,9 +124,9 @@ fn supported<'a, S: UnwindSection<Bytes<'a>>>(
                 register if register == architecture.sp() => rule_kind::SP,
                 register if register == architecture.fp() => rule_kind::FP,
                 Architecture::RBX if architecture == Architecture::X86_64 => rule_kind::BX,
-                _ => return None,
+                register => rule_kind::REGISTER + architecture.leaf(register)?,
             };
-            (kind, words(*offset)?, None)
+            (kind, far_words(*offset)?, None)
         }
         CfaRule::Expression(expression) => of_expression(&operations(expression)?, architecture)?,
     };
@@ -128,12 +137,21 @@ fn supported<'a, S: UnwindSection<Bytes<'a>>>(
     };
     let fp = match row.register(architecture.fp()) {
         Some(RegisterRule::Expression(expression)) => match operations(&expression)?.as_slice() {
-            [Operation::RegisterOffset { register, offset: 0, .. }] if *register == architecture.fp() => AT_FP,
+            [Operation::RegisterOffset { register, offset: 0, .. }] if *register == architecture.fp() => {
+                AT_FP
+            }
             _ => return None,
         },
         rule => saved(rule)?,
     };
-    let return_address = saved(row.register(architecture.return_address()))?;
+    let return_address = match row.register(architecture.return_address()) {
+        // Before a function's own stack frame, or instead of it: vfork keeps it in a register.
+        Some(RegisterRule::Register(register)) if kind == rule_kind::SP => {
+            let kind = rule_kind::RETURN_IN + architecture.leaf(register)?;
+            return Some(Rule { kind, cfa, fp, other: NOT_SAVED });
+        }
+        rule => saved(rule)?,
+    };
     let other = match architecture {
         Architecture::X86_64 if return_address != -1 => return None,
         // Code that uses rbx as a frame base is rare; where rbx went otherwise is not followed.
@@ -152,7 +170,7 @@ fn supported<'a, S: UnwindSection<Bytes<'a>>>(
 fn of_expression(
     operations: &[Operation<Bytes<'_>>],
     architecture: Architecture,
-) -> Option<(u8, i16, Option<i16>)> {
+) -> Option<(u8, i32, Option<i16>)> {
     use Operation::{And, Deref, Ge, Plus, PlusConstant, RegisterOffset, Shl, UnsignedConstant};
     // On entry to a stub rsp + 8; from the push of its second argument on rsp + 16. Where that is
     // follows from the low four bits of the address.
@@ -170,7 +188,7 @@ fn of_expression(
         && architecture == Architecture::X86_64
         && (*rsp, *rip) == (architecture.sp(), architecture.return_address())
     {
-        return Some((rule_kind::PLT, i16::try_from(*threshold).ok()?, None));
+        return Some((rule_kind::PLT, i32::try_from(*threshold).ok()?, None));
     }
     let (base, rest) = operations.split_first()?;
     let RegisterOffset { register, offset, .. } = base else { return None };
@@ -184,7 +202,7 @@ fn of_expression(
         [Deref { space: false, .. }, PlusConstant { value }] => i64::try_from(*value).ok()?,
         _ => return None,
     };
-    Some((kind, words(*offset)?, Some(words(added)?)))
+    Some((kind, far_words(*offset)?, Some(words(added)?)))
 }
 
 /// Bytes in units of 8, if they are whole and small enough.
@@ -192,6 +210,12 @@ fn words(bytes: i64) -> Option<i16> {
     let words = i16::try_from(bytes / 8).ok()?;
     // The two largest have meanings of their own.
     (bytes % 8 == 0 && words < AT_FP).then_some(words)
+}
+
+/// The same for the 24 bits of a frame's size.
+fn far_words(bytes: i64) -> Option<i32> {
+    let words = i32::try_from(bytes / 8).ok()?;
+    (bytes % 8 == 0 && (-(1 << 23)..1 << 23).contains(&words)).then_some(words)
 }
 
 #[cfg(test)]
@@ -204,6 +228,7 @@ mod tests {
             Rule::END,
             Rule { kind: rule_kind::SP, cfa: 2, fp: -2, other: NOT_SAVED },
             Rule { kind: rule_kind::FP, cfa: -1, fp: AT_FP, other: i16::MIN },
+            Rule { kind: rule_kind::RETURN_IN + 5, cfa: (1 << 23) - 1, fp: 0, other: 1 },
         ] {
             assert_eq!(Rule::from_word(rule.to_word()), rule);
         }

@@ -18,7 +18,8 @@ impl Slab {
 
     /// Takes the first free range that is long enough; its start.
     pub(super) fn take(&mut self, length: u32) -> Option<u32> {
-        let (start, free) = self.free.iter().find(|(_, free)| **free >= length).map(|(at, free)| (*at, *free))?;
+        let (start, free) =
+            self.free.iter().find(|(_, free)| **free >= length).map(|(at, free)| (*at, *free))?;
         self.free.remove(&start);
         if free > length {
             self.free.insert(start + length, free - length);
@@ -63,7 +64,10 @@ mod tests {
     #[test]
     fn a_range_is_handed_out_once() {
         let mut slab = Slab::new(0..8);
-        assert_eq!((slab.take(3), slab.take(4), slab.take(2), slab.take(1)), (Some(0), Some(3), None, Some(7)));
+        assert_eq!(
+            (slab.take(3), slab.take(4), slab.take(2), slab.take(1)),
+            (Some(0), Some(3), None, Some(7))
+        );
         slab.give_back(0, 3);
         assert_eq!((slab.take(4), slab.take(2)), (None, Some(0)));
     }

@@ -126,16 +126,25 @@ impl CallFrames {
                 let functions: Vec<_> =
                     functions.iter().take_while(|function| function.start < within.end).collect();
                 let whole = if *debug && !functions.is_empty() {
-                    reader.get(section.start, usize::try_from(section.end - section.start).unwrap_or(0))?.to_vec()
+                    reader
+                        .get(section.start, usize::try_from(section.end - section.start).unwrap_or(0))?
+                        .to_vec()
                 } else {
                     Vec::new()
                 };
                 for function in functions {
                     let offset = u64::from(function.offset);
                     let read = if *debug {
-                        debug_rows(&whole, usize::try_from(offset).unwrap_or(usize::MAX), &within, self.architecture)
+                        debug_rows(
+                            &whole,
+                            usize::try_from(offset).unwrap_or(usize::MAX),
+                            &within,
+                            self.architecture,
+                        )
                     } else {
-                        let Some(entry) = self.entry(&mut reader, address.wrapping_add(offset))? else { continue };
+                        let Some(entry) = self.entry(&mut reader, address.wrapping_add(offset))? else {
+                            continue;
+                        };
                         rows(entry.as_entry(), &within, self.architecture)
                     };
                     if let Ok((rows, end)) = read {
@@ -183,9 +192,10 @@ impl CallFrames {
     }
 
     fn offset_of(&self, address: u64) -> Option<u64> {
-        let load = self.loads.iter().find(|load| {
-            address.checked_sub(load.address).is_some_and(|offset| offset < load.bytes)
-        })?;
+        let load = self
+            .loads
+            .iter()
+            .find(|load| address.checked_sub(load.address).is_some_and(|offset| offset < load.bytes))?;
         load.file_offset.checked_add(address - load.address)
     }
 }

@@ -4,10 +4,10 @@
 //! published, and a range that was left is used again only after a grace period, when no run of
 //! the sampler can still be in it. So nothing is locked and nothing is read twice.
 
+use super::cfi::Row;
 use super::page::{PageKey, block, rule_number};
 use super::rule::Rule;
 use super::slab::Slab;
-use super::cfi::Row;
 use crate::bpf::{SharedWords, TableMemory};
 use stacksonde_ebpf::tables::{HASH_FACTOR, MAPPING_WORDS, PAGE_BITS, PAGE_LINES, PROCESS_LINES, WORDS};
 use std::collections::HashMap;
@@ -242,7 +242,8 @@ impl Tables {
                 return Some(first);
             }
             if self.retired_mappings.is_empty() {
-                let pid = self.processes.iter().min_by_key(|(_, installed)| installed.used).map(|(pid, _)| *pid)?;
+                let pid =
+                    self.processes.iter().min_by_key(|(_, installed)| installed.used).map(|(pid, _)| *pid)?;
                 self.remove_process(pid);
                 self.counters.processes_evicted += 1;
             }
@@ -356,7 +357,7 @@ mod tests {
         Tables::new(TableMemory::ours(&sizes))
     }
 
-    fn rule(cfa: i16) -> Rule {
+    fn rule(cfa: i32) -> Rule {
         Rule { kind: rule_kind::SP, cfa, fp: -2, other: -3 }
     }
 

@@ -3,7 +3,7 @@
 use super::rule::{Architecture, Rule};
 use crate::bpf::{Registers, StackCopy};
 use stacksonde_ebpf::tables::{AT_FP, NOT_SAVED, rule_kind};
-use stacksonde_ebpf::{STACK_BYTES_MAX, user_end};
+use stacksonde_ebpf::{LEAF_WORDS, STACK_BYTES_MAX, user_end};
 
 /// The word at an address, or how a walk ends that needs it: a value of [`user_end`].
 fn load(stack: &StackCopy, address: u64) -> Result<u64, u8> {
@@ -18,9 +18,12 @@ fn load(stack: &StackCopy, address: u64) -> Result<u64, u8> {
 }
 
 /// The caller's registers, or how the walk ended: a value of [`user_end`].
+///
+/// `leaf` are the registers of the innermost frame, if `frame` is that.
 pub fn leave(
     frame: &Registers,
     rule: Rule,
+    leaf: Option<&[u64; LEAF_WORDS]>,
     stack: &StackCopy,
     architecture: Architecture,
 ) -> Result<Registers, u8> {
@@ -28,7 +31,7 @@ pub fn leave(
         rule_kind::END => return Err(user_end::COMPLETE),
         rule_kind::SIGNAL => leave_signal(frame, stack, architecture),
         rule_kind::NONE => follow_frame_pointer(frame, stack),
-        _ => follow_rule(frame, rule, stack, architecture),
+        _ => follow_rule(frame, rule, leaf, stack, architecture),
     }?;
     match (caller.pc, caller.fp) {
         (0, 0) => Err(user_end::COMPLETE),
@@ -71,37 +74,46 @@ fn follow_frame_pointer(frame: &Registers, stack: &StackCopy) -> Result<Register
 fn follow_rule(
     frame: &Registers,
     rule: Rule,
+    leaf: Option<&[u64; LEAF_WORDS]>,
     stack: &StackCopy,
     architecture: Architecture,
 ) -> Result<Registers, u8> {
-    let plus = |base: u64, words: i16| base.wrapping_add_signed(i64::from(words) * 8);
+    let plus = |base: u64, words: i32| base.wrapping_add_signed(i64::from(words) * 8);
+    let register =
+        |kind: u8| leaf.map(|leaf| leaf[usize::from(kind) % LEAF_WORDS]).ok_or(user_end::UNSUPPORTED_RULE);
+    const REGISTER_END: u8 = rule_kind::RETURN_IN - 1;
+    let in_register = rule.kind >= rule_kind::RETURN_IN;
     let mut other = rule.other;
     let cfa = match rule.kind {
         rule_kind::SP => plus(frame.sp, rule.cfa),
         rule_kind::FP => plus(frame.fp, rule.cfa),
         rule_kind::BX => plus(frame.bx, rule.cfa),
-        rule_kind::PLT => plus(frame.sp, if (frame.pc & 15).cast_signed() >= rule.cfa.into() { 2 } else { 1 }),
+        rule_kind::PLT => {
+            plus(frame.sp, if (frame.pc & 15).cast_signed() >= i64::from(rule.cfa) { 2 } else { 1 })
+        }
         rule_kind::DEREF_SP | rule_kind::DEREF_FP => {
             let base = if rule.kind == rule_kind::DEREF_SP { frame.sp } else { frame.fp };
             other = NOT_SAVED;
-            plus(load(stack, plus(base, rule.cfa))?, rule.other)
+            plus(load(stack, plus(base, rule.cfa))?, rule.other.into())
         }
+        rule_kind::REGISTER..=REGISTER_END => plus(register(rule.kind)?, rule.cfa),
+        rule_kind::RETURN_IN.. => plus(frame.sp, rule.cfa),
         _ => return Err(user_end::UNSUPPORTED_RULE),
     };
     let saved = |place: i16, kept: u64| match place {
         NOT_SAVED => Ok(kept),
-        place => load(stack, plus(cfa, place)),
+        place => load(stack, plus(cfa, place.into())),
     };
     let (pc, bx) = match architecture {
         Architecture::X86_64 => {
-            if cfa <= frame.sp || cfa % 8 != 0 {
+            if (cfa <= frame.sp && !in_register) || cfa % 8 != 0 {
                 return Err(user_end::BAD_FRAME);
             }
-            (load(stack, plus(cfa, -1))?, saved(other, frame.bx)?)
+            let pc = if in_register { register(rule.kind)? } else { load(stack, plus(cfa, -1))? };
+            (pc, saved(other, frame.bx)?)
         }
         Architecture::Aarch64 => {
-            let in_register = other == NOT_SAVED;
-            let standing = cfa == frame.sp || in_register;
+            let standing = cfa == frame.sp || other == NOT_SAVED;
             if cfa < frame.sp || cfa % 16 != 0 || (standing && !frame.exact) {
                 return Err(user_end::BAD_FRAME);
             }
@@ -117,6 +129,8 @@ fn follow_rule(
 mod tests {
     use super::*;
 
+    const LEAF: [u64; LEAF_WORDS] = [0, 0, 0, 0, 0, 0x77, 0, 0, 0, 0, 0, 0x1010, 0, 0, 0, 0];
+
     fn stack(words: &[u64]) -> StackCopy {
         StackCopy { start: 0x1000, bytes: words.iter().flat_map(|word| word.to_ne_bytes()).collect() }
     }
@@ -126,7 +140,7 @@ mod tests {
     }
 
     fn left(frame: Registers, rule: Rule, words: &[u64]) -> Result<(u64, u64, u64), u8> {
-        let caller = leave(&frame, rule, &stack(words), Architecture::X86_64)?;
+        let caller = leave(&frame, rule, Some(&LEAF), &stack(words), Architecture::X86_64)?;
         Ok((caller.pc, caller.sp, caller.fp))
     }
 
@@ -140,6 +154,8 @@ mod tests {
             (at(0x1000, 0x1010), rule(rule_kind::FP, 2, -2, NOT_SAVED), Ok((9, 0x1020, 0x1028))),
             (at(0x1000, 0x1010), rule(rule_kind::DEREF_FP, 0, AT_FP, 0), Ok((0x55, 0x1028, 0x1028))),
             (at(0x1000, 5), rule(rule_kind::PLT, 11, NOT_SAVED, NOT_SAVED), Ok((7, 0x1008, 5))),
+            (at(0x1000, 5), rule(rule_kind::REGISTER + 11, 1, -2, NOT_SAVED), Ok((0x1028, 0x1018, 8))),
+            (at(0x1000, 5), rule(rule_kind::RETURN_IN + 5, 0, NOT_SAVED, NOT_SAVED), Ok((0x77, 0x1000, 5))),
             (at(0x1000, 0x1018), Rule::NONE, Ok((0x55, 0x1028, 9))),
             (at(0x1000, 0), Rule::NONE, Err(user_end::NO_FRAME_POINTER)),
             (at(0x1000, 0x1003), Rule::NONE, Err(user_end::BAD_FRAME_POINTER)),
@@ -164,9 +180,9 @@ mod tests {
     fn a_leaf_on_arm64_returns_by_its_link_register_and_a_signed_address_is_stripped() {
         let rule = Rule { kind: rule_kind::SP, cfa: 0, fp: NOT_SAVED, other: NOT_SAVED };
         let frame = Registers { lr: 0xabcd_0000_0040_1234, ..at(0x1000, 5) };
-        let caller = leave(&frame, rule, &stack(&[]), Architecture::Aarch64).unwrap();
+        let caller = leave(&frame, rule, None, &stack(&[]), Architecture::Aarch64).unwrap();
         assert_eq!((caller.pc, caller.sp), (0x40_1234, 0x1000));
-        let second = leave(&caller, rule, &stack(&[]), Architecture::Aarch64);
+        let second = leave(&caller, rule, None, &stack(&[]), Architecture::Aarch64);
         assert_eq!(second, Err(user_end::BAD_FRAME), "only a leaf");
     }
 }

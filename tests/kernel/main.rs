@@ -9,3 +9,4 @@ mod lifecycle;
 mod offsets;
 mod plan;
 mod refusals;
+mod unwinding;

@@ -6,3 +6,4 @@ mod file_export;
 mod fuzz;
 mod msrv;
 mod plugins;
+mod unwind;

@@ -1,8 +1,10 @@
 //! The plugin contract with real shared libraries: refused before they run, contained when they do.
 
+mod compatible;
 mod contained;
 mod documented;
 mod loaded;
+mod log;
 mod refused;
 
 use stacksonde::config;

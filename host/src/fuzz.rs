@@ -2,7 +2,7 @@
 
 use crate::bpf::{parse_idle_times, parse_notice};
 use crate::kernel::{in_uname_version, in_vdso, in_version_signature};
-use crate::plugins::{parse_manifest, read_library};
+use crate::plugins::{check_schema, parse_manifest, read_library};
 use crate::process::{build_id_of, parse_maps, segments};
 
 /// A perf side-band record.
@@ -50,4 +50,11 @@ pub fn fuzz_plugin_file(data: &[u8]) {
 /// A plugin's manifest.
 pub fn fuzz_manifest(data: &[u8]) {
     let _manifest = parse_manifest(data);
+}
+
+/// A plugin's schema and an instance's keys: `[schema, table of keys]` as JSON.
+pub fn fuzz_schema(data: &[u8]) {
+    if let Ok((schema, config)) = serde_json::from_slice(data) {
+        let _problems = check_schema(&schema, "exporters.x.config", &config);
+    }
 }

@@ -1,8 +1,9 @@
 //! `stacksonde doctor`: what this system offers, what will be done with it, and why not more.
 
-use super::start::{self, ConfigArguments};
+use super::admit::load_plugins;
+use super::start::ConfigArguments;
 use crate::negotiate::Level;
-use crate::plan;
+use crate::plan::{self, Survey};
 use clap::Args;
 use std::process::ExitCode;
 
@@ -20,8 +21,10 @@ pub struct Arguments {
 /// cannot run.
 pub fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     let config = arguments.config.load(Some("warn"), &[])?;
-    let loaded = start::load_plugins(&config, &arguments.config.file_rules())?;
-    let plan = plan::make(&config, &loaded.plugins)?;
+    let survey = Survey::take(&config)?;
+    let rules = arguments.config.file_rules(&config.plugins);
+    let loaded = load_plugins(&config, &survey.capabilities, &rules)?;
+    let plan = plan::make(&config, &survey, &loaded.plugins);
     if arguments.json {
         println!("{}", serde_json::to_string_pretty(&plan)?);
     } else {

@@ -6,6 +6,7 @@ pub mod plugin;
 pub mod record;
 pub mod run;
 
+mod admit;
 mod start;
 
 use clap::Subcommand;

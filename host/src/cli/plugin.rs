@@ -42,9 +42,13 @@ const REFUSED: u8 = 2;
 /// The configuration cannot be used, or the output cannot be written.
 pub fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     let (text, is_sound) = match arguments.command {
-        Command::List(from) => list(&from.load(Some("warn"), &[])?.plugins, &from.file_rules()),
+        Command::List(from) => {
+            let plugins = from.load(Some("warn"), &[])?.plugins;
+            list(&plugins, &from.file_rules(&plugins))
+        }
         Command::Info { plugin, config: from } => {
-            info(&plugin, &from.load(Some("warn"), &[])?.plugins, &from.file_rules())
+            let plugins = from.load(Some("warn"), &[])?.plugins;
+            info(&plugin, &plugins, &from.file_rules(&plugins))
         }
     };
     std::io::stdout().write_all(text.as_bytes()).context("standard output")?;

@@ -2,7 +2,7 @@
 
 use super::elf::SharedLibrary;
 use super::verify::{self, FileRules};
-use super::{Inspected, Refusal, manifest, policy};
+use super::{Inspected, Refusal, manifest, pin, policy};
 use crate::config;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -62,6 +62,9 @@ pub fn list(config: &config::Plugins, rules: &FileRules) -> Vec<(PathBuf, Result
 /// The first rule that the file breaks.
 pub fn inspect(path: &Path, rules: &FileRules) -> Result<Inspected, Refusal> {
     let mut file = verify::open(path, rules)?;
+    if let Some(pin) = rules.pin(path) {
+        file = pin::seal(path, &mut file, pin)?;
+    }
     let mut bytes = Vec::new();
     file.read_to_end(&mut bytes).map_err(|error| Refusal::Unreadable {
         path: path.into(),

@@ -1,12 +1,16 @@
 //! May this host run this plugin, by what its manifest says?
 
-use super::{Manifest, Refusal};
+use super::{Manifest, Refusal, schema};
+use serde_json::{Map, Value};
 use stacksonde_abi::ABI_VERSION;
 use stacksonde_plugin::{Capabilities, Outcome};
 use std::path::Path;
 
 /// Kinds that this host knows; a plugin with none of them has nothing to offer.
 const KINDS: [&str; 3] = ["offset-provider", "safety-check", "exporter"];
+
+/// The format that this host writes, as manifests and offers spell it.
+pub const BATCH_FORMAT: &str = "1";
 
 /// Checks everything that depends on this host alone.
 pub(super) fn check(path: &Path, manifest: &Manifest) -> Result<(), Refusal> {
@@ -31,6 +35,12 @@ pub(super) fn check(path: &Path, manifest: &Manifest) -> Result<(), Refusal> {
         let reason = format!("it is none of {} but {:?}", KINDS.join(", "), build.kinds);
         return refuse(reason, "update Stacksonde");
     }
+    let formats = &manifest.plugin.batch_formats;
+    let is_exporter = build.kinds.iter().any(|kind| kind == "exporter");
+    if is_exporter && !formats.is_empty() && !formats.iter().any(|format| format == BATCH_FORMAT) {
+        let reason = format!("it reads batches of format {}, not {BATCH_FORMAT}", formats.join(", "));
+        return refuse(reason, "install the build for this release");
+    }
     Ok(())
 }
 
@@ -54,6 +64,21 @@ pub fn check_needs(manifest: &Manifest, capabilities: &Capabilities) -> Result<(
         });
     }
     Ok(())
+}
+
+/// Checks the keys of an instance, which stand in the table `section` (`exporters.files.config`), against what
+/// the plugin says that it takes. A plugin without a schema takes anything, and judges it itself.
+///
+/// # Errors
+///
+/// [`Refusal::Config`] with everything that is wrong.
+pub fn check_config(manifest: &Manifest, section: &str, config: &Map<String, Value>) -> Result<(), Refusal> {
+    let schema = manifest.plugin.config_schema.as_ref();
+    let problems = schema.map_or_else(Vec::new, |schema| schema::check(schema, section, config));
+    if problems.is_empty() {
+        return Ok(());
+    }
+    Err(Refusal::Config { plugin: manifest.plugin.name.clone(), problems })
 }
 
 fn major(version: &str) -> &str {

@@ -64,21 +64,19 @@ const APPENDED: &[(&str, &str, &str)] = &[
 ];
 
 const READS_ADDED: &str = "    /// What the root says since 1.1.\n    \
-     pub fn added(&self) -> Option<u32> {\n        self.root.added().map(|added| added())\n    }\n\n";
+     pub fn added(&self) -> Option<u32> {\n        let Root::Rust(root) = self.root else { return None };\n        root.added().map(|added| added())\n    }\n\n";
 
 /// What the later version calls itself; the workspace that has it; the plugin that is built with it.
 const REPLACED: &[(&str, &str, &str)] = &[
     ("sdk/abi/Cargo.toml", "version = \"1.0.0\"\n", "version = \"1.1.0\"\n"),
-    ("tests/fixtures/plugins/line-count/Cargo.toml", "name = \"line-count\"", "name = \"newer-line-count\""),
+    ("line-count/Cargo.toml", "name = \"line-count\"", "name = \"newer-line-count\""),
+    ("line-count/Cargo.toml", "../../../../sdk/plugin", "../../sdk/plugin"),
 ];
-
-const COPIED: &[&str] =
-    &["Cargo.toml", "Cargo.lock", "sdk", "host", "ebpf", "tests/fixtures/plugins/line-count"];
 
 /// A plugin built with 1.1.
 pub fn plugin() -> PathBuf {
     let copy = copy();
-    once("a plugin of 1.1", || build_crate(&copy.join("tests/fixtures/plugins/line-count"), &[]))
+    once("a plugin of 1.1", || build_crate(&copy.join("newer/fixtures/line-count"), &[]))
 }
 
 /// The program of `tests/fixtures/newer-host`, built with the real host's sources and 1.1.
@@ -105,13 +103,19 @@ pub fn host() -> PathBuf {
 /// The sources with the appends.
 fn copy() -> PathBuf {
     once("the sources of 1.1", || {
-        let to = target().join("abi-1.1");
-        for part in COPIED {
+        let root = target().join("abi-1.1");
+        // Deeper than in the repository: cargo names what it builds by the path within the workspace, and what is
+        // built here goes into the same folder.
+        let to = root.join("newer");
+        copy_tree(&workspace(), &root, Path::new("Cargo.toml"));
+        copy_tree(&workspace(), &root, Path::new("Cargo.lock"));
+        for part in ["sdk", "host", "ebpf"] {
             copy_tree(&workspace(), &to, Path::new(part));
         }
-        let program = workspace().join("tests/fixtures");
-        copy_tree(&program, &to, Path::new("newer-host"));
-        to
+        let fixtures = workspace().join("tests/fixtures");
+        copy_tree(&fixtures, &to, Path::new("newer-host"));
+        copy_tree(&fixtures.join("plugins"), &to.join("fixtures"), Path::new("line-count"));
+        root
     })
 }
 
@@ -144,10 +148,10 @@ fn changed(part: &Path, bytes: Vec<u8>) -> Vec<u8> {
     if part == Path::new("Cargo.toml") {
         let start = text.find("members = [").unwrap();
         let end = start + text[start..].find(']').unwrap();
-        text.replace_range(
-            start..end,
-            "members = [\"host\", \"sdk/abi\", \"sdk/batch\", \"sdk/plugin\", \"ebpf\", \"newer-host\"",
-        );
+        let members = ["host", "sdk/abi", "sdk/batch", "sdk/plugin", "ebpf", "newer-host"];
+        let members: Vec<_> = members.iter().map(|member| format!("\"newer/{member}\"")).collect();
+        text.replace_range(start..end, &format!("members = [{}", members.join(", ")));
+        text = text.replace("path = \"", "path = \"newer/");
     }
     text.into_bytes()
 }

@@ -85,6 +85,32 @@ pub fn build_crate(folder: &Path, environment: &[(&str, &Path)]) -> PathBuf {
     PathBuf::from(file.as_str().unwrap())
 }
 
+/// Compiles a plugin in C, whose `plugin.json` lies beside it, with `flags` besides those that the guide names.
+///
+/// # Panics
+///
+/// If it does not compile without a warning.
+pub fn build_c(source: &Path, flags: &[&str]) -> PathBuf {
+    let folder = target().join("fixtures/c");
+    fs::create_dir_all(&folder).unwrap();
+    let name = source.file_stem().unwrap().to_str().unwrap();
+    let library = folder.join(format!("{name}{}.so", flags.concat()));
+    once(library.to_str().unwrap(), || {
+        let output = Command::new("cc")
+            .args(["-Wall", "-Wextra", "-Werror", "-std=c11", "-D_GNU_SOURCE", "-O1"])
+            .args(["-shared", "-fPIC", "-fvisibility=hidden", "-I"])
+            .arg(workspace().join("sdk/c"))
+            .args(flags)
+            .arg("-o")
+            .args([&library, &PathBuf::from(source.file_name().unwrap())])
+            .current_dir(source.parent().unwrap())
+            .output()
+            .unwrap_or_else(|error| panic!("cc {}: {error}", source.display()));
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        library.clone()
+    })
+}
+
 /// A directory that plugins are loaded from, removed with the test.
 #[derive(Debug)]
 pub struct Stage(tempfile::TempDir);

@@ -15,6 +15,7 @@ macro_rules! parsers {
 
 parsers! {
     a_damaged_batch_is_refused_or_read: stacksonde_batch::fuzz::fuzz_batch, batches();
+    any_batch_that_is_read_can_be_put_together: stacksonde_batch::fuzz::fuzz_merge, batches();
     any_batch_that_is_read_can_be_written_to_files: stacksonde_file_export::fuzz::fuzz_formats, batches();
     damaged_maps_are_read_as_far_as_they_make_sense: stacksonde::fuzz::fuzz_maps, [file("/proc/self/maps")];
     damaged_idle_times_are_read_as_far_as_they_make_sense: stacksonde::fuzz::fuzz_idle_times, [file("/proc/stat")];

@@ -2,8 +2,9 @@
 
 use super::elf::SharedLibrary;
 use super::verify::{self, FileRules};
-use super::{Inspected, Refusal, manifest, pin, policy};
+use super::{Door, Inspected, Refusal, manifest, pin, policy};
 use crate::config;
+use stacksonde_plugin::manifest::C_NOTE_KIND;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
@@ -73,11 +74,12 @@ pub fn inspect(path: &Path, rules: &FileRules) -> Result<Inspected, Refusal> {
     })?;
     let library = manifest::read(&bytes).map_err(|error| Refusal::Elf { path: path.into(), error })?;
     check_libraries(path, &library, rules)?;
-    let note = library.note.ok_or_else(|| Refusal::NoManifest { path: path.into() })?;
+    let (kind, note) = library.note.ok_or_else(|| Refusal::NoManifest { path: path.into() })?;
+    let door = if kind == C_NOTE_KIND { Door::C } else { Door::Rust };
     let manifest =
         manifest::parse(note).map_err(|reason| Refusal::BadManifest { path: path.into(), reason })?;
-    policy::check(path, &manifest)?;
-    Ok(Inspected { path: path.into(), manifest, file })
+    policy::check(path, &manifest, door)?;
+    Ok(Inspected { path: path.into(), manifest, door, file })
 }
 
 fn check_libraries(path: &Path, library: &SharedLibrary<'_>, rules: &FileRules) -> Result<(), Refusal> {

@@ -1,6 +1,6 @@
 //! May this host run this plugin, by what its manifest says?
 
-use super::{Manifest, Refusal, schema};
+use super::{Door, Manifest, Refusal, c, schema};
 use serde_json::{Map, Value};
 use stacksonde_abi::ABI_VERSION;
 use stacksonde_plugin::{Capabilities, Outcome};
@@ -13,7 +13,7 @@ const KINDS: [&str; 3] = ["offset-provider", "safety-check", "exporter"];
 pub const BATCH_FORMAT: &str = "1";
 
 /// Checks everything that depends on this host alone.
-pub(super) fn check(path: &Path, manifest: &Manifest) -> Result<(), Refusal> {
+pub(super) fn check(path: &Path, manifest: &Manifest, door: Door) -> Result<(), Refusal> {
     let refuse = |reason: String, remedy| Err(Refusal::Policy { path: path.into(), reason, remedy });
     let build = &manifest.build;
     if manifest.schema != 1 {
@@ -27,7 +27,14 @@ pub(super) fn check(path: &Path, manifest: &Manifest) -> Result<(), Refusal> {
         let reason = format!("it is built for {}, not {}", build.target, stacksonde_plugin::manifest::TARGET);
         return refuse(reason, "install the build for this machine");
     }
-    if build.panic != "unwind" {
+    if door == Door::C {
+        if build.kinds != ["exporter"] || build.entry != c::SYMBOL {
+            return refuse(
+                "a plugin through the C door is an exporter, and exports `stacksonde_plugin_c_1`".into(),
+                "say STACKSONDE_EXPORTER of stacksonde_plugin.h",
+            );
+        }
+    } else if build.panic != "unwind" {
         let reason = format!("it is built with panic = \"{}\"", build.panic);
         return refuse(reason, "build it with panic = \"unwind\", or a panic in it would end the agent");
     }

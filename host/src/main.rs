@@ -19,6 +19,7 @@ fn main() -> ExitCode {
         Command::Record(record) => cli::record::run(record),
         Command::Run(run) => cli::run::run(run),
         Command::Plugin(plugin) => cli::plugin::run(plugin),
+        Command::Batch(batch) => cli::batch::run(batch),
         Command::Config(config) => cli::config::run(config),
     };
     let code = result.unwrap_or_else(|error| {

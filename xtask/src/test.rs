@@ -64,19 +64,10 @@ fn parse(arguments: &[String]) -> anyhow::Result<Vec<(Tier, &'static str)>> {
 /// Unit tests, documentation tests and the suite; the kernel tier's tests leave themselves out.
 fn suite() -> anyhow::Result<bool> {
     let mut tests = cargo();
-    tests.args([
-        "test",
-        "--quiet",
-        "--workspace",
-        "--lib",
-        "--bins",
-        "--test",
-        "suite",
-        "--test",
-        "batch",
-        "--test",
-        "layout",
-    ]);
+    tests.args(["test", "--quiet", "--workspace", "--lib", "--bins"]);
+    for name in ["suite", "batch", "allocation", "layout"] {
+        tests.args(["--test", name]);
+    }
     let tests = status(&mut tests)?.success();
     let documentation = status(cargo().args(["test", "--quiet", "--workspace", "--doc"]))?.success();
     Ok(tests && documentation)

@@ -31,6 +31,13 @@ pub fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         for (name, refusal) in &loaded.refused {
             println!("plugin      {name:<24} not loaded: {refusal}");
         }
+        let loaded: Vec<_> = loaded.plugins.iter().map(|plugin| plugin.name()).collect();
+        if !loaded.is_empty() {
+            let names = loaded.join(", ");
+            println!(
+                "plugins     {names}: loaded into the agent, which a crash or a call of exit() in one of them ends"
+            );
+        }
         for line in plan.lines() {
             println!("{line}");
         }

@@ -14,6 +14,7 @@ use crate::process::{Budget, Processes, Targets};
 use crate::profile::{Builder, Profile};
 use crate::summary::Summary;
 use crate::symbolize::{self, Symbolizer};
+use crate::unwind::{Tables, Unwinder};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
@@ -61,7 +62,9 @@ impl Agent {
         let Parts { sampler, interval, budget, max_stacks, symbolize, run, exporters, shutdown_budget } =
             parts;
         let builder = Builder::new(sampler.period_ns, max_stacks);
-        let sampler = Sampler::load(&sampler)?;
+        let mut sampler = Sampler::load(&sampler)?;
+        let tables = sampler.take_tables().ok_or(LoadError::Missing("tables"))?;
+        let unwinder = Unwinder::new(Tables::new(tables), budget.executables);
         let refused = |(cpu, error): &(u32, std::io::Error)| format!("CPU {cpu} is not sampled: {error}");
         let refused_cpus = sampler.refused_cpus().iter().map(refused).collect();
         let reader = Reader::start(sampler)?;
@@ -76,7 +79,8 @@ impl Agent {
             reader: spawn("reader", move || reader.run(interval, &to_profiler))?,
             profiler: spawn("profiler", move || {
                 if let Ok(targets) = wanted.recv() {
-                    profile(&messages, &to_publisher, Processes::new(budget), builder, targets);
+                    let stages = Stages { processes: Processes::new(budget), unwinder, builder, targets };
+                    stages.run(&messages, &to_publisher);
                 }
             })?,
             publisher: spawn("publisher", move || publisher.run(&profiles))?,
@@ -128,37 +132,46 @@ fn spawn<T: Send + 'static>(
     std::thread::Builder::new().name(name.into()).spawn(stage).map_err(LoadError::Wait)
 }
 
-/// The stage between raw samples and profiles.
-fn profile(
-    messages: &Receiver<Message>,
-    to: &SyncSender<Profile>,
-    mut processes: Processes,
-    mut builder: Builder,
-    mut targets: Targets,
-) {
-    for message in messages {
-        match message {
-            Message::Events(events) => {
-                for event in events {
-                    match event {
-                        Event::Notice(notice) => {
-                            targets.notice(&notice);
-                            processes.notice(&notice);
-                        }
-                        Event::Sample(sample) if targets.contains(sample.pid) => {
-                            builder.add(processes.attribute(sample));
-                        }
-                        Event::Sample(_) => builder.exclude(),
+/// The stages between raw samples and profiles.
+struct Stages {
+    targets: Targets,
+    processes: Processes,
+    unwinder: Unwinder,
+    builder: Builder,
+}
+
+impl Stages {
+    fn run(mut self, messages: &Receiver<Message>, to: &SyncSender<Profile>) {
+        for message in messages {
+            match message {
+                Message::Events(events) => events.into_iter().for_each(|event| self.take(event)),
+                Message::Interval(interval) => {
+                    let table = self.processes.counters();
+                    let unwound = self.unwinder.counters();
+                    tracing::debug!(ticks = ?interval.ticks, ?table, ?unwound, "interval is over");
+                    let profile = self.builder.finish(&interval);
+                    self.unwinder.keep(&profile.frames);
+                    if to.send(profile).is_err() {
+                        return;
                     }
+                    self.processes.next_interval();
                 }
             }
-            Message::Interval(interval) => {
-                tracing::debug!(ticks = ?interval.ticks, table = ?processes.counters(), "interval is over");
-                if to.send(builder.finish(&interval)).is_err() {
-                    return;
-                }
-                processes.next_interval();
+        }
+    }
+
+    fn take(&mut self, event: Event) {
+        match event {
+            Event::Notice(notice) => {
+                self.targets.notice(&notice);
+                self.processes.notice(&notice);
+                self.unwinder.notice(&notice);
             }
+            Event::Sample(mut sample) if self.targets.contains(sample.pid) => {
+                self.unwinder.finish(&mut sample, &mut self.processes);
+                self.builder.add(self.processes.attribute(sample));
+            }
+            Event::Sample(_) => self.builder.exclude(),
         }
     }
 }

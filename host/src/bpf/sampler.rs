@@ -2,6 +2,7 @@
 
 use super::perf::{Event, online_cpus};
 use super::sideband::SideBand;
+use super::tables::{TableMemory, TableSizes};
 use aya::maps::{ArrayOfMaps, Map, MapData, PerCpuArray, RingBuf};
 use aya::programs::{PerfEvent, ProgramError};
 use aya::{Ebpf, EbpfError, EbpfLoader};
@@ -24,6 +25,8 @@ pub struct Settings {
     pub no_user_reads: bool,
     /// Whether kernel stacks are walked.
     pub kernel_stacks: bool,
+    /// How large the unwind tables are.
+    pub tables: TableSizes,
     /// Whether notices of processes are taken from perf's side-band.
     pub notices: bool,
 }
@@ -36,10 +39,13 @@ pub enum LoadError {
     Object(#[source] Box<EbpfError>),
     /// The kernel's verifier refused the program.
     #[error("the kernel refused the sampling program: {}", verifier(.0))]
-    Program(#[source] Box<ProgramError>),
+    Program(Box<ProgramError>),
     /// A map of the object could not be used.
     #[error("map `{0}` of the sampler: {1}")]
     Map(&'static str, #[source] aya::maps::MapError),
+    /// A table could not be mapped into our memory.
+    #[error("table `{0}` of the sampler cannot be mapped into memory: {1}")]
+    Shared(&'static str, #[source] io::Error),
     /// The object lacks something that it was built with.
     #[error("the sampler object has no `{0}`; this build of stacksonde is broken, please report it")]
     Missing(&'static str),
@@ -62,9 +68,11 @@ fn verifier(error: &ProgramError) -> String {
     match error {
         ProgramError::LoadError { io_error, verifier_log } => {
             let log = verifier_log.to_string();
-            let last =
-                log.lines().rev().find(|l| !l.is_empty() && !l.starts_with("processed ")).unwrap_or("no log");
-            format!("{io_error}: {last}")
+            let is_statistics = |line: &&str| {
+                ["processed ", "verification time ", "stack depth "].iter().any(|s| line.starts_with(s))
+            };
+            let last = log.lines().rev().filter(|line| !line.is_empty()).find(|line| !is_statistics(line));
+            format!("{io_error}: {}", last.unwrap_or("no log"))
         }
         other => chain(other),
     }
@@ -96,6 +104,7 @@ pub struct Sampler {
     pub(super) period_ns: u64,
     counters: PerCpuArray<MapData, PerCpuCounters>,
     refused: Vec<(u32, io::Error)>,
+    tables: Option<TableMemory>,
     /// Owns the program and the maps that are not used from here.
     _object: Ebpf,
 }
@@ -125,6 +134,7 @@ impl Sampler {
         let program = program.try_clone().map_err(|error| LoadError::Program(Box::new(error.into())))?;
 
         let counters = take(&mut object, "counters")?;
+        let tables = Some(TableMemory::of(&mut object, &settings.tables)?);
         let rings = take_map(&mut object, "rings")?;
         let mut rings: ArrayOfMaps<MapData, RingBuf<MapData>> =
             rings.try_into().map_err(|error| LoadError::Map("rings", error))?;
@@ -151,12 +161,17 @@ impl Sampler {
                 refused.pop().map_or_else(|| io::Error::other("no CPU is online"), |(_, error)| error);
             return Err(LoadError::NoCpu(error));
         }
-        Ok(Self { cpus, period_ns: settings.period_ns, counters, refused, _object: object })
+        Ok(Self { cpus, period_ns: settings.period_ns, counters, refused, tables, _object: object })
     }
 
     /// CPUs that cannot be sampled, and why; the others go on.
     pub fn refused_cpus(&self) -> &[(u32, io::Error)] {
         &self.refused
+    }
+
+    /// The unwind tables' memory, the first time.
+    pub fn take_tables(&mut self) -> Option<TableMemory> {
+        self.tables.take()
     }
 
     /// How many CPUs are sampled.
@@ -191,6 +206,7 @@ fn load_object(settings: &Settings, possible_cpus: u32) -> Result<Ebpf, LoadErro
     let no_user_reads = u32::from(settings.no_user_reads);
     let kernel_stacks = u32::from(settings.kernel_stacks);
     let wake_bytes = u64::from(settings.ring_bytes / 2);
+    let tables = &settings.tables;
     EbpfLoader::new()
         // The kernel's own BTF is not needed: no relocation refers to it.
         .btf(None)
@@ -199,7 +215,15 @@ fn load_object(settings: &Settings, possible_cpus: u32) -> Result<Ebpf, LoadErro
         .override_global("no_user_reads", &no_user_reads, true)
         .override_global("kernel_stacks", &kernel_stacks, true)
         .override_global("wake_bytes", &wake_bytes, true)
+        .override_global("process_lines_mask", &(tables.process_lines - 1), true)
+        .override_global("page_lines_mask", &(tables.page_lines - 1), true)
+        .map_max_entries("processes", tables.process_lines)
+        .map_max_entries("mappings", tables.mappings)
+        .map_max_entries("pages", tables.page_lines)
+        .map_max_entries("rows", tables.row_lines)
+        .map_max_entries("rules", tables.rules)
         .map_max_entries("rings", possible_cpus)
+        .map_max_entries("scratch", possible_cpus)
         .load(stacksonde_ebpf::sampler())
         .map_err(|error| LoadError::Object(Box::new(error)))
 }

@@ -3,7 +3,7 @@
 use super::admit::{load_plugins, start_exporters};
 use crate::agent::{Agent, Parts};
 use crate::batch::Run;
-use crate::bpf::Settings;
+use crate::bpf::{Settings, TableSizes};
 use crate::config::{self, Config, LogFormat, Sources};
 use crate::negotiate::State;
 use crate::plan::{self, Plan, Survey};
@@ -135,6 +135,11 @@ fn sampler_settings(config: &Config, plan: &Plan) -> Settings {
         sideband_bytes: config.memory.sideband_bytes,
         entry_registers: stack.zip(fact(stacksonde_plugin::fact::STACK_PT_REGS)),
         no_user_reads: plan.mitigates("no_user_reads"),
+        tables: TableSizes::for_budget(
+            config.memory.max_processes,
+            config.memory.max_mappings,
+            config.memory.unwind_rows_bytes.into(),
+        ),
         kernel_stacks: plan.state("kernel_stacks") != State::Off,
         notices: plan.state("process_notices") == State::On,
     }

@@ -15,7 +15,7 @@ struct Agent {
 }
 
 impl Agent {
-    /// `bad`: name, other keys of the instance, and what the fixture's config says.
+    /// Besides one with keys that its plugin does not take. `bad`: name, other keys of the instance, and what the fixture's config says.
     fn start(bad: &[(&str, &str, &str)]) -> Self {
         let stage = Stage::new();
         stage.install("line-count");
@@ -23,6 +23,7 @@ impl Agent {
         let mut config = format!(
             "[plugins]\ndirectories = [{:?}]\nload = [\"line-count\", \"misbehaves\"]\n\
              [sampling]\nfrequency_hz = 99\ninterval_seconds = 1\n\
+             [exporters.wrong]\nplugin = \"line-count\"\nconfig.path = 7\n\
              [exporters.good]\nplugin = \"line-count\"\nconfig.path = {:?}\n",
             stage.path(),
             stage.path().join("lines"),
@@ -99,6 +100,8 @@ fn exporters_that_misbehave_cost_neither_samples_nor_the_batches_of_others() {
         assert!(!end.contains(ours), "{end}");
     }
 
+    let wrong = "exporter `wrong` is not started: plugin `line-count`: `exporters.wrong.config.path` is 7; allowed: text";
+    assert!(said.contains(wrong), "{said}");
     assert!(said.contains("`create`: create panicked at src/lib.rs"), "{said}");
     assert!(said.contains("stuck: export has not returned within 1 s; other exporters go on"), "{said}");
     assert!(said.contains("past its deadline"), "{said}");

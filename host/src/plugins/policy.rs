@@ -91,3 +91,78 @@ pub fn check_config(manifest: &Manifest, section: &str, config: &Map<String, Val
 fn major(version: &str) -> &str {
     version.split('.').next().unwrap_or(version)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a plugin states that this host accepts, with `change` applied.
+    fn manifest(change: impl FnOnce(&mut Value)) -> Manifest {
+        let mut manifest = serde_json::json!({
+            "schema": 1,
+            "build": {
+                "abi": ABI_VERSION, "target": stacksonde_plugin::manifest::TARGET, "panic": "unwind",
+                "kinds": ["exporter"], "version": "1", "entry": "stacksonde_plugin_1_x"
+            },
+            "plugin": { "name": "x", "license": "MIT" }
+        });
+        change(&mut manifest);
+        serde_json::from_value(manifest).unwrap()
+    }
+
+    #[test]
+    fn an_exporter_that_reads_other_batches_only_is_refused() {
+        let check = |formats: Value| {
+            check(Path::new("/x.so"), &manifest(|it| it["plugin"]["batch_formats"] = formats), Door::Rust)
+        };
+        check(serde_json::json!(["2", "1"])).unwrap();
+        let sentence = check(serde_json::json!(["2", "3"])).unwrap_err().to_string();
+        assert!(sentence.contains("reads batches of format 2, 3, not 1"), "{sentence}");
+    }
+
+    #[test]
+    fn through_the_c_door_come_exporters_with_its_symbol() {
+        let check = |kind: &str, entry: &str| {
+            let manifest = manifest(|it| {
+                it["build"]["kinds"] = serde_json::json!([kind]);
+                it["build"]["entry"] = entry.into();
+                it["build"]["panic"] = "none".into();
+            });
+            check(Path::new("/x.so"), &manifest, Door::C)
+        };
+        check("exporter", c::SYMBOL).unwrap();
+        for (kind, entry) in [("safety-check", c::SYMBOL), ("exporter", "other")] {
+            assert!(check(kind, entry).unwrap_err().to_string().contains("through the C door"));
+        }
+    }
+
+    #[test]
+    fn what_a_plugin_needs_and_is_not_there_is_named_with_the_remedy() {
+        let manifest = manifest(|it| it["plugin"]["needs"] = serde_json::json!(["kernel.btf"]));
+        let needs = |outcome| {
+            let found = std::iter::once(("kernel.btf".to_owned(), outcome)).collect();
+            check_needs(&manifest, &Capabilities(found)).map_err(|refusal| refusal.to_string())
+        };
+        assert_eq!(needs(Outcome::Present), Ok(()));
+        let absent = Outcome::Absent { reason: "no BTF".into(), remedy: "rebuild the kernel".into() };
+        let expected = "plugin `x` needs the capability `kernel.btf`: no BTF; rebuild the kernel";
+        assert_eq!(needs(absent), Err(expected.into()));
+        let sentence = needs(Outcome::Unknown { error: "EIO".into() }).unwrap_err();
+        assert!(sentence.contains("could not be probed: EIO"), "{sentence}");
+        let sentence = check_needs(&manifest, &Capabilities::default()).unwrap_err().to_string();
+        assert!(sentence.contains("this host does not know it"), "{sentence}");
+    }
+
+    #[test]
+    fn an_instances_keys_are_judged_by_the_schema_all_at_once() {
+        let schema = serde_json::json!({
+            "type": "object", "required": ["path"], "properties": { "keep": { "type": "integer" } }
+        });
+        let manifest = manifest(|it| it["plugin"]["config_schema"] = schema);
+        let config = Map::from_iter([("keep".to_owned(), Value::from("x"))]);
+        let sentence = check_config(&manifest, "exporters.a.config", &config).unwrap_err().to_string();
+        let expected = "plugin `x`: `exporters.a.config.path` is not set; allowed: any value; \
+                        `exporters.a.config.keep` is \"x\"; allowed: a whole number; ";
+        assert!(sentence.starts_with(expected), "{sentence}");
+    }
+}

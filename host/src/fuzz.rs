@@ -2,7 +2,7 @@
 
 use crate::bpf::{parse_idle_times, parse_notice};
 use crate::kernel::{in_uname_version, in_vdso, in_version_signature};
-use crate::plugins::{parse_manifest, read_library};
+use crate::plugins::{check_schema, parse_manifest, read_library};
 use crate::process::{build_id_of, parse_maps, segments};
 use crate::unwind::{Architecture, CallFrames, Entry, rows};
 use std::fs::File;
@@ -77,5 +77,9 @@ pub fn fuzz_unwind_file(data: &[u8]) {
         for page in [0, 1, 2, 3, 0x400, 0x401, u64::from(u32::MAX)] {
             let _rows = frames.rows_of_page(&file, page);
         }
+/// A plugin's schema and an instance's keys: `[schema, table of keys]` as JSON.
+pub fn fuzz_schema(data: &[u8]) {
+    if let Ok((schema, config)) = serde_json::from_slice(data) {
+        let _problems = check_schema(&schema, "exporters.x.config", &config);
     }
 }

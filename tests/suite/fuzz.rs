@@ -15,6 +15,7 @@ macro_rules! parsers {
 
 parsers! {
     a_damaged_batch_is_refused_or_read: stacksonde_batch::fuzz::fuzz_batch, batches();
+    any_batch_that_is_read_can_be_put_together: stacksonde_batch::fuzz::fuzz_merge, batches();
     any_batch_that_is_read_can_be_written_to_files: stacksonde_file_export::fuzz::fuzz_formats, batches();
     damaged_maps_are_read_as_far_as_they_make_sense: stacksonde::fuzz::fuzz_maps, [file("/proc/self/maps")];
     damaged_idle_times_are_read_as_far_as_they_make_sense: stacksonde::fuzz::fuzz_idle_times, [file("/proc/stat")];
@@ -26,6 +27,7 @@ parsers! {
     a_damaged_vdso_or_release_has_a_version_or_none: stacksonde::fuzz::fuzz_kernel_version, kernel_versions();
     a_damaged_plugin_file_is_refused_or_read: stacksonde::fuzz::fuzz_plugin_file, [plugin_file().bytes()];
     a_damaged_manifest_is_refused_or_read: stacksonde::fuzz::fuzz_manifest, [plugin_file().manifest.into_bytes()];
+    a_damaged_schema_is_applied_as_far_as_it_makes_sense: stacksonde::fuzz::fuzz_schema, [schema()];
     damaged_btf_is_refused_or_read: stacksonde_btf_offsets::fuzz::fuzz_btf, [task_struct()];
 }
 
@@ -103,6 +105,14 @@ fn kernel_versions() -> [Vec<u8>; 3] {
 fn plugin_file() -> File {
     let sound = File::with_manifest(|_| {});
     File { needed: vec!["libc.so.6".into()], runpath: "/opt".into(), ..sound }
+}
+
+/// The schema of file-export, and keys of which some are wrong.
+fn schema() -> Vec<u8> {
+    let manifest: serde_json::Value =
+        serde_json::from_str(include_str!("../../plugins/file-export/plugin.json")).unwrap();
+    let config = serde_json::json!({ "formats": ["pprof", 3], "keep": 0, "files": "x", "other": {} });
+    serde_json::to_vec(&(&manifest["config_schema"], config)).unwrap()
 }
 
 /// BTF: `struct task_struct { struct { struct task_struct *stack; } ; int thread : 3; }`.

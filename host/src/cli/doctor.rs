@@ -1,8 +1,9 @@
 //! `stacksonde doctor`: what this system offers, what will be done with it, and why not more.
 
-use super::start::{self, ConfigArguments};
+use super::admit::load_plugins;
+use super::start::ConfigArguments;
 use crate::negotiate::Level;
-use crate::plan;
+use crate::plan::{self, Survey};
 use clap::Args;
 use std::process::ExitCode;
 
@@ -20,13 +21,22 @@ pub struct Arguments {
 /// cannot run.
 pub fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     let config = arguments.config.load(Some("warn"), &[])?;
-    let loaded = start::load_plugins(&config, &arguments.config.file_rules())?;
-    let plan = plan::make(&config, &loaded.plugins)?;
+    let survey = Survey::take(&config)?;
+    let rules = arguments.config.file_rules(&config.plugins);
+    let loaded = load_plugins(&config, &survey.capabilities, &rules)?;
+    let plan = plan::make(&config, &survey, &loaded.plugins);
     if arguments.json {
         println!("{}", serde_json::to_string_pretty(&plan)?);
     } else {
         for (name, refusal) in &loaded.refused {
             println!("plugin      {name:<24} not loaded: {refusal}");
+        }
+        let loaded: Vec<_> = loaded.plugins.iter().map(|plugin| plugin.name()).collect();
+        if !loaded.is_empty() {
+            let names = loaded.join(", ");
+            println!(
+                "plugins     {names}: loaded into the agent, which a crash or a call of exit() in one of them ends"
+            );
         }
         for line in plan.lines() {
             println!("{line}");

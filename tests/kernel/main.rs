@@ -13,3 +13,4 @@ mod offsets;
 mod plan;
 mod providers;
 mod refusals;
+mod unwinding;

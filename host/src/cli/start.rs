@@ -2,7 +2,7 @@
 
 use crate::agent::{Agent, Parts};
 use crate::batch::Run;
-use crate::bpf::{Ids, Notices, Settings};
+use crate::bpf::{Ids, Notices, Settings, TableSizes};
 use crate::config::{Config, Exporter, LogFormat, Sources};
 use crate::kernel::PidNamespace;
 use crate::negotiate::{Severity, State, features};
@@ -166,6 +166,11 @@ fn sampler_settings(config: &Config, plan: &Plan) -> Settings {
         sideband_bytes: config.memory.sideband_bytes,
         entry_registers: stack.zip(fact(stacksonde_plugin::fact::STACK_PT_REGS)),
         no_user_reads: plan.mitigates("no_user_reads"),
+        tables: TableSizes::for_budget(
+            config.memory.max_processes,
+            config.memory.max_mappings,
+            config.memory.unwind_rows_bytes.into(),
+        ),
         kernel_stacks: plan.state("kernel_stacks") != State::Off,
         cgroup_ids: !matches!(
             plan.capabilities.get("bpf.helper.get_current_cgroup_id"),

@@ -123,6 +123,8 @@ pub struct Memory {
     pub max_mappings: u32,
     /// Executable files remembered.
     pub max_executables: u32,
+    /// Table of unwind rows of the pages of code that were sampled, in bytes.
+    pub unwind_rows_bytes: u32,
     /// Distinct stacks of one profile.
     pub max_stacks: u32,
 }
@@ -213,8 +215,9 @@ impl Default for Memory {
             ring_bytes: 1 << 20,
             sideband_bytes: 1 << 17,
             max_processes: 4096,
-            max_mappings: 200_000,
+            max_mappings: 65_536,
             max_executables: 4096,
+            unwind_rows_bytes: 8 << 20,
             max_stacks: 65_536,
         }
     }

@@ -1,6 +1,6 @@
 //! Plain functions of bytes for fuzzers: each parser may refuse its input, none may panic.
 
-use crate::bpf::{parse_idle_times, parse_notice};
+use crate::bpf::{parse_idle_times, parse_lifecycle, parse_notice};
 use crate::kernel::{in_uname_version, in_vdso, in_version_signature};
 use crate::plugins::{check_schema, parse_manifest, read_library};
 use crate::process::{build_id_of, parse_maps, segments};
@@ -12,6 +12,11 @@ use std::os::fd::FromRawFd;
 /// A perf side-band record.
 pub fn fuzz_notice(data: &[u8]) {
     let _answer = parse_notice(data);
+}
+
+/// A record of the programs that notice exec and exit.
+pub fn fuzz_lifecycle_notice(data: &[u8]) {
+    let _answer = parse_lifecycle(data);
 }
 
 /// A record of the sampler.
@@ -77,6 +82,9 @@ pub fn fuzz_unwind_file(data: &[u8]) {
         for page in [0, 1, 2, 3, 0x400, 0x401, u64::from(u32::MAX)] {
             let _rows = frames.rows_of_page(&file, page);
         }
+    }
+}
+
 /// A plugin's schema and an instance's keys: `[schema, table of keys]` as JSON.
 pub fn fuzz_schema(data: &[u8]) {
     if let Ok((schema, config)) = serde_json::from_slice(data) {

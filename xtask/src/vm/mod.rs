@@ -8,6 +8,7 @@ mod archive;
 mod cache;
 mod check;
 mod initramfs;
+mod lock;
 mod own;
 mod qemu;
 mod results;
@@ -22,6 +23,7 @@ use check::Outcome;
 use rows::{Kernel, ROWS, Row};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Instant;
 
 /// The arguments of the command.
 #[derive(Debug, Default)]
@@ -88,12 +90,15 @@ fn boot_all(rows: &[&'static Row], profile: &str) -> anyhow::Result<Vec<Outcome>
     install::ensure(install::VM)?;
     let built = stage::compile(profile)?;
     let cache = Cache::open()?;
+    let _lock = lock::Lock::take(&cache)?;
     let initramfs = initramfs::build(&built, &cache.folder("guest")?)?;
     let kernels = prepare(rows, &cache)?;
     let mut outcomes = Vec::new();
     for (row, kernel) in rows.iter().zip(kernels) {
+        let start = Instant::now();
         println!("booting {}: {}, {}", row.name, row.kernel.name(), row.configuration);
         let outcome = boot(row, &kernel, &initramfs, &cache);
+        println!("  ended after {} s", start.elapsed().as_secs());
         for complaint in &outcome.complaints {
             println!("  not as expected: {complaint}");
         }

@@ -63,10 +63,21 @@
 	F(u64, no_ring, "Records lost because this CPU has no ring.") \
 	F(u64, no_scratch, "Records lost because the scratch area could not be had.")
 
+/* What the analysis program is asked to read. */
+#define REQUEST_FIELDS(F, A) \
+	F(u64, cookie, "Tells this request from others, and our system call from those of others; not 0.") \
+	F(u64, from_task, "1: `address` counts from the `task_struct` of the thread that makes the call.") \
+	F(u64, address, "Where to read.") \
+	F(u64, follow, "1: read the pointer there first, and then where it leads.") \
+	F(u64, after, "Bytes after what the pointer points to.") \
+	F(u64, bytes, "How much to read: 1 to PEEK_MAX_BYTES.")
+
 /* What the analysis program reads at one place of kernel memory. */
 #define PEEK_MAX_BYTES 4096
 #define PEEK_FIELDS(F, A) \
-	F(u64, address, "Where it read.") \
+	F(u64, address, "Where it read, after following.") \
+	F(u64, task, "The `task_struct` of the thread that made the call.") \
+	F(u64, cookie, "That of the request that was answered.") \
 	F(u64, refused, "0, or the error number with which the read was refused.") \
 	A(u8, bytes, PEEK_MAX_BYTES, "What it read; only as many bytes as were asked for are meant.")
 

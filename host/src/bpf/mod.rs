@@ -6,6 +6,7 @@
 mod books;
 mod confirm;
 mod idle;
+mod memlock;
 mod merge;
 mod notice;
 mod perf;
@@ -15,8 +16,9 @@ mod sideband;
 mod trial;
 
 pub use books::{Interval, Ticks};
-pub use confirm::confirm_entry_registers;
+pub use confirm::{IdFacts, OwnNamespace, confirm_entry_registers, confirm_ids};
 pub use idle::parse_idle_times;
+pub use memlock::raise as raise_memlock;
 pub use merge::Event;
 pub use notice::{BadRecord, Identity, Notice, NoticeKind, parse_notice};
 pub use perf::online_cpus;

@@ -4,7 +4,7 @@ use crate::agent::{Agent, Parts};
 use crate::batch::Run;
 use crate::bpf::Settings;
 use crate::config::{Config, Exporter, LogFormat, Sources};
-use crate::negotiate::State;
+use crate::negotiate::{Severity, State};
 use crate::plan::{self, Plan};
 use crate::plugins::{self, ExporterInstance, ExporterSettings, FileRules, Plugin, Refusal};
 use crate::process::Budget;
@@ -106,6 +106,7 @@ pub(super) fn prepare(
     let loaded = load_plugins(config, rules)?;
     let plan = plan::make(config, &loaded.plugins)?;
     if let Some(refusal) = plan.refusal() {
+        report_errors(&plan);
         bail!(refusal);
     }
     report(&plan);
@@ -206,16 +207,21 @@ fn start_exporters(config: &Config, loaded: &Loaded, offer: &Offer) -> anyhow::R
     Ok(exporters)
 }
 
-/// What is missing is a warning only for who asked for more; doctor tells all of it.
+/// Says what the operator may want to know, as loudly as it matters; doctor tells all of it.
 fn report(plan: &Plan) {
-    for fact in &plan.facts {
-        tracing::debug!(fact = fact.name, value = fact.value, provider = fact.provider, "found");
+    for (severity, note) in plan.notes() {
+        match severity {
+            Severity::Debug => tracing::debug!("{note}"),
+            Severity::Warning => tracing::warn!("{note}"),
+            Severity::Error => tracing::error!("{note}"),
+        }
     }
-    for refusal in &plan.refusals {
-        tracing::debug!(provider = refusal.provider, facts = ?refusal.facts, "{}", refusal.reason);
-    }
-    for feature in plan.features.iter().filter(|feature| feature.state != State::On) {
-        tracing::warn!(feature = feature.name, state = ?feature.state, "{} (to change that: {})", feature.reason, feature.remedy);
+}
+
+/// Where the agent cannot run, the refusal says what else there is to say.
+fn report_errors(plan: &Plan) {
+    for (_, note) in plan.notes().iter().filter(|(severity, _)| *severity == Severity::Error) {
+        tracing::error!("{note}");
     }
 }
 

@@ -20,6 +20,10 @@ const ENOUGH: u64 = 50;
 /// Facts that every plan of the matrix has.
 const FACTS: [&str; 2] = ["task_struct.stack", "stack.pt_regs"];
 
+/// Facts that translate process ids, which a nested pid namespace needs besides.
+const IDS: [&str; 5] =
+    ["task_struct.group_leader", "task_struct.thread_pid", "pid.level", "pid.numbers", "upid.nr"];
+
 /// A row, what came out, and what of it is not as expected.
 #[derive(Debug)]
 pub(super) struct Outcome {
@@ -33,6 +37,8 @@ pub(super) struct Outcome {
 /// Compares.
 pub(super) fn check(row: &'static Row, results: Results) -> Outcome {
     let mut complaints = plan(&row.expected, &results.plan, results.doctor_status);
+    let nested = nested(&row.expected, &results.nested);
+    complaints.extend(nested.into_iter().map(|complaint| format!("in a pid namespace, {complaint}")));
     complaints.extend(stacks(&results.stacks.of(PROGRAM)));
     Outcome { row, results: Some(results), complaints }
 }
@@ -52,28 +58,48 @@ fn plan(expected: &Expected, plan: &Value, status: i32) -> Vec<String> {
     };
     same("doctor's exit status", &status.to_string(), wanted);
     same("hazard copy_from_user_nofault", hazard(plan), expected.hazard);
-    for fact in list(plan, "facts") {
-        let name = text(fact, "/name");
-        let other = expected.provider_of.iter().find(|(of, _)| *of == name).map(|(_, provider)| *provider);
-        same(&format!("provider of {name}"), text(fact, "/provider"), other.unwrap_or(expected.provider));
-    }
     for feature in list(plan, "features") {
         let name = text(feature, "/name");
         let less = expected.less.iter().find(|(of, _)| *of == name).map(|(_, state)| *state);
         let what = format!("feature {name} ({})", text(feature, "/reason"));
         same(&what, text(feature, "/state"), less.unwrap_or("on"));
     }
-    for fact in FACTS {
-        if !list(plan, "facts").iter().any(|found| text(found, "/name") == fact) {
-            let refusals: Vec<_> = list(plan, "refusals").iter().map(Value::to_string).collect();
-            complaints.push(format!("fact {fact} was not found: {}", refusals.join(", ")));
-        }
-    }
+    complaints.extend(facts(expected, plan, &FACTS));
     let version = text(plan, "/kernel/version");
     if !version.starts_with(expected.version) || version.is_empty() {
         complaints.push(format!("version is `{version}`, not {}*", expected.version));
     }
     complaints
+}
+
+/// All facts are there, and where it can be, two providers agree on each.
+fn nested(expected: &Expected, plan: &Value) -> Vec<String> {
+    let mut complaints = facts(expected, plan, &[&FACTS[..], &IDS[..]].concat());
+    for fact in list(plan, "facts") {
+        let (name, evidence) = (text(fact, "/name"), text(fact, "/evidence"));
+        if expected.compared != evidence.ends_with(" agrees") {
+            complaints.push(format!("evidence of {name} is `{evidence}`"));
+        }
+    }
+    complaints
+}
+
+/// These facts are there, and all that are come from who must give them.
+fn facts(expected: &Expected, plan: &Value, wanted: &[&str]) -> Vec<String> {
+    let found = list(plan, "facts");
+    let missing = wanted.iter().filter(|name| !found.iter().any(|fact| text(fact, "/name") == **name));
+    let refusals = || list(plan, "refusals").iter().map(Value::to_string).collect::<Vec<_>>().join(", ");
+    let missing = missing.map(|name| format!("fact {name} was not found: {}", refusals()));
+    let provider = |name: &str| {
+        let other = expected.provider_of.iter().find(|(of, _)| *of == name);
+        other.map_or(expected.provider, |(_, provider)| *provider)
+    };
+    let misattributed = found.iter().filter_map(|fact| {
+        let (name, gave) = (text(fact, "/name"), text(fact, "/provider"));
+        let should = provider(name);
+        (gave != should).then(|| format!("provider of {name} is `{gave}`, not `{should}`"))
+    });
+    missing.chain(misattributed).collect()
 }
 
 fn stacks(program: &Stacks) -> Vec<String> {
@@ -156,6 +182,21 @@ mod tests {
             assert!(complaints.iter().any(|c| c.starts_with(complaint)), "{pointer}: {complaints:?}");
         }
         assert_eq!(plan(expected(), &good(), 1), ["doctor's exit status is `1`, not `0`"]);
+    }
+
+    #[test]
+    fn complains_of_facts_that_are_missing_or_were_not_compared() {
+        let fact = |name: &&str| {
+            let provider = if *name == "stack.pt_regs" { "selfprobe-offsets" } else { "btf-offsets" };
+            json!({"name": name, "provider": provider, "evidence": "there; another agrees"})
+        };
+        let all: Vec<_> = FACTS.iter().chain(&IDS).map(fact).collect();
+        let mut found = json!({"facts": all});
+        assert_eq!(nested(expected(), &found), Vec::<String>::new());
+        found["facts"][3]["evidence"] = json!("there; nobody else can give it");
+        assert!(nested(expected(), &found)[0].starts_with("evidence of task_struct.thread_pid is"));
+        found["facts"] = json!(all[..6]);
+        assert!(nested(expected(), &found)[0].starts_with("fact upid.nr was not found"));
     }
 
     #[test]

@@ -6,7 +6,7 @@
 #
 #   tracefs=mounted     mount tracefs (else nobody does)
 #   kptr_restrict=N     set kernel.kptr_restrict (else as the kernel has it)
-#   without=PLUGIN      remove a plugin
+#   without=A,B         remove plugins
 #
 # Results go to the second serial port as a tar archive; the first is the console.
 busybox=/bin/busybox
@@ -19,23 +19,27 @@ $busybox --install -s /bin
 mount -t securityfs securityfs /sys/kernel/security
 [ "$tracefs" = mounted ] && mount -t tracefs tracefs /sys/kernel/tracing
 [ -n "$kptr_restrict" ] && echo "$kptr_restrict" > /proc/sys/kernel/kptr_restrict
-[ -n "$without" ] && rm "/usr/lib/stacksonde/plugins-1/$without.so"
+for plugin in $(echo "$without" | tr , ' '); do
+	rm "/usr/lib/stacksonde/plugins-1/$plugin.so"
+done
 
-# Runs the agent: what it prints, what it complains of, its exit status.
+# Runs a command and keeps what it prints, what it complains of, its exit status.
 run() {
 	name=$1
 	shift
-	echo "guest: stacksonde $*"
-	stacksonde "$@" > "/results/$name.out" 2> "/results/$name.err"
+	echo "guest: $*"
+	"$@" > "/results/$name.out" 2> "/results/$name.err"
 	echo $? > "/results/$name.status"
 	cat "/results/$name.err"
 }
 
 export RUST_BACKTRACE=1
 c_chain &
-run doctor doctor --json
-run table doctor
-run record record -d 5 -F 99 -o /results/profile.folded
+run doctor stacksonde doctor --json
+# In a pid namespace of its own the agent needs all facts; two providers are asked for each.
+run nested unshare -p -f --mount-proc env STACKSONDE_OFFSETS__VERIFY=true stacksonde doctor --json
+run table stacksonde doctor
+run record stacksonde record -d 5 -F 99 -o /results/profile.folded
 cat /results/table.out /results/record.out
 uname -r > /results/release
 echo "guest: sending results"

@@ -87,8 +87,9 @@ impl Own {
         let option = |name: &str, on| {
             if on { format!("CONFIG_{name}=y\n") } else { format!("# CONFIG_{name} is not set\n") }
         };
+        let common: String = options(COMMON).map(|line| format!("{line}\n")).collect();
         let btf = option("DEBUG_INFO_BTF", self.btf);
-        format!("{COMMON}{btf}{}", option("FTRACE_SYSCALLS", self.syscalls))
+        format!("{common}{btf}{}", option("FTRACE_SYSCALLS", self.syscalls))
     }
 
     /// Changes whenever another image would come out.
@@ -225,6 +226,11 @@ fn edited(text: &str, Edit { file, from, to }: &Edit) -> anyhow::Result<String> 
     Ok(text.replacen(from, to, 1))
 }
 
+/// The lines of a fragment that are no remarks.
+fn options(fragment: &str) -> impl Iterator<Item = &str> {
+    fragment.lines().filter(|line| line.starts_with("CONFIG_") || line.ends_with(" is not set"))
+}
+
 /// The lines of a fragment that are not in the configuration that came of it.
 fn refused<'a>(fragment: &'a str, config: &str) -> Vec<&'a str> {
     let has = |line: &str| {
@@ -232,9 +238,7 @@ fn refused<'a>(fragment: &'a str, config: &str) -> Vec<&'a str> {
             // What depends on something that is off is not even named.
             || line.ends_with(" is not set") && !config.contains(line.trim_start_matches("# ").trim_end_matches(" is not set"))
     };
-    let options =
-        fragment.lines().filter(|line| line.starts_with("CONFIG_") || line.ends_with(" is not set"));
-    options.filter(|line| !has(line)).collect()
+    options(fragment).filter(|line| !has(line)).collect()
 }
 
 #[cfg(test)]
@@ -272,5 +276,6 @@ mod tests {
         keys.sort();
         keys.dedup();
         assert_eq!(keys.len(), 5);
+        assert!(!own.fragment().contains("machine"), "remarks make no other kernel");
     }
 }

@@ -11,6 +11,8 @@ pub(super) struct Results {
     pub(super) release: String,
     /// The plan, as `doctor --json` prints it.
     pub(super) plan: Value,
+    /// The same in a pid namespace of its own, where all facts are needed, with `offsets.verify`.
+    pub(super) nested: Value,
     /// The exit status of doctor.
     pub(super) doctor_status: i32,
     /// What `record` recorded.
@@ -32,17 +34,20 @@ pub(super) fn read(folder: &Path) -> anyhow::Result<Results> {
         let status = text(&format!("{name}.status"))?;
         status.trim().parse().with_context(|| format!("the exit status of {name}: {status}"))
     };
-    let doctor = text("doctor.out")?;
-    let plan = serde_json::from_str(&doctor).with_context(|| {
-        format!("doctor --json printed {doctor:?} and {:?}", text("doctor.err").unwrap_or_default())
-    })?;
+    let plan = |name: &str| {
+        let printed = text(&format!("{name}.out"))?;
+        let complaint = text(&format!("{name}.err"))?;
+        serde_json::from_str(&printed)
+            .with_context(|| format!("doctor --json ({name}) printed {printed:?} and {complaint:?}"))
+    };
     let recorded = status("record")?;
     if recorded != 0 {
         bail!("record failed with status {recorded}: {}", text("record.err")?.trim());
     }
     Ok(Results {
         release: text("release")?.trim().to_owned(),
-        plan,
+        plan: plan("doctor")?,
+        nested: plan("nested")?,
         doctor_status: status("doctor")?,
         stacks: Stacks::parse(&text("profile.folded")?)?,
     })

@@ -40,6 +40,8 @@ pub(super) struct Expected {
     pub(super) provider: &'static str,
     /// Facts that another provider gives.
     pub(super) provider_of: &'static [(&'static str, &'static str)],
+    /// Whether two providers agree on each fact, or else nobody but one can give it.
+    pub(super) compared: bool,
     /// What is said of the hazard `copy_from_user_nofault`.
     pub(super) hazard: &'static str,
     /// Features that are not `on`, and their state.
@@ -62,11 +64,14 @@ const BY_BTF: Expected = Expected {
     level: "full",
     provider: "btf-offsets",
     provider_of: &[("stack.pt_regs", "selfprobe-offsets")],
+    compared: true,
     hazard: "out-of-range",
     less: &[],
 };
 
 const BY_SELFPROBE: Expected = Expected { provider: "selfprobe-offsets", provider_of: &[], ..BY_BTF };
+
+const BY_TRACEPOINT: Expected = Expected { provider: "tracepoint-offsets", compared: false, ..BY_SELFPROBE };
 
 /// User stacks by the kernel's own walk.
 const MITIGATED: Expected = Expected {
@@ -80,6 +85,8 @@ const MITIGATED: Expected = Expected {
 const NEITHER: Own = Own { btf: false, syscalls: false, code: Code::Current };
 const BROKEN: Own = Own { code: Code::OldBroken, ..NEITHER };
 const FIXED: Own = Own { code: Code::OldFixed, ..NEITHER };
+
+const TRACEPOINTS: Own = Own { syscalls: true, ..NEITHER };
 
 const AS_SHIPPED: &str = "as shipped";
 /// Distributions mount tracefs at boot.
@@ -98,7 +105,8 @@ const fn stock(name: &'static str, kernel: Stock, version: &'static str) -> Row 
 
 const CLOUD: &str = "-cloud-amd64";
 
-/// All of them. Our own stand in an order in which each build changes little of the one before.
+/// All of them. Our own stand in an order in which each build changes little of the one before; BTF is
+/// last, since with it a header that all files include is another.
 pub(super) const ROWS: &[Row] = &[
     stock(
         "stock-5.10",
@@ -138,12 +146,12 @@ pub(super) const ROWS: &[Row] = &[
         },
     },
     Row {
-        name: "btf",
-        kernel: Kernel::Own(Own { btf: true, ..NEITHER }),
-        configuration: "BTF, no syscall tracepoints",
-        guest: AS_BOOTED,
+        name: "neither-raw",
+        kernel: Kernel::Own(NEITHER),
+        configuration: "no BTF, no syscall tracepoints, plugin selfprobe-offsets not installed",
+        guest: &["without=selfprobe-offsets"],
         in_ci: false,
-        expected: Expected { version: "6.1.", ..BY_BTF },
+        expected: Expected { version: "6.1.", ..BY_TRACEPOINT },
     },
     Row {
         name: "hazard-broken",
@@ -163,10 +171,26 @@ pub(super) const ROWS: &[Row] = &[
     },
     Row {
         name: "tracepoints",
-        kernel: Kernel::Own(Own { syscalls: true, ..NEITHER }),
+        kernel: Kernel::Own(TRACEPOINTS),
         configuration: "no BTF, syscall tracepoints",
         guest: AS_BOOTED,
         in_ci: false,
         expected: Expected { version: "6.1.", ..BY_SELFPROBE },
+    },
+    Row {
+        name: "tracepoints-only",
+        kernel: Kernel::Own(TRACEPOINTS),
+        configuration: "no BTF, syscall tracepoints, plugin selfprobe-offsets not installed",
+        guest: &["tracefs=mounted", "without=selfprobe-offsets"],
+        in_ci: false,
+        expected: Expected { version: "6.1.", ..BY_TRACEPOINT },
+    },
+    Row {
+        name: "btf",
+        kernel: Kernel::Own(Own { btf: true, ..NEITHER }),
+        configuration: "BTF, no syscall tracepoints",
+        guest: AS_BOOTED,
+        in_ci: false,
+        expected: Expected { version: "6.1.", ..BY_BTF },
     },
 ];

@@ -32,7 +32,7 @@ pub(super) fn render(outcomes: &[Outcome]) -> String {
 fn cells(outcome: &Outcome) -> [String; 8] {
     let row = outcome.row;
     let [kernel, configuration] = [row.kernel.name(), row.configuration].map(str::to_owned);
-    let Some(Results { release, plan, stacks, .. }) = &outcome.results else {
+    let Some(Results { release, plan, nested, stacks, .. }) = &outcome.results else {
         let unknown = || "-".to_owned();
         return [
             kernel,
@@ -50,7 +50,7 @@ fn cells(outcome: &Outcome) -> [String; 8] {
     let (all, complete) = (program.samples(), program.complete().samples());
     let level = text(plan, "/level").to_owned();
     let share = format!("{} %", (100 * complete + all / 2) / all.max(1));
-    [kernel, version, configuration, level, facts(plan), hazard(plan).into(), all.to_string(), share]
+    [kernel, version, configuration, level, facts(nested), hazard(plan).into(), all.to_string(), share]
 }
 
 /// `btf-offsets: a, b; selfprobe-offsets: c`

@@ -39,8 +39,8 @@
 #define SAMPLE_FIELDS(F, A) \
 	F(u64, time_ns, "CLOCK_MONOTONIC, nanoseconds.") \
 	F(u64, cgroup_id, "Id of the task's cgroup in the default hierarchy; 0 if unknown.") \
-	F(u32, pid, "Process id (the kernel's tgid), in the initial namespace.") \
-	F(u32, tid, "Thread id (the kernel's pid), in the initial namespace.") \
+	F(u32, pid, "Process id (the kernel's tgid), in the agent's pid namespace; 0 if it has none there.") \
+	F(u32, tid, "Thread id (the kernel's pid), in the agent's pid namespace; 0 if it has none there.") \
 	F(u32, cpu, "The CPU that was sampled.") \
 	F(u16, kernel_frames, "Number of kernel addresses.") \
 	F(u16, user_frames, "Number of user addresses.") \
@@ -62,6 +62,17 @@
 	F(u64, ring_full, "Records lost because the ring was full.") \
 	F(u64, no_ring, "Records lost because this CPU has no ring.") \
 	F(u64, no_scratch, "Records lost because the scratch area could not be had.")
+
+/* What happened to a process. */
+#define NOTICE_EXEC 1
+#define NOTICE_EXIT 2
+#define NOTICE_FIELDS(F, A) \
+	F(u64, time_ns, "CLOCK_MONOTONIC, nanoseconds.") \
+	F(u32, pid, "Process id, in the agent's pid namespace.") \
+	F(u32, tid, "Thread id, in the agent's pid namespace.") \
+	F(u32, kind, "NOTICE_EXEC or NOTICE_EXIT.") \
+	F(u32, reserved, "Zero.") \
+	A(u8, comm, COMM_BYTES, "Name of the thread, zero padded.")
 
 /* What the analysis program is asked to read. */
 #define REQUEST_FIELDS(F, A) \

@@ -8,7 +8,7 @@
 //! rings, whose overflow is counted; exporters hold up nobody, their queues drop and count.
 
 use crate::batch::{self, Run};
-use crate::bpf::{Event, LoadError, Message, Reader, Sampler, Settings, Stop};
+use crate::bpf::{Event, LoadError, Message, Notices, Reader, Sampler, Settings, Stop};
 use crate::plugins::ExporterInstance;
 use crate::process::{Budget, Processes, Targets};
 use crate::profile::{Builder, Profile};
@@ -61,6 +61,7 @@ impl Agent {
         let Parts { sampler, interval, budget, max_stacks, symbolize, run, exporters, shutdown_budget } =
             parts;
         let builder = Builder::new(sampler.period_ns, max_stacks);
+        let by_proc = sampler.notices != Notices::SideBand;
         let sampler = Sampler::load(&sampler)?;
         let refused = |(cpu, error): &(u32, std::io::Error)| format!("CPU {cpu} is not sampled: {error}");
         let refused_cpus = sampler.refused_cpus().iter().map(refused).collect();
@@ -76,7 +77,9 @@ impl Agent {
             reader: spawn("reader", move || reader.run(interval, &to_profiler))?,
             profiler: spawn("profiler", move || {
                 if let Ok(targets) = wanted.recv() {
-                    profile(&messages, &to_publisher, Processes::new(budget), builder, targets);
+                    let targets = targets.following_by_proc(by_proc);
+                    let processes = Processes::new(budget).unnoticed(by_proc);
+                    profile(&messages, &to_publisher, processes, builder, targets, by_proc);
                 }
             })?,
             publisher: spawn("publisher", move || publisher.run(&profiles))?,
@@ -128,15 +131,25 @@ fn spawn<T: Send + 'static>(
     std::thread::Builder::new().name(name.into()).spawn(stage).map_err(LoadError::Wait)
 }
 
-/// The stage between raw samples and profiles.
+/// How often `/proc` is looked through where notices are lacking.
+const SWEEP: Duration = Duration::from_secs(1);
+
+/// The stage between raw samples and profiles. `sweeps`: not everything is noticed, so `/proc` is looked
+/// through as well.
 fn profile(
     messages: &Receiver<Message>,
     to: &SyncSender<Profile>,
     mut processes: Processes,
     mut builder: Builder,
     mut targets: Targets,
+    sweeps: bool,
 ) {
+    let mut swept = Instant::now();
     for message in messages {
+        if sweeps && swept.elapsed() >= SWEEP {
+            swept = Instant::now();
+            targets.forget(&processes.sweep());
+        }
         match message {
             Message::Events(events) => {
                 for event in events {
@@ -145,7 +158,7 @@ fn profile(
                             targets.notice(&notice);
                             processes.notice(&notice);
                         }
-                        Event::Sample(sample) if targets.contains(sample.pid) => {
+                        Event::Sample(sample) if targets.admits(sample.pid) => {
                             builder.add(processes.attribute(sample));
                         }
                         Event::Sample(_) => builder.exclude(),
@@ -158,6 +171,7 @@ fn profile(
                     return;
                 }
                 processes.next_interval();
+                targets.next_interval();
             }
         }
     }

@@ -1,6 +1,6 @@
 //! Plain functions of bytes for fuzzers: each parser may refuse its input, none may panic.
 
-use crate::bpf::{parse_idle_times, parse_notice};
+use crate::bpf::{parse_idle_times, parse_lifecycle, parse_notice};
 use crate::kernel::{in_uname_version, in_vdso, in_version_signature};
 use crate::plugins::{parse_manifest, read_library};
 use crate::process::{build_id_of, parse_maps, segments};
@@ -8,6 +8,11 @@ use crate::process::{build_id_of, parse_maps, segments};
 /// A perf side-band record.
 pub fn fuzz_notice(data: &[u8]) {
     let _answer = parse_notice(data);
+}
+
+/// A record of the programs that notice exec and exit.
+pub fn fuzz_lifecycle_notice(data: &[u8]) {
+    let _answer = parse_lifecycle(data);
 }
 
 /// A record of the sampler.

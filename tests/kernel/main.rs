@@ -5,7 +5,11 @@
 mod books;
 mod chains;
 mod doctor;
+mod hazards;
+mod ladders;
 mod lifecycle;
+mod namespaces;
 mod offsets;
 mod plan;
+mod providers;
 mod refusals;

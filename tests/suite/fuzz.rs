@@ -24,7 +24,33 @@ parsers! {
     a_damaged_vdso_or_release_has_a_version_or_none: stacksonde::fuzz::fuzz_kernel_version, kernel_versions();
     a_damaged_plugin_file_is_refused_or_read: stacksonde::fuzz::fuzz_plugin_file, [plugin_file().bytes()];
     a_damaged_manifest_is_refused_or_read: stacksonde::fuzz::fuzz_manifest, [plugin_file().manifest.into_bytes()];
+    damaged_kallsyms_has_the_function_or_not: stacksonde_probe_read_safety::fuzz::fuzz_kallsyms, [kallsyms()];
+    any_code_is_judged: stacksonde_probe_read_safety::fuzz::fuzz_code, [code()];
+    a_damaged_kernel_config_has_the_option_or_not: stacksonde_probe_read_safety::fuzz::fuzz_kernel_config, [options()];
+    a_damaged_lifecycle_notice_is_read_or_not: stacksonde::fuzz::fuzz_lifecycle_notice, [lifecycle_notice()];
     damaged_btf_is_refused_or_read: stacksonde_btf_offsets::fuzz::fuzz_btf, [task_struct()];
+}
+
+fn kallsyms() -> Vec<u8> {
+    b"ffffffff81000200 T copy_from_user_nofault\nffffffff81000300 t next\t[module]\n\
+      ffffffff810001f0 t __pfx_nmi_uaccess_okay\nffffffff81000200 T nmi_uaccess_okay\n"
+        .to_vec()
+}
+
+/// x86-64: mov rax, imm64; call; ret.
+fn code() -> Vec<u8> {
+    [&[0x48, 0xb8, 1, 2, 3, 4, 5, 6, 7, 8][..], &[0xe8, 0, 1, 0, 0], &[0xc3]].concat()
+}
+
+fn options() -> Vec<u8> {
+    b"CONFIG_HARDENED_USERCOPY=y\n# CONFIG_HARDENED_USERCOPY is not set\n".to_vec()
+}
+
+fn lifecycle_notice() -> Vec<u8> {
+    let mut bytes = 9u64.to_ne_bytes().to_vec();
+    bytes.extend([7u32, 8, 1, 0].iter().flat_map(|word| word.to_ne_bytes()));
+    bytes.extend(b"busy\0\0\0\0\0\0\0\0\0\0\0\0");
+    bytes
 }
 
 fn batches() -> [Vec<u8>; 2] {

@@ -17,7 +17,7 @@ pub fn confirm_entry_registers(
 }
 
 /// Where a task's ids lie, in bytes, as the facts of these names.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct IdFacts {
     /// `task_struct.group_leader`
     pub group_leader: u32,
@@ -32,7 +32,7 @@ pub struct IdFacts {
 }
 
 /// Our own pid namespace, as tasks show it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct OwnNamespace {
     /// How deep it lies; 0 is the initial one.
     pub level: u32,

@@ -6,6 +6,8 @@
 mod books;
 mod confirm;
 mod idle;
+mod ids;
+mod lifecycle;
 mod memlock;
 mod merge;
 mod notice;
@@ -18,13 +20,15 @@ mod trial;
 pub use books::{Interval, Ticks};
 pub use confirm::{IdFacts, OwnNamespace, confirm_entry_registers, confirm_ids};
 pub use idle::parse_idle_times;
+pub use ids::Ids;
+pub use lifecycle::parse_lifecycle;
 pub use memlock::raise as raise_memlock;
 pub use merge::Event;
 pub use notice::{BadRecord, Identity, Notice, NoticeKind, parse_notice};
 pub use perf::online_cpus;
 pub use reader::{Message, Reader, Stop};
 pub(crate) use reader::{clock_ns, monotonic_ns};
-pub use sampler::{LoadError, Sampler, Settings};
+pub use sampler::{LoadError, Notices, Sampler, Settings};
 pub use trial::{Trial, attempt};
 
 /// One sample, decoded.

@@ -2,16 +2,17 @@
 
 use crate::agent::{Agent, Parts};
 use crate::batch::Run;
-use crate::bpf::Settings;
+use crate::bpf::{Ids, Notices, Settings};
 use crate::config::{Config, Exporter, LogFormat, Sources};
-use crate::negotiate::{Severity, State};
+use crate::kernel::PidNamespace;
+use crate::negotiate::{Severity, State, features};
 use crate::plan::{self, Plan};
 use crate::plugins::{self, ExporterInstance, ExporterSettings, FileRules, Plugin, Refusal};
 use crate::process::Budget;
 use crate::symbolize;
 use anyhow::{Context, bail};
 use clap::Args;
-use stacksonde_plugin::Offer;
+use stacksonde_plugin::{Offer, Outcome};
 use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -166,7 +167,34 @@ fn sampler_settings(config: &Config, plan: &Plan) -> Settings {
         entry_registers: stack.zip(fact(stacksonde_plugin::fact::STACK_PT_REGS)),
         no_user_reads: plan.mitigates("no_user_reads"),
         kernel_stacks: plan.state("kernel_stacks") != State::Off,
-        notices: plan.state("process_notices") == State::On,
+        cgroup_ids: !matches!(
+            plan.capabilities.get("bpf.helper.get_current_cgroup_id"),
+            Some(Outcome::Absent { .. })
+        ),
+        ids: ids(plan),
+        notices: match plan.way(features::PROCESS_NOTICES) {
+            features::SIDE_BAND => Notices::SideBand,
+            features::TRACEPOINTS => Notices::Tracepoints,
+            _ => Notices::Nobody,
+        },
+    }
+}
+
+/// How ids become those of our pid namespace.
+fn ids(plan: &Plan) -> Ids {
+    let PidNamespace::Nested { device, inode } = PidNamespace::detect() else { return Ids::Initial };
+    if !PidNamespace::proc_is_ours() {
+        tracing::warn!(
+            "/proc shows the ids of another pid namespace than ours, so that processes are not told apart; to \
+             change that: mount proc in ours (unshare --mount-proc)"
+        );
+        return Ids::Hidden;
+    }
+    match plan.way(features::PROCESS_IDS) {
+        features::FACTS => plan::own_namespace(plan)
+            .map_or(Ids::Hidden, |(facts, namespace)| Ids::Facts { facts, namespace }),
+        features::HELPER => Ids::Helper { device, inode },
+        _ => Ids::Hidden,
     }
 }
 

@@ -73,13 +73,13 @@ const BY_SELFPROBE: Expected = Expected { provider: "selfprobe-offsets", provide
 
 const BY_TRACEPOINT: Expected = Expected { provider: "tracepoint-offsets", compared: false, ..BY_SELFPROBE };
 
+const OLD: Expected = Expected { version: "6.1.20", ..BY_SELFPROBE };
+
 /// User stacks by the kernel's own walk.
 const MITIGATED: Expected = Expected {
-    version: "6.1.20",
     level: "reduced",
-    hazard: "unproven",
     less: &[("user_stacks", "reduced"), ("user_stacks_in_kernel", "reduced")],
-    ..BY_SELFPROBE
+    ..OLD
 };
 
 const NEITHER: Own = Own { btf: false, syscalls: false, code: Code::Current };
@@ -159,7 +159,7 @@ pub(super) const ROWS: &[Row] = &[
         configuration: "no BTF, no syscall tracepoints, with the hazard",
         guest: AS_BOOTED,
         in_ci: true,
-        expected: MITIGATED,
+        expected: Expected { hazard: "affected", ..MITIGATED },
     },
     Row {
         name: "hazard-fixed",
@@ -167,7 +167,31 @@ pub(super) const ROWS: &[Row] = &[
         configuration: "no BTF, no syscall tracepoints, hazard fixed by the vendor",
         guest: AS_BOOTED,
         in_ci: false,
-        expected: MITIGATED,
+        expected: Expected { hazard: "safe", ..OLD },
+    },
+    Row {
+        name: "hazard-unchecked",
+        kernel: Kernel::Own(FIXED),
+        configuration: "no BTF, no syscall tracepoints, hazard fixed by the vendor, plugin probe-read-safety not installed",
+        guest: &["tracefs=mounted", "without=probe-read-safety"],
+        in_ci: false,
+        expected: Expected { hazard: "unproven", ..MITIGATED },
+    },
+    Row {
+        name: "hazard-hidden",
+        kernel: Kernel::Own(FIXED),
+        configuration: "no BTF, no syscall tracepoints, hazard fixed by the vendor, kptr_restrict=2, tracefs not mounted",
+        guest: &["kptr_restrict=2"],
+        in_ci: false,
+        expected: Expected {
+            hazard: "unproven",
+            less: &[
+                ("user_stacks", "reduced"),
+                ("user_stacks_in_kernel", "reduced"),
+                ("kernel_names", "off"),
+            ],
+            ..MITIGATED
+        },
     },
     Row {
         name: "tracepoints",

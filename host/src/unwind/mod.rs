@@ -78,6 +78,11 @@ impl Unwinder {
 
     /// What happened to a process changes its mappings: until it is sampled again it is not in the tables.
     pub fn notice(&mut self, notice: &Notice) {
+        if let NoticeKind::Lost { .. } = notice.kind {
+            self.versions.keys().for_each(|pid| self.tables.remove_process(*pid));
+            self.versions.clear();
+            return;
+        }
         let concerns = match &notice.kind {
             NoticeKind::Exec { .. } | NoticeKind::Map { .. } => true,
             NoticeKind::Exit | NoticeKind::Fork { .. } => notice.pid == notice.tid,

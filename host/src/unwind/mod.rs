@@ -152,7 +152,7 @@ impl Unwinder {
             self.sources.clear();
         }
         let source = self.sources.entry(executable.id).or_insert_with(|| CallFrames::find(&file));
-        let Some(source) = source else { return Rule::NONE };
+        let Some(source) = source else { return Rule::BARE };
         match source.rows_of_page(&file, u64::from(key.page)) {
             Ok(rows) => {
                 self.counters.pages_read += 1;
@@ -181,7 +181,7 @@ impl Unwinder {
                     Code::Anonymous => (0, 0, mapping_kind::FRAME_POINTERS),
                     Code::File(executable, address) => {
                         let bare = matches!(sources.get(&executable.id), Some(None));
-                        let kind = if bare { mapping_kind::FRAME_POINTERS } else { mapping_kind::ROWS };
+                        let kind = if bare { mapping_kind::BARE } else { mapping_kind::ROWS };
                         (executable.id, address.0.wrapping_sub(start), kind)
                     }
                     Code::Nothing => return None,

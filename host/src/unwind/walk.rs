@@ -30,7 +30,7 @@ pub fn leave(
     let caller = match rule.kind {
         rule_kind::END => return Err(user_end::COMPLETE),
         rule_kind::SIGNAL => leave_signal(frame, stack, architecture),
-        rule_kind::NONE => follow_frame_pointer(frame, stack),
+        rule_kind::NONE => follow_frame_pointer(frame, rule, stack),
         _ => follow_rule(frame, rule, leaf, stack, architecture),
     }?;
     match (caller.pc, caller.fp) {
@@ -59,12 +59,12 @@ fn leave_signal(frame: &Registers, stack: &StackCopy, architecture: Architecture
     })
 }
 
-fn follow_frame_pointer(frame: &Registers, stack: &StackCopy) -> Result<Registers, u8> {
+fn follow_frame_pointer(frame: &Registers, rule: Rule, stack: &StackCopy) -> Result<Registers, u8> {
     let fp = frame.fp;
     if fp == 0 {
         return Err(if frame.exact { user_end::NO_FRAME_POINTER } else { user_end::COMPLETE });
     }
-    if !fp.is_multiple_of(8) || fp < frame.sp {
+    if !fp.is_multiple_of(8) || (fp < frame.sp && rule == Rule::NONE) {
         return Err(user_end::BAD_FRAME_POINTER);
     }
     let (caller, pc) = (load(stack, fp)?, load(stack, fp.wrapping_add(8))?);

@@ -52,6 +52,7 @@ HELPER s64 (*bpf_get_stack)(void *context, void *buffer, u32 size, u64 flags) = 
 HELPER u64 (*bpf_get_current_cgroup_id)(void) = (void *)80;
 HELPER s64 (*bpf_probe_read_user)(void *to, u32 size, const void *from) = (void *)112;
 HELPER s64 (*bpf_probe_read_kernel)(void *to, u32 size, const void *from) = (void *)113;
+HELPER s64 (*bpf_get_ns_current_pid_tgid)(u64 device, u64 inode, void *ids, u32 size) = (void *)120;
 HELPER s64 (*bpf_ringbuf_output)(void *ring, void *data, u64 size, u64 flags) = (void *)130;
 HELPER u64 (*bpf_ringbuf_query)(void *ring, u64 flags) = (void *)134;
 

@@ -50,8 +50,8 @@
 #define SAMPLE_FIELDS(F, A) \
 	F(u64, time_ns, "CLOCK_MONOTONIC, nanoseconds.") \
 	F(u64, cgroup_id, "Id of the task's cgroup in the default hierarchy; 0 if unknown.") \
-	F(u32, pid, "Process id (the kernel's tgid), in the initial namespace.") \
-	F(u32, tid, "Thread id (the kernel's pid), in the initial namespace.") \
+	F(u32, pid, "Process id (the kernel's tgid), in the agent's pid namespace; 0 if it has none there.") \
+	F(u32, tid, "Thread id (the kernel's pid), in the agent's pid namespace; 0 if it has none there.") \
 	F(u32, cpu, "The CPU that was sampled.") \
 	F(u16, kernel_frames, "Number of kernel addresses.") \
 	F(u16, user_frames, "Number of user addresses.") \
@@ -82,10 +82,32 @@
 	F(u64, no_ring, "Records lost because this CPU has no ring.") \
 	F(u64, no_scratch, "Records lost because the scratch area could not be had.")
 
+/* What happened to a process. */
+#define NOTICE_EXEC 1
+#define NOTICE_EXIT 2
+#define NOTICE_FIELDS(F, A) \
+	F(u64, time_ns, "CLOCK_MONOTONIC, nanoseconds.") \
+	F(u32, pid, "Process id, in the agent's pid namespace.") \
+	F(u32, tid, "Thread id, in the agent's pid namespace.") \
+	F(u32, kind, "NOTICE_EXEC or NOTICE_EXIT.") \
+	F(u32, reserved, "Zero.") \
+	A(u8, comm, COMM_BYTES, "Name of the thread, zero padded.")
+
+/* What the analysis program is asked to read. */
+#define REQUEST_FIELDS(F, A) \
+	F(u64, cookie, "Tells this request from others, and our system call from those of others; not 0.") \
+	F(u64, from_task, "1: `address` counts from the `task_struct` of the thread that makes the call.") \
+	F(u64, address, "Where to read.") \
+	F(u64, follow, "1: read the pointer there first, and then where it leads.") \
+	F(u64, after, "Bytes after what the pointer points to.") \
+	F(u64, bytes, "How much to read: 1 to PEEK_MAX_BYTES.")
+
 /* What the analysis program reads at one place of kernel memory. */
 #define PEEK_MAX_BYTES 4096
 #define PEEK_FIELDS(F, A) \
-	F(u64, address, "Where it read.") \
+	F(u64, address, "Where it read, after following.") \
+	F(u64, task, "The `task_struct` of the thread that made the call.") \
+	F(u64, cookie, "That of the request that was answered.") \
 	F(u64, refused, "0, or the error number with which the read was refused.") \
 	A(u8, bytes, PEEK_MAX_BYTES, "What it read; only as many bytes as were asked for are meant.")
 

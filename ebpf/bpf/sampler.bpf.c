@@ -7,6 +7,7 @@
  * host finds it by the event's own count).
  */
 #include "kernel.h"
+#include "ids.h"
 #include "layout.h"
 #include "registers.h"
 #include "unwind.h"
@@ -289,6 +290,7 @@ int sample(struct perf_event_context *context)
 	struct sample *head = &record->sample;
 	head->time_ns = bpf_ktime_get_ns();
 	head->cgroup_id = cgroup_ids ? bpf_get_current_cgroup_id() : 0;
+	ids = own_ids(ids);
 	head->pid = ids >> 32;
 	head->tid = (u32)ids;
 	head->cpu = cpu;

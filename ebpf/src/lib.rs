@@ -42,6 +42,23 @@ pub fn sampler() -> &'static [u8] {
     object!("sampler", "aarch64")
 }
 
+/// The programs that notice exec and exit, as an ELF object for this architecture.
+#[cfg(target_arch = "x86_64")]
+pub fn notices() -> &'static [u8] {
+    object!("notices", "x86_64")
+}
+
+/// The programs that notice exec and exit, as an ELF object for this architecture.
+#[cfg(target_arch = "aarch64")]
+pub fn notices() -> &'static [u8] {
+    object!("notices", "aarch64")
+}
+
+/// Reads one record of those programs; `None` if it is too short. Bytes after it are ignored: rings pad.
+pub fn parse_lifecycle_notice(bytes: &[u8]) -> Option<LifecycleNotice> {
+    bytes.first_chunk().map(LifecycleNotice::from_bytes)
+}
+
 /// The analysis program as an ELF object for this architecture.
 #[cfg(target_arch = "x86_64")]
 fn selfprobe_object() -> &'static [u8] {

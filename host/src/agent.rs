@@ -8,7 +8,7 @@
 //! rings, whose overflow is counted; exporters hold up nobody, their queues drop and count.
 
 use crate::batch::{self, Run};
-use crate::bpf::{Event, LoadError, Message, Reader, Sampler, Settings, Stop};
+use crate::bpf::{Event, LoadError, Message, Notices, Reader, Sampler, Settings, Stop};
 use crate::plugins::ExporterInstance;
 use crate::process::{Budget, Processes, Targets};
 use crate::profile::{Builder, Profile};
@@ -62,6 +62,7 @@ impl Agent {
         let Parts { sampler, interval, budget, max_stacks, symbolize, run, exporters, shutdown_budget } =
             parts;
         let builder = Builder::new(sampler.period_ns, max_stacks);
+        let by_proc = sampler.notices != Notices::SideBand;
         let mut sampler = Sampler::load(&sampler)?;
         let tables = sampler.take_tables().ok_or(LoadError::Missing("tables"))?;
         let unwinder = Unwinder::new(Tables::new(tables), budget.executables);
@@ -79,7 +80,10 @@ impl Agent {
             reader: spawn("reader", move || reader.run(interval, &to_profiler))?,
             profiler: spawn("profiler", move || {
                 if let Ok(targets) = wanted.recv() {
-                    let stages = Stages { processes: Processes::new(budget), unwinder, builder, targets };
+                    let targets = targets.following_by_proc(by_proc);
+                    let processes = Processes::new(budget).unnoticed(by_proc);
+                    let sweeps = by_proc.then(Instant::now);
+                    let stages = Stages { processes, unwinder, builder, targets, sweeps };
                     stages.run(&messages, &to_publisher);
                 }
             })?,
@@ -132,17 +136,26 @@ fn spawn<T: Send + 'static>(
     std::thread::Builder::new().name(name.into()).spawn(stage).map_err(LoadError::Wait)
 }
 
+/// How often `/proc` is looked through where notices are lacking.
+const SWEEP: Duration = Duration::from_secs(1);
+
 /// The stages between raw samples and profiles.
 struct Stages {
     targets: Targets,
     processes: Processes,
     unwinder: Unwinder,
     builder: Builder,
+    /// When `/proc` was last looked through; `None` if everything is noticed.
+    sweeps: Option<Instant>,
 }
 
 impl Stages {
     fn run(mut self, messages: &Receiver<Message>, to: &SyncSender<Profile>) {
         for message in messages {
+            if self.sweeps.is_some_and(|swept| swept.elapsed() >= SWEEP) {
+                self.sweeps = Some(Instant::now());
+                self.targets.forget(&self.processes.sweep());
+            }
             match message {
                 Message::Events(events) => events.into_iter().for_each(|event| self.take(event)),
                 Message::Interval(interval) => {
@@ -155,6 +168,7 @@ impl Stages {
                         return;
                     }
                     self.processes.next_interval();
+                    self.targets.next_interval();
                 }
             }
         }
@@ -167,8 +181,12 @@ impl Stages {
                 self.processes.notice(&notice);
                 self.unwinder.notice(&notice);
             }
-            Event::Sample(mut sample) if self.targets.contains(sample.pid) => {
-                self.unwinder.finish(&mut sample, &mut self.processes);
+            Event::Sample(mut sample) if self.targets.admits(sample.pid) => {
+                self.processes.recognise(&sample);
+                // Of a process that our pid namespace does not show no mapping is known.
+                if sample.pid != 0 {
+                    self.unwinder.finish(&mut sample, &mut self.processes);
+                }
                 self.builder.add(self.processes.attribute(sample));
             }
             Event::Sample(_) => self.builder.exclude(),

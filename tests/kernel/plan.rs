@@ -1,13 +1,14 @@
 //! The plan on this machine's kernel, with rungs of its ladders taken away.
 
 use stacksonde::config::Config;
-use stacksonde::negotiate::{Level, Plan, Provider, State};
+use stacksonde::negotiate::{Level, Plan, Provider, Severity, State};
 use stacksonde::plan::{Survey, negotiate};
 use stacksonde_btf_offsets::BtfOffsets;
 use stacksonde_plugin::fact::{STACK_PT_REGS, TASK_STRUCT_STACK};
 use stacksonde_plugin::{Answer, Capabilities, OffsetProvider, Readiness};
 use stacksonde_selfprobe_offsets::SelfprobeOffsets;
 use stacksonde_tests::root_only;
+use stacksonde_tracepoint_offsets::TracepointOffsets;
 
 /// A provider without a plugin's boundary around it.
 struct Direct<P> {
@@ -43,7 +44,7 @@ fn plan_with(deny: &[&str], btf_error: u64) -> Plan {
     let mut config = Config::default();
     config.capabilities.deny = deny.iter().map(|name| (*name).to_owned()).collect();
     let survey = Survey::take(&config).unwrap();
-    let mut btf = Direct { name: "btf-offsets", provider: BtfOffsets, error: btf_error };
+    let mut btf = Direct { name: "btf-offsets", provider: BtfOffsets::default(), error: btf_error };
     let mut selfprobe = Direct { name: "selfprobe-offsets", provider: SelfprobeOffsets, error: 0 };
     negotiate(&config, &survey, &mut [&mut selfprobe, &mut btf], Vec::new())
 }
@@ -83,14 +84,69 @@ fn where_nothing_can_be_measured_kernel_samples_lose_their_user_part_and_nothing
 }
 
 #[test]
-fn an_offset_that_our_own_task_does_not_confirm_turns_the_feature_off() {
+fn an_offset_that_our_own_task_does_not_confirm_is_refused_and_measured_instead() {
     root_only!();
-    let plan = plan_with(&[], 8);
+    let (right, plan) = (plan_without(&[]), plan_with(&[], 8));
     if plan.capabilities.has("kernel.btf") {
-        assert_eq!(plan.state("user_stacks_in_kernel"), State::Off);
-        assert!(plan.facts.is_empty());
-        assert!(plan.refusals.iter().any(|refusal| refusal.reason.contains("did not confirm")));
+        assert_eq!(plan.state("user_stacks_in_kernel"), State::On);
+        assert_eq!(provider(&plan, TASK_STRUCT_STACK), Some("selfprobe-offsets"));
+        assert_eq!(plan.offset(TASK_STRUCT_STACK), right.offset(TASK_STRUCT_STACK));
+        let refusal = plan.refusals.iter().find(|refusal| refusal.provider == "btf-offsets").unwrap();
+        assert!(refusal.reason.contains("did not confirm"), "{}", refusal.reason);
     }
+}
+
+#[test]
+fn where_every_provider_is_wrong_the_feature_is_off() {
+    root_only!();
+    let config = Config::default();
+    let survey = Survey::take(&config).unwrap();
+    let mut wrong = Direct { name: "selfprobe-offsets", provider: SelfprobeOffsets, error: 8 };
+    let plan = negotiate(&config, &survey, &mut [&mut wrong], Vec::new());
+    assert_eq!(plan.state("user_stacks_in_kernel"), State::Off);
+    assert!(plan.facts.is_empty());
+    assert!(plan.refusals.iter().all(|refusal| refusal.reason.contains("did not confirm")));
+}
+
+#[test]
+fn verifying_takes_two_providers_that_agree() {
+    root_only!();
+    let mut config = Config::default();
+    config.offsets.verify = true;
+    let survey = Survey::take(&config).unwrap();
+    let mut selfprobe = Direct { name: "selfprobe-offsets", provider: SelfprobeOffsets, error: 0 };
+    let mut tracepoint =
+        Direct { name: "tracepoint-offsets", provider: TracepointOffsets::default(), error: 0 };
+    let plan = negotiate(&config, &survey, &mut [&mut selfprobe, &mut tracepoint], Vec::new());
+    assert_eq!(plan.facts.len(), 2, "{:?}", plan.refusals);
+    for fact in &plan.facts {
+        assert!(fact.evidence.ends_with("tracepoint-offsets agrees"), "{}", fact.evidence);
+    }
+    let mut wrong = Direct { name: "tracepoint-offsets", provider: TracepointOffsets::default(), error: 8 };
+    let plan = negotiate(&config, &survey, &mut [&mut selfprobe, &mut wrong], Vec::new());
+    assert_eq!(plan.state("user_stacks_in_kernel"), State::Off);
+    assert!(
+        plan.facts.is_empty()
+            && plan.refusals.iter().all(|refusal| refusal.reason.contains("neither is used"))
+    );
+}
+
+#[test]
+fn where_no_program_is_run_on_request_a_tracepoint_serves() {
+    root_only!();
+    let mut config = Config::default();
+    config.capabilities.deny =
+        ["kernel.btf", "bpf.run.raw_tracepoint", "tracefs.syscalls"].map(String::from).into();
+    let survey = Survey::take(&config).unwrap();
+    let mut selfprobe = Direct { name: "selfprobe-offsets", provider: SelfprobeOffsets, error: 0 };
+    let mut tracepoint =
+        Direct { name: "tracepoint-offsets", provider: TracepointOffsets::default(), error: 0 };
+    let plan = negotiate(&config, &survey, &mut [&mut selfprobe, &mut tracepoint], Vec::new());
+    assert_eq!(plan.state("user_stacks_in_kernel"), State::On, "{:?}", plan.refusals);
+    assert_eq!(provider(&plan, STACK_PT_REGS), Some("tracepoint-offsets"));
+    assert_eq!(plan.offset(STACK_PT_REGS), plan_without(&[]).offset(STACK_PT_REGS));
+    let loud = plan.notes().into_iter().filter(|(severity, _)| *severity == Severity::Warning);
+    assert!(loud.map(|(_, text)| text).any(|text| text.contains("raw tracepoint sys_enter")));
 }
 
 #[test]

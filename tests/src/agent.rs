@@ -56,6 +56,25 @@ impl Installed {
         command
     }
 
+    /// What doctor says with `toml` on top of the test's config, as JSON, by a command in front of the agent's
+    /// (none if it is empty).
+    ///
+    /// # Panics
+    ///
+    /// If that is not JSON.
+    pub fn doctor(&self, wrapper: &[&str], toml: &str, variables: &[(&str, &str)]) -> serde_json::Value {
+        let folder = tempfile::tempdir().unwrap();
+        let config = config_in(folder.path(), toml);
+        let doctor = [self.agent.as_os_str(), "doctor".as_ref(), "--json".as_ref()];
+        let words: Vec<&std::ffi::OsStr> = wrapper.iter().map(AsRef::as_ref).chain(doctor).collect();
+        let mut command = Command::new(words[0]);
+        command.args(&words[1..]).arg("--config").arg(&self.config).arg("--config").arg(config);
+        let output = command.envs(variables.iter().copied()).output().unwrap();
+        serde_json::from_slice(&output.stdout).unwrap_or_else(|error| {
+            panic!("{error}: {}{}", said(&output.stdout), said(&output.stderr));
+        })
+    }
+
     /// Records into `folder/profile.folded` and returns what the agent said and the stacks.
     ///
     /// # Panics
@@ -75,4 +94,19 @@ impl Installed {
             std::fs::read_to_string(&file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
         (output, crate::folded::Stacks::parse(&text))
     }
+}
+
+/// Writes a config file that only its owner can change.
+///
+/// # Panics
+///
+/// If it cannot be written.
+pub fn config_in(folder: &Path, toml: &str) -> PathBuf {
+    let path = folder.join("test.toml");
+    std::fs::write(&path, toml).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    path
+}
+
+fn said(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
 }

@@ -30,6 +30,11 @@ impl Stacks {
         Self(self.0.iter().filter(|(frames, _)| holds(frames)).cloned().collect())
     }
 
+    /// The stacks with a frame of which this holds.
+    pub fn with_frame(&self, holds: impl Fn(&str) -> bool) -> Self {
+        Self(self.0.iter().filter(|(frames, _)| frames.iter().any(|frame| holds(frame))).cloned().collect())
+    }
+
     /// The stacks with kernel frames.
     pub fn in_kernel(&self) -> Self {
         Self(

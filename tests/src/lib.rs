@@ -9,3 +9,4 @@ pub mod plugin;
 pub mod profile;
 pub mod skip;
 pub mod target;
+pub mod witness;

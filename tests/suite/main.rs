@@ -7,3 +7,4 @@ mod file_export;
 mod fuzz;
 mod msrv;
 mod plugins;
+mod unwind;

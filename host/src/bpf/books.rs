@@ -73,29 +73,41 @@ impl Books {
         Self { cpus: sampler.cpus.iter().map(|cpu| (cpu.number, page(cpu.number))).collect() }
     }
 
+    /// A page for a CPU that came online, or came back.
+    pub(super) fn open(&mut self, number: u32) {
+        let page = self.cpus.entry(number).or_default();
+        (page.undelivered, page.idle_ns) = (0, None);
+    }
+
     /// What happened since the last time. Counts are read before counters, so that a tick between
     /// the two never looks undelivered.
     pub(super) fn settle(&mut self, sampler: &Sampler, received: Received) -> Result<Ticks, LoadError> {
         let period_ns = sampler.period_ns;
-        let mut due = Vec::with_capacity(sampler.cpus.len());
+        let mut due = BTreeMap::new();
         for cpu in &sampler.cpus {
             // A tick counts as due half a period late: until then it may just be on its way.
-            due.push(cpu.event.count().map_err(LoadError::Wait)?.saturating_sub(period_ns / 2) / period_ns);
+            let ticks = cpu.event.count().map_err(LoadError::Wait)?.saturating_sub(period_ns / 2) / period_ns;
+            due.insert(cpu.number, cpu.runs_before + ticks);
         }
         let counters = sampler.counters()?;
         let idle = read_idle_times();
         let mut ticks =
             Ticks { malformed: received.malformed, notices_lost: received.notices_lost, ..Ticks::default() };
-        for (cpu, due) in sampler.cpus.iter().zip(due) {
-            let counted = usize::try_from(cpu.number).ok().and_then(|number| counters.get(number));
-            let (Some(counted), Some(page)) = (counted, self.cpus.get_mut(&cpu.number)) else { continue };
+        for (number, page) in &mut self.cpus {
+            let counted = usize::try_from(*number).ok().and_then(|number| counters.get(number));
+            let Some(counted) = counted else { continue };
+            // A CPU that went offline ticks no more; what it had ticked is still booked.
+            let due = due.get(number).copied().unwrap_or(counted.runs);
             let now = Page {
                 counters: *counted,
                 // The total never falls back: a tick may be booked here and arrive after all.
                 undelivered: due.saturating_sub(counted.runs).max(page.undelivered),
-                idle_ns: idle.get(&cpu.number).copied(),
+                idle_ns: idle.get(number).copied(),
             };
+            let before = ticks;
             ticks.add(&now, page, period_ns);
+            let lost = ticks.undelivered - before.undelivered + ticks.ring_full - before.ring_full;
+            tracing::debug!(cpu = number, due = ticks.due - before.due, lost, "the books of a CPU");
             *page = now;
         }
         Ok(ticks)

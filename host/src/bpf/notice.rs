@@ -38,6 +38,8 @@ pub enum NoticeKind {
     Exec {
         /// The new name.
         comm: String,
+        /// Whether a notice of each of its mappings comes after it.
+        mappings_follow: bool,
     },
     /// The thread has another name.
     Name {
@@ -134,7 +136,9 @@ impl<'a> Fields<'a> {
         }
         let tid = self.u32()?;
         let kind = match kind {
-            RECORD_COMM if misc & MISC_COMM_EXEC != 0 => NoticeKind::Exec { comm: self.text() },
+            RECORD_COMM if misc & MISC_COMM_EXEC != 0 => {
+                NoticeKind::Exec { comm: self.text(), mappings_follow: true }
+            }
             RECORD_COMM => NoticeKind::Name { comm: self.text() },
             _ => self.map(misc)?,
         };
@@ -230,7 +234,7 @@ mod tests {
             let bytes = record(RECORD_COMM, misc, &[&ids, b"sh\0\0\0\0\0\0"]);
             parse_notice(&bytes).unwrap().unwrap().kind
         };
-        assert_eq!(kind(MISC_COMM_EXEC), NoticeKind::Exec { comm: "sh".into() });
+        assert_eq!(kind(MISC_COMM_EXEC), NoticeKind::Exec { comm: "sh".into(), mappings_follow: true });
         assert_eq!(kind(0), NoticeKind::Name { comm: "sh".into() });
     }
 

@@ -2,7 +2,7 @@
 
 use super::books::{Books, Interval, Received};
 use super::merge::{Event, Merge};
-use super::sampler::{LoadError, Sampler};
+use super::sampler::{Cpu, LoadError, Sampler};
 use super::{Notice, RawSample};
 use stacksonde_ebpf::sample::Record;
 use std::io;
@@ -13,6 +13,9 @@ use std::time::Duration;
 
 /// How long samples may lie in a ring that does not fill.
 const POLL: Duration = Duration::from_millis(100);
+
+/// How often the list of CPUs is looked at.
+const LOOK_NS: u64 = 1_000_000_000;
 
 /// How long after its time stamp a record may still be on its way into a ring: an interrupt's length.
 const SETTLE_NS: u64 = 2_000_000;
@@ -59,6 +62,8 @@ pub struct Reader {
     received: Received,
     /// When the interval under way began: CLOCK_MONOTONIC, nanoseconds.
     start_ns: u64,
+    /// When the list of CPUs was last looked at.
+    looked_ns: u64,
 }
 
 impl Reader {
@@ -77,6 +82,7 @@ impl Reader {
             books,
             received: Received::default(),
             start_ns,
+            looked_ns: start_ns,
         })
     }
 
@@ -98,6 +104,7 @@ impl Reader {
             }
             let now = monotonic_ns();
             self.drain();
+            self.follow_cpus(now);
             let settled = if stopped { u64::MAX } else { now.saturating_sub(SETTLE_NS) };
             let over = deadline.filter(|end| *end <= settled);
             if !self.send_events(over.unwrap_or(settled), to) {
@@ -112,6 +119,29 @@ impl Reader {
                 }
                 start_ns = end_ns;
             }
+        }
+    }
+
+    /// Samples CPUs that came online, lets go of those that went; once a second.
+    fn follow_cpus(&mut self, now_ns: u64) {
+        if now_ns.saturating_sub(self.looked_ns) < LOOK_NS {
+            return;
+        }
+        self.looked_ns = now_ns;
+        match self.sampler.follow_cpus() {
+            Ok(new) if new.is_empty() => {}
+            Ok(new) => {
+                for number in &new {
+                    self.books.open(*number);
+                }
+                for cpu in self.sampler.cpus.iter().filter(|cpu| new.contains(&cpu.number)) {
+                    if let Err(error) = watch_cpu(&self.epoll, cpu) {
+                        tracing::debug!(cpu = cpu.number, %error, "its ring is only polled");
+                    }
+                }
+                tracing::info!(cpus = ?new, "sampling CPUs that came online");
+            }
+            Err(error) => tracing::debug!(%error, "CPUs cannot be followed"),
         }
     }
 
@@ -160,6 +190,9 @@ impl Reader {
         for side_band in self.sampler.cpus.iter_mut().filter_map(|cpu| cpu.notices.as_mut()) {
             self.received.notices_lost += side_band.drain(&mut notices);
         }
+        if let Some(lifecycle) = &mut self.sampler.lifecycle {
+            self.received.notices_lost += lifecycle.drain(&mut notices);
+        }
         self.received.notices_lost += notices.iter().map(Notice::lost).sum::<u64>();
         self.merge.add(notices.into_iter().map(Event::Notice));
     }
@@ -177,22 +210,31 @@ fn wait_for(sampler: &Sampler, stop: &Stop) -> io::Result<OwnedFd> {
     }
     // SAFETY: the kernel just gave us this descriptor, nobody else owns it.
     let epoll = unsafe { OwnedFd::from_raw_fd(epoll) };
-    let watch = |descriptor: libc::c_int, events: libc::c_int, mark: u64| {
-        let mut event = libc::epoll_event { events: events.cast_unsigned(), u64: mark };
-        // SAFETY: the event outlives the call; the descriptors are open.
-        match unsafe { libc::epoll_ctl(epoll.as_raw_fd(), libc::EPOLL_CTL_ADD, descriptor, &raw mut event) } {
-            0 => Ok(()),
-            _ => Err(io::Error::last_os_error()),
-        }
-    };
     for cpu in &sampler.cpus {
-        watch(cpu.ring.as_raw_fd(), libc::EPOLLIN | libc::EPOLLET, 0)?;
-        if let Some(notices) = &cpu.notices {
-            watch(notices.descriptor(), libc::EPOLLIN | libc::EPOLLET, 0)?;
-        }
+        watch_cpu(&epoll, cpu)?;
     }
-    watch(stop.0.as_raw_fd(), libc::EPOLLIN, STOP)?;
+    if let Some(lifecycle) = &sampler.lifecycle {
+        watch(&epoll, lifecycle.descriptor(), libc::EPOLLIN | libc::EPOLLET, 0)?;
+    }
+    watch(&epoll, stop.0.as_raw_fd(), libc::EPOLLIN, STOP)?;
     Ok(epoll)
+}
+
+fn watch_cpu(epoll: &OwnedFd, cpu: &Cpu) -> io::Result<()> {
+    watch(epoll, cpu.ring.as_raw_fd(), libc::EPOLLIN | libc::EPOLLET, 0)?;
+    match &cpu.notices {
+        Some(notices) => watch(epoll, notices.descriptor(), libc::EPOLLIN | libc::EPOLLET, 0),
+        None => Ok(()),
+    }
+}
+
+fn watch(epoll: &OwnedFd, descriptor: libc::c_int, events: libc::c_int, mark: u64) -> io::Result<()> {
+    let mut event = libc::epoll_event { events: events.cast_unsigned(), u64: mark };
+    // SAFETY: the event outlives the call; the descriptors are open.
+    match unsafe { libc::epoll_ctl(epoll.as_raw_fd(), libc::EPOLL_CTL_ADD, descriptor, &raw mut event) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
 }
 
 /// CLOCK_MONOTONIC, nanoseconds: the clock of samples and notices.

@@ -1,10 +1,13 @@
 //! Loads the sampler with the plan's facts, and arms one perf event on each CPU.
 
+use super::ids::Ids;
+use super::lifecycle::Lifecycle;
+use super::memlock;
 use super::perf::{Event, online_cpus};
 use super::sideband::SideBand;
 use super::tables::{TableMemory, TableSizes};
 use aya::maps::{ArrayOfMaps, Map, MapData, PerCpuArray, RingBuf};
-use aya::programs::{PerfEvent, ProgramError};
+use aya::programs::{PerfEvent, ProgramError, ProgramFd};
 use aya::{Ebpf, EbpfError, EbpfLoader};
 use aya_obj::generated::bpf_map_type::BPF_MAP_TYPE_RINGBUF;
 use stacksonde_ebpf::Counters;
@@ -27,8 +30,23 @@ pub struct Settings {
     pub kernel_stacks: bool,
     /// How large the unwind tables are.
     pub tables: TableSizes,
-    /// Whether notices of processes are taken from perf's side-band.
-    pub notices: bool,
+    /// Whether the cgroup of each sample is asked for.
+    pub cgroup_ids: bool,
+    /// How ids become those of our own pid namespace.
+    pub ids: Ids,
+    /// Where notices of processes come from.
+    pub notices: Notices,
+}
+
+/// Where notices of processes come from, best first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Notices {
+    /// Perf's side-band: fork, exec, executable mappings, exit.
+    SideBand,
+    /// The raw tracepoints of exec and exit.
+    Tracepoints,
+    /// Nobody; `/proc` is looked through.
+    Nobody,
 }
 
 /// Why sampling could not start.
@@ -63,6 +81,21 @@ pub enum LoadError {
     NoCpu(#[source] io::Error),
 }
 
+impl LoadError {
+    /// Whether the kernel said that we may not have what was asked for: before 5.11 also of memory.
+    fn is_refused(&self) -> bool {
+        let mut next: Option<&dyn std::error::Error> = Some(self);
+        while let Some(error) = next {
+            let number = error.downcast_ref::<io::Error>().and_then(io::Error::raw_os_error);
+            if matches!(number, Some(libc::EPERM | libc::ENOMEM)) {
+                return true;
+            }
+            next = error.source();
+        }
+        false
+    }
+}
+
 /// What the verifier said in the end, not all that it said on the way.
 fn verifier(error: &ProgramError) -> String {
     match error {
@@ -95,6 +128,34 @@ pub(super) struct Cpu {
     pub(super) event: Event,
     pub(super) ring: RingBuf<MapData>,
     pub(super) notices: Option<SideBand>,
+    /// Runs of the program on this CPU before its event was opened.
+    pub(super) runs_before: u64,
+}
+
+impl Cpu {
+    /// Starts its notices, then its ticks.
+    fn enable(&self) -> io::Result<()> {
+        self.notices.as_ref().map_or(Ok(()), SideBand::enable)?;
+        self.event.enable()
+    }
+}
+
+/// The smallest ring: a page, of any size that kernels have.
+const SMALLEST_RING: u32 = 64 << 10;
+
+/// Settings of simpler programs, with what each costs.
+fn simpler(settings: &Settings) -> Vec<(Settings, &'static str)> {
+    let without_cgroups = Settings { cgroup_ids: false, ..settings.clone() };
+    let kernel_walk = Settings { no_user_reads: true, ..without_cgroups.clone() };
+    let bare = Settings { entry_registers: None, kernel_stacks: false, ..kernel_walk.clone() };
+    vec![
+        (without_cgroups, "cgroups"),
+        (kernel_walk, "cgroups and its own walk of user stacks; the kernel's walk takes its place"),
+        (
+            bare,
+            "cgroups, kernel stacks, its own walk of user stacks and the user part of samples in the kernel",
+        ),
+    ]
 }
 
 /// The loaded sampler. Dropping it removes every program and event from the kernel; so does the
@@ -102,6 +163,10 @@ pub(super) struct Cpu {
 pub struct Sampler {
     pub(super) cpus: Vec<Cpu>,
     pub(super) period_ns: u64,
+    pub(super) lifecycle: Option<Lifecycle>,
+    settings: Settings,
+    program: ProgramFd,
+    rings: ArrayOfMaps<MapData, RingBuf<MapData>>,
     counters: PerCpuArray<MapData, PerCpuCounters>,
     refused: Vec<(u32, io::Error)>,
     tables: Option<TableMemory>,
@@ -119,7 +184,46 @@ unsafe impl aya::Pod for PerCpuCounters {}
 
 impl Sampler {
     /// Loads the program and opens the events of all online CPUs, all still switched off.
+    ///
+    /// What the kernel refuses is tried again with less: a program without what may have been refused, and
+    /// maps after the memlock limit was raised, or smaller ones.
     pub fn load(settings: &Settings) -> Result<Self, LoadError> {
+        match Self::load_once(settings) {
+            Err(error @ LoadError::Program(_)) => simpler(settings)
+                .into_iter()
+                .find_map(|(settings, costs)| {
+                    let loaded = Self::load_once(&settings).ok()?;
+                    tracing::warn!("{error}; it was loaded without {costs}");
+                    Some(loaded)
+                })
+                .ok_or(error),
+            Err(error) if error.is_refused() => Self::load_in_less_memory(settings, error),
+            other => other,
+        }
+    }
+
+    fn load_in_less_memory(settings: &Settings, first: LoadError) -> Result<Self, LoadError> {
+        if memlock::raise().is_ok()
+            && let Ok(loaded) = Self::load_once(settings)
+        {
+            return Ok(loaded);
+        }
+        let mut smaller = settings.clone();
+        while smaller.ring_bytes > SMALLEST_RING {
+            smaller.ring_bytes /= 2;
+            if let Ok(loaded) = Self::load_once(&smaller) {
+                tracing::warn!(
+                    ring_bytes = smaller.ring_bytes,
+                    "the rings of samples are smaller than memory.ring_bytes, for the limit of locked memory; to \
+                     change that: raise the limit (LimitMEMLOCK=infinity, ulimit -l unlimited)"
+                );
+                return Ok(loaded);
+            }
+        }
+        Err(first)
+    }
+
+    fn load_once(settings: &Settings) -> Result<Self, LoadError> {
         let online = online_cpus().map_err(LoadError::Cpus)?;
         let possible = aya::util::nr_cpus().map_err(|(_, error)| LoadError::Cpus(error))?;
         let mut object = load_object(settings, u32::try_from(possible).unwrap_or(u32::MAX))?;
@@ -136,32 +240,83 @@ impl Sampler {
         let counters = take(&mut object, "counters")?;
         let tables = Some(TableMemory::of(&mut object, &settings.tables)?);
         let rings = take_map(&mut object, "rings")?;
-        let mut rings: ArrayOfMaps<MapData, RingBuf<MapData>> =
-            rings.try_into().map_err(|error| LoadError::Map("rings", error))?;
-
-        let mut cpus = Vec::new();
-        let mut refused = Vec::new();
+        let rings = rings.try_into().map_err(|error| LoadError::Map("rings", error))?;
+        let lifecycle = match settings.notices {
+            Notices::Tracepoints => Lifecycle::load(settings.ids)
+                .inspect_err(|error| {
+                    tracing::warn!("no notices of exec and exit: {error:#}; /proc is looked through")
+                })
+                .ok(),
+            Notices::SideBand | Notices::Nobody => None,
+        };
+        let mut sampler = Self {
+            cpus: Vec::new(),
+            period_ns: settings.period_ns,
+            lifecycle,
+            settings: settings.clone(),
+            program,
+            rings,
+            counters,
+            refused: Vec::new(),
+            tables,
+            _object: object,
+        };
         for number in online {
-            let event = Event::cpu_clock(number, settings.period_ns)
-                .and_then(|event| event.attach(std::os::fd::AsFd::as_fd(&program)).map(|()| event));
-            match event {
-                Ok(event) => {
-                    let ring =
-                        new_ring(settings.ring_bytes).map_err(|error| LoadError::Map("rings", error))?;
-                    rings.set(number, &ring, 0).map_err(|error| LoadError::Map("rings", error))?;
-                    let notices =
-                        if settings.notices { open_side_band(number, settings.sideband_bytes) } else { None };
-                    cpus.push(Cpu { number, event, ring, notices });
-                }
-                Err(error) => refused.push((number, error)),
-            }
+            sampler.open(number)?;
         }
-        if cpus.is_empty() {
-            let error =
-                refused.pop().map_or_else(|| io::Error::other("no CPU is online"), |(_, error)| error);
+        if sampler.cpus.is_empty() {
+            let error = sampler
+                .refused
+                .pop()
+                .map_or_else(|| io::Error::other("no CPU is online"), |(_, error)| error);
             return Err(LoadError::NoCpu(error));
         }
-        Ok(Self { cpus, period_ns: settings.period_ns, counters, refused, tables, _object: object })
+        Ok(sampler)
+    }
+
+    /// Opens the event of a CPU, switched off. A CPU that refuses it is remembered, and the others go on.
+    fn open(&mut self, number: u32) -> Result<bool, LoadError> {
+        let event = Event::cpu_clock(number, self.settings.period_ns)
+            .and_then(|event| event.attach(std::os::fd::AsFd::as_fd(&self.program)).map(|()| event));
+        let event = match event {
+            Ok(event) => event,
+            Err(error) => {
+                if !self.refused.iter().any(|(refused, _)| *refused == number) {
+                    self.refused.push((number, error));
+                }
+                return Ok(false);
+            }
+        };
+        let ring = new_ring(self.settings.ring_bytes).map_err(|error| LoadError::Map("rings", error))?;
+        self.rings.set(number, &ring, 0).map_err(|error| LoadError::Map("rings", error))?;
+        let notices = match self.settings.notices {
+            Notices::SideBand => open_side_band(number, self.settings.sideband_bytes),
+            Notices::Tracepoints | Notices::Nobody => None,
+        };
+        let counted = self.counters()?;
+        let runs_before =
+            usize::try_from(number).ok().and_then(|number| counted.get(number)).map_or(0, |c| c.runs);
+        self.refused.retain(|(refused, _)| *refused != number);
+        self.cpus.push(Cpu { number, event, ring, notices, runs_before });
+        Ok(true)
+    }
+
+    /// Lets go of CPUs that went offline, whose rings must have been drained, and samples those that came
+    /// online, or that refused before. Returns the numbers of CPUs that are new.
+    pub(super) fn follow_cpus(&mut self) -> Result<Vec<u32>, LoadError> {
+        let online = online_cpus().map_err(LoadError::Cpus)?;
+        self.cpus.retain(|cpu| online.contains(&cpu.number));
+        let mut new = Vec::new();
+        for number in online {
+            if self.cpus.iter().any(|cpu| cpu.number == number) || !self.open(number)? {
+                continue;
+            }
+            if let Some(cpu) = self.cpus.last() {
+                cpu.enable().map_err(LoadError::Wait)?;
+            }
+            new.push(number);
+        }
+        Ok(new)
     }
 
     /// CPUs that cannot be sampled, and why; the others go on.
@@ -181,12 +336,7 @@ impl Sampler {
 
     /// Starts the notices, then the ticks, so that no sample precedes what explains it.
     pub(super) fn enable(&self) -> io::Result<()> {
-        for cpu in &self.cpus {
-            if let Some(notices) = &cpu.notices {
-                notices.enable()?;
-            }
-        }
-        self.cpus.iter().try_for_each(|cpu| cpu.event.enable())
+        self.cpus.iter().try_for_each(Cpu::enable)
     }
 
     /// Stops the ticks; what was sampled stays in the rings, counts stay readable.
@@ -206,10 +356,15 @@ fn load_object(settings: &Settings, possible_cpus: u32) -> Result<Ebpf, LoadErro
     let no_user_reads = u32::from(settings.no_user_reads);
     let kernel_stacks = u32::from(settings.kernel_stacks);
     let wake_bytes = u64::from(settings.ring_bytes / 2);
+    let cgroup_ids = u32::from(settings.cgroup_ids);
+    let ids = settings.ids.constants();
     let tables = &settings.tables;
-    EbpfLoader::new()
+    let mut loader = EbpfLoader::new();
+    ids.set(&mut loader);
+    loader
         // The kernel's own BTF is not needed: no relocation refers to it.
         .btf(None)
+        .override_global("cgroup_ids", &cgroup_ids, true)
         .override_global("task_struct_stack", &task_struct_stack, true)
         .override_global("stack_pt_regs", &stack_pt_regs, true)
         .override_global("no_user_reads", &no_user_reads, true)

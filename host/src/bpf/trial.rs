@@ -19,6 +19,12 @@ pub enum Trial {
     RawTracepointProgram,
     /// Runs one on ourselves (BPF_PROG_TEST_RUN).
     RawTracepointRun,
+    /// Loads a program of the type tracepoint.
+    TracepointProgram,
+    /// Loads a sampling program that asks for the cgroup.
+    CgroupIdHelper,
+    /// Loads a sampling program that asks for ids in a pid namespace.
+    NamespaceIdsHelper,
     /// Creates a ring buffer.
     RingBuffer,
     /// Creates an array of ring buffers.
@@ -39,6 +45,9 @@ pub fn attempt(trial: Trial, cpu: u32) -> io::Result<()> {
         Trial::PerfEventProgram => load(BPF_PROG_TYPE_PERF_EVENT).map(drop),
         Trial::RawTracepointProgram => load(BPF_PROG_TYPE_RAW_TRACEPOINT).map(drop),
         Trial::RawTracepointRun => load(BPF_PROG_TYPE_RAW_TRACEPOINT).and_then(run),
+        Trial::TracepointProgram => load(BPF_PROG_TYPE_TRACEPOINT).map(drop),
+        Trial::CgroupIdHelper => load_program(BPF_PROG_TYPE_PERF_EVENT, &cgroup_id()).map(drop),
+        Trial::NamespaceIdsHelper => load_program(BPF_PROG_TYPE_PERF_EVENT, &namespace_ids()).map(drop),
         Trial::RingBuffer => ring().map(drop),
         Trial::ArrayOfMaps => create_map(BPF_MAP_TYPE_ARRAY_OF_MAPS, 4, 4, 1, Some(ring()?)).map(drop),
         // An hour: it is never switched on.
@@ -77,19 +86,56 @@ fn create_map(
 
 /// Loads `return 0`.
 fn load(kind: bpf_prog_type) -> io::Result<OwnedFd> {
-    // BPF_ALU64 | BPF_MOV | BPF_K of register 0; BPF_JMP | BPF_EXIT.
-    let program = [instruction(0xb7), instruction(0x95)];
+    load_program(kind, &[instruction(MOVE, 0, 0, 0, 0), instruction(EXIT, 0, 0, 0, 0)])
+}
+
+/// `return bpf_get_current_cgroup_id()`
+fn cgroup_id() -> [bpf_insn; 2] {
+    [instruction(CALL, 0, 0, 0, 80), instruction(EXIT, 0, 0, 0, 0)]
+}
+
+/// `u64 ids = 0; bpf_get_ns_current_pid_tgid(0, 0, &ids, sizeof(ids)); return 0`
+fn namespace_ids() -> [bpf_insn; 9] {
+    [
+        instruction(STORE, 10, 0, -8, 0),
+        instruction(MOVE, 1, 0, 0, 0),
+        instruction(MOVE, 2, 0, 0, 0),
+        instruction(COPY, 3, 10, 0, 0),
+        instruction(ADD, 3, 0, 0, -8),
+        instruction(MOVE, 4, 0, 0, 8),
+        instruction(CALL, 0, 0, 0, 120),
+        instruction(MOVE, 0, 0, 0, 0),
+        instruction(EXIT, 0, 0, 0, 0),
+    ]
+}
+
+// Documentation/bpf/standardization/instruction-set.rst.
+/// `dst = imm`
+const MOVE: u8 = 0xb7;
+/// `dst = src`
+const COPY: u8 = 0xbf;
+/// `dst += imm`
+const ADD: u8 = 0x07;
+/// `*(u64 *)(dst + off) = imm`
+const STORE: u8 = 0x7a;
+const CALL: u8 = 0x85;
+const EXIT: u8 = 0x95;
+
+fn load_program(kind: bpf_prog_type, program: &[bpf_insn]) -> io::Result<OwnedFd> {
     let license = c"GPL";
     let mut attributes = zeroed();
     attributes.__bindgen_anon_3.prog_type = kind as u32;
-    attributes.__bindgen_anon_3.insn_cnt = 2;
+    attributes.__bindgen_anon_3.insn_cnt = u32::try_from(program.len()).map_err(io::Error::other)?;
     attributes.__bindgen_anon_3.insns = program.as_ptr().expose_provenance() as u64;
     attributes.__bindgen_anon_3.license = license.as_ptr().expose_provenance() as u64;
     descriptor(BPF_PROG_LOAD, &mut attributes)
 }
 
-fn instruction(code: u8) -> bpf_insn {
-    bpf_insn { code, _bitfield_align_1: [], _bitfield_1: Default::default(), off: 0, imm: 0 }
+fn instruction(code: u8, to: u8, from: u8, off: i16, imm: i32) -> bpf_insn {
+    let mut instruction = bpf_insn { code, _bitfield_align_1: [], _bitfield_1: Default::default(), off, imm };
+    instruction.set_dst_reg(to);
+    instruction.set_src_reg(from);
+    instruction
 }
 
 fn run(program: OwnedFd) -> io::Result<()> {

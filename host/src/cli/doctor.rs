@@ -1,10 +1,15 @@
 //! `stacksonde doctor`: what this system offers, what will be done with it, and why not more.
+//!
+//! It changes nothing on the system: what it tries it undoes, and it attaches to nothing. `docs/doctor-json.md`
+//! describes the output for machines.
 
-use super::admit::load_plugins;
+use super::admit::{Loaded, load_plugins};
 use super::start::ConfigArguments;
 use crate::negotiate::Level;
-use crate::plan::{self, Survey};
+use crate::negotiate::ask::DEFAULT_ORDER;
+use crate::plan::{self, Plan, Survey};
 use clap::Args;
+use serde::Serialize;
 use std::process::ExitCode;
 
 /// Arguments of `stacksonde doctor`.
@@ -17,34 +22,112 @@ pub struct Arguments {
     config: ConfigArguments,
 }
 
+/// Version of the shape of [`Report`].
+const SCHEMA: u32 = 1;
+
+/// What `--json` prints.
+#[derive(Debug, Serialize)]
+struct Report<'a> {
+    schema: u32,
+    version: &'static str,
+    architecture: &'static str,
+    plugins: Plugins,
+    #[serde(flatten)]
+    plan: &'a Plan,
+    advice: Vec<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct Plugins {
+    loaded: Vec<LoadedPlugin>,
+    refused: Vec<RefusedPlugin>,
+}
+
+#[derive(Debug, Serialize)]
+struct LoadedPlugin {
+    name: String,
+    version: String,
+    file: String,
+}
+
+#[derive(Debug, Serialize)]
+struct RefusedPlugin {
+    name: String,
+    installed: bool,
+    reason: String,
+}
+
 /// Prints the plan. The exit code is 0 if every feature is on, 1 if some are not, 2 if the agent
 /// cannot run.
 pub fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
-    let config = arguments.config.load(Some("warn"), &[])?;
+    let config = arguments.config.load(Some("error"), &[])?;
     let survey = Survey::take(&config)?;
     let rules = arguments.config.file_rules(&config.plugins);
     let loaded = load_plugins(&config, &survey.capabilities, &rules)?;
     let plan = plan::make(&config, &survey, &loaded.plugins);
+    let report = Report {
+        schema: SCHEMA,
+        version: env!("CARGO_PKG_VERSION"),
+        architecture: std::env::consts::ARCH,
+        plugins: plugins(&loaded),
+        advice: advice(&loaded),
+        plan: &plan,
+    };
     if arguments.json {
-        println!("{}", serde_json::to_string_pretty(&plan)?);
+        println!("{}", serde_json::to_string_pretty(&report)?);
     } else {
-        for (name, refusal) in &loaded.refused {
-            println!("plugin      {name:<24} not loaded: {refusal}");
+        for LoadedPlugin { name, version, file } in &report.plugins.loaded {
+            println!("plugin      {name} {version} from {file}");
         }
-        let loaded: Vec<_> = loaded.plugins.iter().map(|plugin| plugin.name()).collect();
-        if !loaded.is_empty() {
-            let names = loaded.join(", ");
+        if !report.plugins.loaded.is_empty() {
             println!(
-                "plugins     {names}: loaded into the agent, which a crash or a call of exit() in one of them ends"
+                "plugins     are loaded into the agent, which a crash or a call of exit() in one of them ends"
             );
         }
-        for line in plan.lines() {
-            println!("{line}");
+        for RefusedPlugin { name, reason, .. } in &report.plugins.refused {
+            println!("plugin      {name} is not loaded: {reason}");
         }
+        for advice in &report.advice {
+            println!("advice      {advice}");
+        }
+        print!("{}", plan.text());
     }
     Ok(match plan.level {
         Level::Full => ExitCode::SUCCESS,
         Level::Reduced => ExitCode::from(1),
         Level::CannotRun => ExitCode::from(2),
     })
+}
+
+fn plugins(loaded: &Loaded) -> Plugins {
+    let plugin = |plugin: &crate::plugins::Plugin| LoadedPlugin {
+        name: plugin.name().into(),
+        version: plugin.manifest().version().into(),
+        file: plugin.path().display().to_string(),
+    };
+    let refused = |(name, refusal): &(String, crate::plugins::Refusal)| RefusedPlugin {
+        name: name.clone(),
+        installed: !refusal.is_not_found(),
+        reason: refusal.to_string(),
+    };
+    Plugins {
+        loaded: loaded.plugins.iter().map(plugin).collect(),
+        refused: loaded.refused.iter().map(refused).collect(),
+    }
+}
+
+/// What else could be installed.
+fn advice(loaded: &Loaded) -> Vec<String> {
+    let has = |name: &str| loaded.plugins.iter().any(|plugin| plugin.name() == name);
+    let ways = [
+        "reads offsets from the kernel's BTF, where it has any",
+        "measures offsets on ourselves, with neither BTF nor tracepoints",
+        "measures offsets by a tracepoint, where the kernel runs no program on request",
+    ];
+    let missing = DEFAULT_ORDER.iter().zip(ways).filter(|(name, _)| !has(name));
+    missing
+        .map(|(name, what)| {
+            format!("{name} is not loaded; it {what}: install it and name it in plugins.load")
+        })
+        .collect()
 }

@@ -3,16 +3,17 @@
 use super::admit::{load_plugins, start_exporters};
 use crate::agent::{Agent, Parts};
 use crate::batch::Run;
-use crate::bpf::{Settings, TableSizes};
+use crate::bpf::{Ids, Notices, Settings, TableSizes};
 use crate::config::{self, Config, LogFormat, Sources};
-use crate::negotiate::State;
+use crate::kernel::PidNamespace;
+use crate::negotiate::{Severity, State, features};
 use crate::plan::{self, Plan, Survey};
 use crate::plugins::{BATCH_FORMAT, FileRules};
 use crate::process::Budget;
 use crate::symbolize;
 use anyhow::{Context, bail};
 use clap::Args;
-use stacksonde_plugin::Offer;
+use stacksonde_plugin::{Offer, Outcome};
 use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -77,6 +78,7 @@ pub(super) fn prepare(
     let loaded = load_plugins(config, &survey.capabilities, rules)?;
     let plan = plan::make(config, &survey, &loaded.plugins);
     if let Some(refusal) = plan.refusal() {
+        report_errors(&plan);
         bail!(refusal);
     }
     report(&plan);
@@ -141,20 +143,52 @@ fn sampler_settings(config: &Config, plan: &Plan) -> Settings {
             config.memory.unwind_rows_bytes.into(),
         ),
         kernel_stacks: plan.state("kernel_stacks") != State::Off,
-        notices: plan.state("process_notices") == State::On,
+        cgroup_ids: !matches!(
+            plan.capabilities.get("bpf.helper.get_current_cgroup_id"),
+            Some(Outcome::Absent { .. })
+        ),
+        ids: ids(plan),
+        notices: match plan.way(features::PROCESS_NOTICES) {
+            features::SIDE_BAND => Notices::SideBand,
+            features::TRACEPOINTS => Notices::Tracepoints,
+            _ => Notices::Nobody,
+        },
     }
 }
 
-/// What is missing is a warning only for who asked for more; doctor tells all of it.
+/// How ids become those of our pid namespace.
+fn ids(plan: &Plan) -> Ids {
+    let PidNamespace::Nested { device, inode } = PidNamespace::detect() else { return Ids::Initial };
+    if !PidNamespace::proc_is_ours() {
+        tracing::warn!(
+            "/proc shows the ids of another pid namespace than ours, so that processes are not told apart; to \
+             change that: mount proc in ours (unshare --mount-proc)"
+        );
+        return Ids::Hidden;
+    }
+    match plan.way(features::PROCESS_IDS) {
+        features::FACTS => plan::own_namespace(plan)
+            .map_or(Ids::Hidden, |(facts, namespace)| Ids::Facts { facts, namespace }),
+        features::HELPER => Ids::Helper { device, inode },
+        _ => Ids::Hidden,
+    }
+}
+
+/// Says what the operator may want to know, as loudly as it matters; doctor tells all of it.
 fn report(plan: &Plan) {
-    for fact in &plan.facts {
-        tracing::debug!(fact = fact.name, value = fact.value, provider = fact.provider, "found");
+    for (severity, note) in plan.notes() {
+        match severity {
+            Severity::Debug => tracing::debug!("{note}"),
+            Severity::Warning => tracing::warn!("{note}"),
+            Severity::Error => tracing::error!("{note}"),
+        }
     }
-    for refusal in &plan.refusals {
-        tracing::debug!(provider = refusal.provider, facts = ?refusal.facts, "{}", refusal.reason);
-    }
-    for feature in plan.features.iter().filter(|feature| feature.state != State::On) {
-        tracing::warn!(feature = feature.name, state = ?feature.state, "{} (to change that: {})", feature.reason, feature.remedy);
+}
+
+/// Where the agent cannot run, the refusal says what else there is to say.
+fn report_errors(plan: &Plan) {
+    for (_, note) in plan.notes().iter().filter(|(severity, _)| *severity == Severity::Error) {
+        tracing::error!("{note}");
     }
 }
 

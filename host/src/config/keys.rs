@@ -13,6 +13,9 @@ use tracing_subscriber::filter::LevelFilter;
 pub(super) const FEATURES: &[&str] =
     &["user_stacks", "user_stacks_in_kernel", "kernel_stacks", "kernel_names", "process_notices"];
 
+/// Hazards that `hazards.assume` may name.
+pub(super) const HAZARDS: &[&str] = &["copy_from_user_nofault"];
+
 /// What a key holds.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Rule {
@@ -45,6 +48,8 @@ const RULES: &[(&str, Rule)] = &[
     ("sampling.frequency_hz", Rule::Whole(1, 10_000)),
     ("sampling.interval_seconds", Rule::Whole(1, 3600)),
     ("sampling.require", Rule::Choices(FEATURES)),
+    ("offsets.config", Rule::Free),
+    ("hazards.assume", Rule::Choices(HAZARDS)),
     ("hazards.on_unproven", Rule::Choice(&["mitigate", "refuse", "ignore"])),
     ("memory.ring_bytes", Rule::PowerOfTwo(4096, 1 << 30)),
     ("memory.sideband_bytes", Rule::PowerOfTwo(4096, 1 << 30)),
@@ -178,7 +183,7 @@ impl Keys {
     pub(super) fn place<S: AsRef<str>>(&self, path: &[S]) -> Place {
         let path: Vec<&str> = path.iter().map(AsRef::as_ref).collect();
         let pattern: &[&str] = match path.as_slice() {
-            ["exporters", _, "config", _, ..] => return Place::Inside,
+            ["exporters", _, "config", _, ..] | ["offsets", "config", _, ..] => return Place::Inside,
             ["exporters", _, rest @ ..] => &[&["exporters", "*"], rest].concat(),
             other => other,
         };

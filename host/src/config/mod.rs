@@ -81,6 +81,10 @@ pub struct Capabilities {
 pub struct Offsets {
     /// Plugins to ask, in this order; empty: the built-in order (btf, selfprobe, tracepoint).
     pub order: Vec<String>,
+    /// Whether two plugins are asked for each offset and compared.
+    pub verify: bool,
+    /// Each provider's own keys, by its name.
+    pub config: serde_json::Map<String, serde_json::Value>,
 }
 
 /// What to do about known kernel bugs.
@@ -89,6 +93,8 @@ pub struct Offsets {
 pub struct Hazards {
     /// What to do where a hazard could be neither proved nor excluded.
     pub on_unproven: OnUnproven,
+    /// Hazards that this kernel may have whatever its version says.
+    pub assume: Vec<String>,
 }
 
 /// See [`Hazards::on_unproven`].
@@ -237,7 +243,15 @@ impl Default for Plugins {
                 env!("STACKSONDE_MULTIARCH"),
                 "/stacksonde/plugins-1"
             ))],
-            load: ["btf-offsets", "selfprobe-offsets", "file-export"].map(String::from).into(),
+            load: [
+                "btf-offsets",
+                "selfprobe-offsets",
+                "tracepoint-offsets",
+                "probe-read-safety",
+                "file-export",
+            ]
+            .map(String::from)
+            .into(),
             required: Vec::new(),
             allow_needed: Vec::new(),
             pins: BTreeMap::new(),

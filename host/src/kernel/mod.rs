@@ -2,6 +2,7 @@
 
 mod deny;
 mod known_bugs;
+mod namespace;
 mod probe;
 mod refusal;
 mod standing;
@@ -9,6 +10,7 @@ mod version;
 
 pub use deny::{UnknownCapability, check_denied, deny};
 pub use known_bugs::has_probe_read_bug;
+pub use namespace::PidNamespace;
 pub use probe::{btf_available, known_names, probe};
 pub use version::{KernelVersion, Source, Version, VersionRange};
 #[doc(hidden)]

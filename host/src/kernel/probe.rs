@@ -8,18 +8,21 @@ use super::standing::{
     securityfs_is_mounted,
 };
 use super::version::{KernelVersion, Version};
-use crate::bpf::{Trial, attempt, online_cpus};
+use crate::bpf::{Trial, attempt, online_cpus, raise_memlock};
 use stacksonde_plugin::{Capabilities, Outcome};
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
 /// Capabilities that are probed by trying them.
-const TRIALS: [(&str, Trial); 9] = [
+const TRIALS: [(&str, Trial); 12] = [
     ("bpf.syscall", Trial::Map),
     ("bpf.prog.perf_event", Trial::PerfEventProgram),
     ("bpf.prog.raw_tracepoint", Trial::RawTracepointProgram),
     ("bpf.run.raw_tracepoint", Trial::RawTracepointRun),
+    ("bpf.prog.tracepoint", Trial::TracepointProgram),
+    ("bpf.helper.get_current_cgroup_id", Trial::CgroupIdHelper),
+    ("bpf.helper.get_ns_current_pid_tgid", Trial::NamespaceIdsHelper),
     ("bpf.map.ringbuf", Trial::RingBuffer),
     ("bpf.map.array_of_maps", Trial::ArrayOfMaps),
     ("perf.cpu_clock", Trial::CpuClock),
@@ -74,7 +77,12 @@ pub fn probe(version: Option<KernelVersion>) -> Capabilities {
     // Any CPU does, but CPU 0 may be offline.
     let cpu = online_cpus().ok().and_then(|cpus| cpus.first().copied()).unwrap_or(0);
     for (name, trial) in TRIALS {
-        let outcome = match attempt(trial, cpu) {
+        let mut tried = attempt(trial, cpu);
+        // Before 5.11 BPF's memory counts as locked, and this is how the kernel says that it is too much.
+        if is_refused(&tried) && standing.memlock.is_some() && raise_memlock().is_ok() {
+            tried = attempt(trial, cpu);
+        }
+        let outcome = match tried {
             Ok(()) => Outcome::Present,
             Err(error) if is_over_perf_mlock(trial, &error, &found) => absent(
                 "the buffer of notices is more than may be locked",
@@ -97,6 +105,10 @@ pub fn probe(version: Option<KernelVersion>) -> Capabilities {
 /// Whether the running kernel states its own types: `/sys/kernel/btf/vmlinux` can be read and is BTF.
 pub fn btf_available() -> bool {
     btf(Path::new(BTF)) == Outcome::Present
+}
+
+fn is_refused(tried: &io::Result<()>) -> bool {
+    tried.as_ref().is_err_and(|error| error.raw_os_error() == Some(libc::EPERM))
 }
 
 /// An event opens and its buffer does not: then it is not the right to events that is lacking.

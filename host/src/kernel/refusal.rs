@@ -36,6 +36,9 @@ fn call(trial: Trial) -> &'static str {
         | Trial::PerfEventProgram
         | Trial::RawTracepointProgram
         | Trial::RawTracepointRun
+        | Trial::TracepointProgram
+        | Trial::CgroupIdHelper
+        | Trial::NamespaceIdsHelper
         | Trial::RingBuffer
         | Trial::ArrayOfMaps => BPF,
     }
@@ -115,6 +118,15 @@ fn unknown_to_kernel(trial: Trial) -> (&'static str, &'static str) {
             "this kernel cannot run such a program on request",
             "Linux 5.10 or newer with CONFIG_NET=y and CONFIG_BPF_EVENTS=y",
         ),
+        Trial::TracepointProgram => {
+            ("this kernel has no BPF programs for tracepoints", "a kernel with CONFIG_BPF_EVENTS=y")
+        }
+        Trial::CgroupIdHelper => {
+            ("this kernel's sampling programs cannot ask for the cgroup", "a kernel with CONFIG_CGROUPS=y")
+        }
+        Trial::NamespaceIdsHelper => {
+            ("this kernel's sampling programs cannot ask for ids in a namespace", "Linux 5.7 or newer")
+        }
         Trial::RingBuffer => ("this kernel has no BPF ring buffers", "Linux 5.8 or newer"),
         Trial::ArrayOfMaps => ("this kernel has no arrays of ring buffers", "Linux 5.8 or newer"),
         Trial::CpuClock => ("this kernel has no software CPU clock", "a kernel with CONFIG_PERF_EVENTS=y"),

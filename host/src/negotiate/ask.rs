@@ -1,4 +1,5 @@
-//! Asking the providers: by order, per fact, falling through, keeping every refusal.
+//! Asking the providers: by order, per fact, falling through, keeping every refusal. [`super::settle`]
+//! confirms and compares what comes of it.
 
 use super::facts::{Fact, Refusal, check};
 use stacksonde_plugin::{Answer, Capabilities, Readiness};
@@ -37,6 +38,17 @@ pub fn ask(
     providers: &mut [&mut dyn Provider],
     capabilities: &Capabilities,
 ) -> Answers {
+    ask_without(needed, order, providers, capabilities, &[])
+}
+
+/// The same without some providers.
+pub(super) fn ask_without(
+    needed: &[&str],
+    order: &[String],
+    providers: &mut [&mut dyn Provider],
+    capabilities: &Capabilities,
+    without: &[String],
+) -> Answers {
     let mut answers = Answers::default();
     for turn in turns(order, providers) {
         let open: Vec<String> = needed
@@ -49,10 +61,13 @@ pub fn ask(
         }
         match turn {
             Turn::Loaded(at) => {
-                if let Some(provider) = providers.get_mut(at) {
+                if let Some(provider) = providers.get_mut(at)
+                    && !without.iter().any(|name| name == provider.name())
+                {
                     ask_one(*provider, open, capabilities, &mut answers);
                 }
             }
+            Turn::NotLoaded(name) if without.contains(&name) => {}
             Turn::NotLoaded(name) => {
                 let remedy =
                     format!("install it and name it in plugins.load, or take `{name}` out of offsets.order");

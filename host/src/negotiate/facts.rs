@@ -1,7 +1,7 @@
 //! Numbers about the running kernel, as providers found them.
 
 use serde::Serialize;
-use stacksonde_plugin::fact::{STACK_PT_REGS, TASK_STRUCT_STACK};
+use stacksonde_plugin::fact;
 use std::ops::Range;
 
 /// A fact that was found, is plausible, and is used.
@@ -39,12 +39,25 @@ struct Plausible {
     multiple_of: u64,
 }
 
-const PLAUSIBLE: [Plausible; 2] = [
-    // A pointer; the largest task_struct known is a fifth of this.
-    Plausible { fact: TASK_STRUCT_STACK, range: 0..64 << 10, multiple_of: 8 },
+/// A member of a structure: the largest task_struct known is a fifth of this.
+const fn member(fact: &'static str, multiple_of: u64) -> Plausible {
+    Plausible { fact, range: 0..64 << 10, multiple_of }
+}
+
+const PLAUSIBLE: [Plausible; 10] = [
+    member(fact::TASK_STRUCT_STACK, 8),
     // Within the largest THREAD_SIZE (arm64 with pages of 64 KiB), above where a stack still has
     // room for the kernel's own calls. The sampler takes 0 for unknown.
-    Plausible { fact: STACK_PT_REGS, range: 4 << 10..64 << 10, multiple_of: 8 },
+    Plausible { fact: fact::STACK_PT_REGS, range: 4 << 10..64 << 10, multiple_of: 8 },
+    member(fact::THREAD_FSBASE, 8),
+    member(fact::THREAD_TP_VALUE, 8),
+    member(fact::TASK_STRUCT_GROUP_LEADER, 8),
+    member(fact::TASK_STRUCT_START_TIME, 8),
+    member(fact::TASK_STRUCT_THREAD_PID, 8),
+    // A structure of some hundred bytes.
+    Plausible { fact: fact::PID_LEVEL, range: 0..1024, multiple_of: 4 },
+    Plausible { fact: fact::PID_NUMBERS, range: 4..1024, multiple_of: 8 },
+    Plausible { fact: fact::UPID_NR, range: 0..16, multiple_of: 4 },
 ];
 
 /// Whether `value` is plausible for the fact `name`; the error is a sentence.
@@ -69,6 +82,7 @@ pub fn check(name: &str, value: u64) -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use stacksonde_plugin::fact::{PID_LEVEL, STACK_PT_REGS, TASK_STRUCT_STACK};
 
     #[test]
     fn takes_only_plausible_offsets() {
@@ -83,7 +97,9 @@ mod tests {
             (STACK_PT_REGS, 0, false),
             (STACK_PT_REGS, 16384 - 166, false),
             (STACK_PT_REGS, 0x10000, false),
-            ("pid.level", 8, false),
+            (PID_LEVEL, 4, true),
+            (PID_LEVEL, 4096, false),
+            ("vm_area_struct.vm_start", 8, false),
         ];
         for (name, value, good) in table {
             assert_eq!(check(name, value).is_ok(), good, "{name} {value:#x}: {:?}", check(name, value));

@@ -3,7 +3,10 @@
 use super::facts::{Fact, Refusal};
 use super::hazards::NO_USER_READS;
 use serde::Serialize;
-use stacksonde_plugin::fact::{STACK_PT_REGS, TASK_STRUCT_STACK};
+use stacksonde_plugin::fact::{
+    PID_LEVEL, PID_NUMBERS, STACK_PT_REGS, TASK_STRUCT_GROUP_LEADER, TASK_STRUCT_STACK,
+    TASK_STRUCT_THREAD_PID, UPID_NR,
+};
 use stacksonde_plugin::{Capabilities, Outcome};
 
 /// Samples of running threads, at all.
@@ -18,6 +21,8 @@ pub const KERNEL_STACKS: &str = "kernel_stacks";
 pub const KERNEL_NAMES: &str = "kernel_names";
 /// Notices of fork, exec, mappings and exit.
 pub const PROCESS_NOTICES: &str = "process_notices";
+/// Ids as our own pid namespace has them; only wanted where that is not the initial one.
+pub const PROCESS_IDS: &str = "process_ids";
 
 /// How much of a feature there is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -38,6 +43,8 @@ pub struct FeatureState {
     pub name: &'static str,
     /// How much of it there is.
     pub state: State,
+    /// The way that was taken; empty if it is off.
+    pub way: &'static str,
     /// Why it is not all there; empty if it is.
     pub reason: String,
     /// What would change that; empty if nothing is known to.
@@ -48,6 +55,7 @@ pub struct FeatureState {
 
 /// One way to a feature.
 struct Way {
+    name: &'static str,
     gives: State,
     features: &'static [&'static str],
     capabilities: &'static [&'static str],
@@ -62,7 +70,8 @@ struct Feature {
     ways: &'static [Way],
 }
 
-const WAY: Way = Way { gives: State::On, features: &[], capabilities: &[], facts: &[], unless: &[] };
+const WAY: Way =
+    Way { name: "default", gives: State::On, features: &[], capabilities: &[], facts: &[], unless: &[] };
 
 const KERNELS_OWN_WALK: (&str, &str) = (
     NO_USER_READS,
@@ -71,7 +80,7 @@ const KERNELS_OWN_WALK: (&str, &str) = (
 );
 
 /// Every feature; each after those that it needs.
-const FEATURES: [Feature; 6] = [
+const FEATURES: [Feature; 7] = [
     Feature {
         name: SAMPLES,
         ways: &[Way {
@@ -90,7 +99,7 @@ const FEATURES: [Feature; 6] = [
         name: USER_STACKS,
         ways: &[
             Way { features: &[SAMPLES], unless: &[KERNELS_OWN_WALK], ..WAY },
-            Way { gives: State::Reduced, features: &[SAMPLES], ..WAY },
+            Way { name: "kernel-walk", gives: State::Reduced, features: &[SAMPLES], ..WAY },
         ],
     },
     // Another way will be the helper `bpf_task_pt_regs` (5.15+, needs BTF): one more line here.
@@ -104,6 +113,7 @@ const FEATURES: [Feature; 6] = [
                 ..WAY
             },
             Way {
+                name: "kernel-walk",
                 gives: State::Reduced,
                 features: &[USER_STACKS],
                 facts: &[TASK_STRUCT_STACK, STACK_PT_REGS],
@@ -119,12 +129,56 @@ const FEATURES: [Feature; 6] = [
     Feature {
         name: PROCESS_NOTICES,
         ways: &[
-            Way { features: &[SAMPLES], capabilities: &["perf.sideband"], ..WAY },
-            // /proc is read again on a miss; mappings of short-lived processes may be missed.
-            Way { gives: State::Reduced, features: &[SAMPLES], ..WAY },
+            Way { name: SIDE_BAND, features: &[SAMPLES], capabilities: &["perf.sideband"], ..WAY },
+            // Exec and exit at once; mappings are read from /proc at the first sample of a process.
+            Way {
+                name: TRACEPOINTS,
+                gives: State::Reduced,
+                features: &[SAMPLES],
+                capabilities: &["bpf.prog.raw_tracepoint"],
+                ..WAY
+            },
+            // /proc is looked through every second; short-lived processes may be missed.
+            Way { name: SWEEP, gives: State::Reduced, features: &[SAMPLES], ..WAY },
+        ],
+    },
+    Feature {
+        name: PROCESS_IDS,
+        ways: &[
+            Way {
+                name: FACTS,
+                features: &[SAMPLES],
+                facts: &[TASK_STRUCT_GROUP_LEADER, TASK_STRUCT_THREAD_PID, PID_LEVEL, PID_NUMBERS, UPID_NR],
+                ..WAY
+            },
+            // Only for tasks directly in our namespace: what runs in one within it is not told apart.
+            Way {
+                name: HELPER,
+                gives: State::Reduced,
+                features: &[SAMPLES],
+                capabilities: &["bpf.helper.get_ns_current_pid_tgid"],
+                ..WAY
+            },
         ],
     },
 ];
+
+/// The way of [`PROCESS_NOTICES`] by perf's side-band.
+pub const SIDE_BAND: &str = "side-band";
+/// The way of [`PROCESS_NOTICES`] by the raw tracepoints of exec and exit.
+pub const TRACEPOINTS: &str = "tracepoints";
+/// The way of [`PROCESS_NOTICES`] by looking through `/proc`.
+pub const SWEEP: &str = "sweep";
+/// The way of [`PROCESS_IDS`] by offsets.
+pub const FACTS: &str = "facts";
+/// The way of [`PROCESS_IDS`] by `bpf_get_ns_current_pid_tgid`.
+pub const HELPER: &str = "helper";
+
+/// The features for which a capability is used, by any way.
+pub fn using(capability: &str) -> Vec<&'static str> {
+    let uses = |feature: &&Feature| feature.ways.iter().any(|way| way.capabilities.contains(&capability));
+    FEATURES.iter().filter(uses).map(|feature| feature.name).collect()
+}
 
 /// The name of every feature, in the order of the plan.
 pub fn known_names() -> Vec<&'static str> {
@@ -180,7 +234,8 @@ fn one(feature: &Feature, ground: &Ground<'_>, decided: &[FeatureState]) -> Feat
     };
     let needs =
         feature.ways.first().map(|w| [w.features, w.capabilities, w.facts].concat()).unwrap_or_default();
-    FeatureState { name: feature.name, state, reason, remedy, needs }
+    let way = chosen.map_or("", |(way, _)| way.name);
+    FeatureState { name: feature.name, state, way, reason, remedy, needs }
 }
 
 /// Something in the way.
@@ -247,7 +302,9 @@ fn unknown_fact(fact: &str, refusals: &[Refusal]) -> Obstacle {
     if about.is_empty() {
         return Obstacle {
             reason: format!("{fact} is unknown: no loaded plugin provides it"),
-            remedies: vec!["install selfprobe-offsets and name it in plugins.load".into()],
+            remedies: vec![
+                "install selfprobe-offsets or tracepoint-offsets and name it in plugins.load".into(),
+            ],
         };
     }
     let reasons = join(about.iter().map(|refusal| format!("{}: {}", refusal.provider, refusal.reason)));

@@ -75,26 +75,42 @@ pub struct Assessment {
 }
 
 /// The hazards for which a check should be asked on a kernel of this version, and no others.
-pub fn in_range(version: Option<Version>) -> Vec<&'static str> {
-    HAZARDS.iter().filter(|hazard| may_affect(hazard, version)).map(|hazard| hazard.name).collect()
+pub fn in_range(version: Option<Version>, assume: &[String]) -> Vec<&'static str> {
+    HAZARDS.iter().filter(|hazard| may_affect(hazard, version, assume)).map(|hazard| hazard.name).collect()
 }
 
-/// A version that nobody can tell may be any.
-fn may_affect(hazard: &Hazard, version: Option<Version>) -> bool {
-    version.is_none_or(hazard.affects)
+/// A version that nobody can tell may be any; `assume` is `hazards.assume`.
+fn may_affect(hazard: &Hazard, version: Option<Version>, assume: &[String]) -> bool {
+    version.is_none_or(hazard.affects) || assume.iter().any(|name| name == hazard.name)
+}
+
+/// The name of every hazard.
+pub fn known_names() -> Vec<&'static str> {
+    HAZARDS.iter().map(|hazard| hazard.name).collect()
 }
 
 /// Judges every hazard.
 pub(super) fn judge(
     version: Option<Version>,
+    assume: &[String],
     assessments: &[Assessment],
     on_unproven: OnUnproven,
 ) -> Vec<Finding> {
-    HAZARDS.iter().map(|hazard| one(hazard, version, assessments, on_unproven)).collect()
+    HAZARDS.iter().map(|hazard| one(hazard, version, assume, assessments, on_unproven)).collect()
 }
 
-fn one(hazard: &Hazard, version: Option<Version>, all: &[Assessment], on_unproven: OnUnproven) -> Finding {
-    let kernel = version.map_or_else(|| "a kernel of unknown version".into(), |v| format!("Linux {v}"));
+fn one(
+    hazard: &Hazard,
+    version: Option<Version>,
+    assume: &[String],
+    all: &[Assessment],
+    on_unproven: OnUnproven,
+) -> Finding {
+    let mut kernel = version.map_or_else(|| "a kernel of unknown version".into(), |v| format!("Linux {v}"));
+    let assumed = assume.iter().any(|name| name == hazard.name);
+    if assumed && version.is_some_and(|version| !(hazard.affects)(version)) {
+        kernel = format!("{kernel}, which hazards.assume takes for one that may have it,");
+    }
     let finding = |state, reason| Finding {
         hazard: hazard.name,
         state,
@@ -103,7 +119,7 @@ fn one(hazard: &Hazard, version: Option<Version>, all: &[Assessment], on_unprove
         remedy: String::new(),
         refuses: false,
     };
-    if !may_affect(hazard, version) {
+    if !may_affect(hazard, version, assume) {
         return finding(HazardState::OutOfRange, format!("{kernel} does not have it"));
     }
     let about: Vec<_> = all.iter().filter(|a| a.hazard == hazard.name).collect();
@@ -180,7 +196,7 @@ mod tests {
             (None, vec![], Mitigate, Unproven, mitigated, false),
         ];
         for (version, assessments, on_unproven, state, mitigation, refuses) in table {
-            let found = &judge(version, &assessments, on_unproven)[0];
+            let found = &judge(version, &[], &assessments, on_unproven)[0];
             let row = (version, &assessments, on_unproven);
             assert_eq!(
                 (found.state, found.mitigation, found.refuses),
@@ -193,15 +209,27 @@ mod tests {
     #[test]
     fn a_check_that_failed_is_named_with_its_reason() {
         let failed = said(Verdict::Unproven { reason: "the symbol is hidden".into() });
-        let found = &judge(IN_RANGE, &[failed], OnUnproven::Mitigate)[0];
+        let found = &judge(IN_RANGE, &[], &[failed], OnUnproven::Mitigate)[0];
         assert!(found.reason.contains("probe-read-safety: the symbol is hidden"), "{}", found.reason);
         assert!(found.remedy.contains("probe-read-safety"));
     }
 
     #[test]
+    fn an_assumed_hazard_is_in_range_and_still_may_be_proved_absent() {
+        let assume = ["copy_from_user_nofault".to_owned()];
+        assert_eq!(in_range(OUT_OF_RANGE, &assume), ["copy_from_user_nofault"]);
+        let found = &judge(OUT_OF_RANGE, &assume, &[], OnUnproven::Mitigate)[0];
+        assert_eq!((found.state, found.mitigation), (Unproven, Some(NO_USER_READS)));
+        assert!(found.reason.contains("hazards.assume"), "{}", found.reason);
+        let safe = said(Verdict::Safe { evidence: "calls nmi_uaccess_okay".into() });
+        let found = &judge(OUT_OF_RANGE, &assume, &[safe], OnUnproven::Mitigate)[0];
+        assert_eq!((found.state, found.mitigation), (Safe, None));
+    }
+
+    #[test]
     fn asks_no_check_outside_the_range() {
-        assert!(in_range(OUT_OF_RANGE).is_empty());
-        assert_eq!(in_range(IN_RANGE), ["copy_from_user_nofault"]);
-        assert_eq!(in_range(None), ["copy_from_user_nofault"]);
+        assert!(in_range(OUT_OF_RANGE, &[]).is_empty());
+        assert_eq!(in_range(IN_RANGE, &[]), ["copy_from_user_nofault"]);
+        assert_eq!(in_range(None, &[]), ["copy_from_user_nofault"]);
     }
 }

@@ -64,14 +64,31 @@ pub struct Wishes {
     pub require: Vec<String>,
     /// What to do about hazards that are neither proved nor excluded.
     pub on_unproven: OnUnproven,
+    /// Hazards that this kernel is assumed to possibly have, whatever its version.
+    pub assume: Vec<String>,
+}
+
+impl Wishes {
+    /// What a configuration asks for, in the initial pid namespace or in another one.
+    pub fn new(config: &Config, nested: bool) -> Self {
+        let mut wishes = Self::from(config);
+        if nested {
+            wishes.wanted.push(features::PROCESS_IDS);
+        }
+        wishes
+    }
 }
 
 impl From<&Config> for Wishes {
     fn from(config: &Config) -> Self {
         Self {
-            wanted: features::known_names(),
+            wanted: features::known_names()
+                .into_iter()
+                .filter(|name| *name != features::PROCESS_IDS)
+                .collect(),
             require: config.sampling.require.clone(),
             on_unproven: config.hazards.on_unproven,
+            assume: config.hazards.assume.clone(),
         }
     }
 }
@@ -85,27 +102,16 @@ pub struct Findings {
     pub capabilities: Capabilities,
     /// What the providers said.
     pub answers: Answers,
-    /// Whether our own task confirmed the facts; the error says why not.
-    pub confirmation: Result<(), String>,
     /// What the safety checks said.
     pub assessments: Vec<Assessment>,
 }
 
 /// Decides.
 pub fn decide(findings: Findings, wishes: &Wishes) -> Plan {
-    let Findings { kernel, capabilities, answers, confirmation, assessments } = findings;
-    let Answers { mut facts, mut refusals } = answers;
-    if let Err(reason) = confirmation {
-        // None is used rather than the wrong one, and no other provider is asked: if two disagree
-        // about a number in the kernel, neither is to be trusted with it.
-        refusals.extend(facts.drain(..).map(|fact| Refusal {
-            provider: fact.provider,
-            facts: vec![fact.name],
-            reason: format!("gave {:#x}, which our own task did not confirm: {reason}", fact.value),
-            remedy: None,
-        }));
-    }
-    let hazards = hazards::judge(kernel.map(|kernel| kernel.version), &assessments, wishes.on_unproven);
+    let Findings { kernel, capabilities, answers, assessments } = findings;
+    let Answers { facts, refusals } = answers;
+    let hazards =
+        hazards::judge(kernel.map(|kernel| kernel.version), &wishes.assume, &assessments, wishes.on_unproven);
     let mitigations: Vec<_> = hazards.iter().filter_map(|hazard| hazard.mitigation).collect();
     let ground =
         Ground { capabilities: &capabilities, facts: &facts, refusals: &refusals, mitigations: &mitigations };
@@ -161,6 +167,11 @@ impl Plan {
     /// How much of a feature there is.
     pub fn state(&self, name: &str) -> State {
         self.feature(name).map_or(State::Off, |feature| feature.state)
+    }
+
+    /// The way to a feature that was taken; empty if it is off or not wanted.
+    pub fn way(&self, name: &str) -> &'static str {
+        self.feature(name).map_or("", |feature| feature.way)
     }
 
     /// Whether all of a feature is there.
@@ -220,7 +231,6 @@ mod tests {
             kernel: Some(KernelVersion { version: Version([6, 18, 44]), source: Source::Vdso }),
             capabilities,
             answers: Answers { facts, refusals: Vec::new() },
-            confirmation: Ok(()),
             assessments: Vec::new(),
         }
     }
@@ -329,14 +339,35 @@ mod tests {
     }
 
     #[test]
-    fn facts_that_our_own_task_does_not_confirm_are_not_used() {
-        let confirmation = Err("our own entry registers are not there".into());
-        let plan = decide(Findings { confirmation, ..findings(everything()) }, &wishes());
-        assert_eq!(states(&plan), [(USER_STACKS_IN_KERNEL, State::Off)]);
-        assert_eq!(plan.offset(TASK_STRUCT_STACK), None);
-        assert_eq!(plan.refusals.len(), 2);
-        let reason = &plan.feature(USER_STACKS_IN_KERNEL).unwrap().reason;
-        assert!(reason.contains("did not confirm: our own entry registers are not there"), "{reason}");
+    fn ids_are_only_translated_in_a_nested_pid_namespace() {
+        use super::super::features::PROCESS_IDS;
+        let nested = Wishes::new(&Config::default(), true);
+        assert_eq!(Wishes::new(&Config::default(), false), wishes());
+        assert_eq!(needed_facts(&nested.wanted, &everything()).len(), 7);
+        let plan = decide(findings(everything()), &nested);
+        assert_eq!(states(&plan), [(PROCESS_IDS, State::Reduced)]);
+        assert_eq!(plan.way(PROCESS_IDS), "helper");
+        let plan = decide(findings(without(&["bpf.helper.get_ns_current_pid_tgid"])), &nested);
+        assert_eq!(states(&plan), [(PROCESS_IDS, State::Off)]);
+        let mut all = findings(everything());
+        for name in
+            ["task_struct.group_leader", "task_struct.thread_pid", "pid.level", "pid.numbers", "upid.nr"]
+        {
+            all.answers.facts.push(fact(name, 8));
+        }
+        let plan = decide(all, &nested);
+        assert_eq!((states(&plan), plan.way(PROCESS_IDS)), (vec![], "facts"));
+    }
+
+    #[test]
+    fn notices_come_by_the_best_way_that_is_left() {
+        for (missing, way) in [
+            (&[][..], "side-band"),
+            (&["perf.sideband"], "tracepoints"),
+            (&["perf.sideband", "bpf.prog.raw_tracepoint"], "sweep"),
+        ] {
+            assert_eq!(decide(findings(without(missing)), &wishes()).way(PROCESS_NOTICES), way);
+        }
     }
 
     #[test]

@@ -140,6 +140,15 @@ impl<T: 'static> Answerer<T> {
         }
     }
 
+    /// Calls `order` with the object, on its thread, for its effect.
+    pub(super) fn order(
+        &self,
+        what: &'static str,
+        order: impl FnOnce(&mut T) -> RResult<(), Fault> + Send + 'static,
+    ) -> Result<(), PluginError> {
+        self.ask(what, move |object| order(object).map(|()| RString::from("null")))
+    }
+
     fn read<R: DeserializeOwned>(&self, what: &'static str, text: &str) -> Result<R, PluginError> {
         serde_json::from_str(text).map_err(|error| self.nonsense(what, error.to_string()))
     }

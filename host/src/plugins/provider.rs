@@ -24,6 +24,16 @@ impl OffsetProvider {
         Answerer::start(plugin, move || create()).map(Self)
     }
 
+    /// Gives it its section of the configuration.
+    ///
+    /// # Errors
+    ///
+    /// Any [`PluginError`]: what the provider says of the section, for one.
+    pub fn configure(&self, config: &serde_json::Map<String, serde_json::Value>) -> Result<(), PluginError> {
+        let config = json(config);
+        self.0.order("configure", move |provider| provider.configure(RStr::from(config.as_str())))
+    }
+
     /// The facts that it can be asked for.
     ///
     /// # Errors

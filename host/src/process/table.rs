@@ -28,6 +28,8 @@ pub struct TableCounters {
     pub executables_refused: u64,
     /// Times the mappings of a process were read from `/proc`.
     pub maps_read: u64,
+    /// Samples of processes that our pid namespace does not show.
+    pub strangers: u64,
 }
 
 /// How often the mappings of one process are read anew for an address that lies in none, at most.
@@ -41,6 +43,10 @@ pub struct Processes {
     budget: Budget,
     counters: TableCounters,
     mappings: usize,
+    /// Whether fork, exec and exit may go unnoticed.
+    unnoticed: bool,
+    /// When `/proc` was last looked through.
+    swept_ns: u64,
     /// The last number that a state of mappings got.
     versions: u64,
     /// Grows with every interval; tells which files were already tried in this one.
@@ -62,6 +68,30 @@ struct Process {
     /// Changes with `mappings`; never the same twice.
     version: u64,
     ended: bool,
+    /// What a look through `/proc` last found, if there was one: `None` for nothing.
+    incarnation: Option<Option<Incarnation>>,
+}
+
+/// What tells a process from another one of the same id, and a program from the one before it.
+type Incarnation = (u64, Option<std::path::PathBuf>);
+
+fn incarnation(pid: u32) -> Option<Incarnation> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    Some((start_in_stat(&stat)?, std::fs::read_link(format!("/proc/{pid}/exe")).ok()))
+}
+
+/// The 22nd field of `/proc/<pid>/stat`: when the process started, in ticks since boot.
+fn start_in_stat(stat: &str) -> Option<u64> {
+    stat.rsplit_once(')')?.1.split_whitespace().nth(19)?.parse().ok()
+}
+
+impl Process {
+    /// It runs another program: its mappings and names are read at its next sample.
+    fn forget_program(&mut self, version: u64) {
+        self.mappings = Arc::default();
+        self.version = version;
+        (self.whole, self.read_ns, self.identity, self.comm) = (false, 0, None, None);
+    }
 }
 
 /// What a mapping shows; the executable is looked at when it is first sampled.
@@ -80,9 +110,17 @@ impl Processes {
             budget,
             counters: TableCounters::default(),
             mappings: 0,
+            unnoticed: false,
+            swept_ns: 0,
             versions: 0,
             interval: 1,
         }
+    }
+
+    /// For where fork, exec and exit may go unnoticed; then [`Processes::sweep`] is to be called now and then.
+    #[must_use]
+    pub fn unnoticed(self, unnoticed: bool) -> Self {
+        Self { unnoticed, ..self }
     }
 
     /// What was given up so far.
@@ -97,10 +135,14 @@ impl Processes {
 
     /// Takes in what happened to a process.
     pub fn notice(&mut self, notice: &Notice) {
+        // Of a process that our pid namespace does not show.
+        if notice.pid == 0 {
+            return;
+        }
         let main_thread = notice.pid == notice.tid;
         match &notice.kind {
             NoticeKind::Fork { parent } if main_thread && *parent != notice.pid => self.fork(notice, *parent),
-            NoticeKind::Exec { comm } => self.exec(notice, comm),
+            NoticeKind::Exec { comm, mappings_follow } => self.exec(notice, comm, *mappings_follow),
             NoticeKind::Name { comm } if main_thread => {
                 if let Some(process) = self.known.get_mut(&notice.pid) {
                     process.comm = Some(comm.clone());
@@ -131,6 +173,9 @@ impl Processes {
 
     /// Attributes the addresses of a sample.
     pub fn attribute(&mut self, raw: RawSample) -> AttributedSample {
+        if raw.pid == 0 {
+            return self.stranger(raw);
+        }
         let (pid, time_ns) = (raw.pid, raw.time_ns);
         self.make_room(pid);
         let process = self.known.entry(pid).or_default();
@@ -147,6 +192,52 @@ impl Processes {
         }
         let process = self.identity(&raw);
         AttributedSample { raw, process, frames }
+    }
+
+    /// Where an exec may go unnoticed, the new name of a main thread shows it: call this before anything else
+    /// is asked about a sample.
+    pub fn recognise(&mut self, raw: &RawSample) {
+        if !self.unnoticed || raw.pid != raw.tid {
+            return;
+        }
+        let Some(process) = self.known.get_mut(&raw.pid) else { return };
+        if process.identity.as_ref().is_some_and(|identity| identity.comm != comm_text(&raw.comm)) {
+            process.forget_program(next_version(&mut self.versions));
+        }
+    }
+
+    /// A process that our pid namespace does not show keeps its name and its kernel frames.
+    fn stranger(&mut self, raw: RawSample) -> AttributedSample {
+        self.counters.strangers += 1;
+        let kernel =
+            raw.kernel.iter().enumerate().map(|(depth, address)| Frame::Kernel(in_call(depth, *address)));
+        let user =
+            raw.user.iter().enumerate().map(|(depth, address)| Frame::Unknown(in_call(depth, *address)));
+        let frames = kernel.chain(user).collect();
+        let process = Arc::new(Identity { comm: comm_text(&raw.comm), ..Identity::default() });
+        AttributedSample { raw, process, frames }
+    }
+
+    /// Looks through `/proc` for what nobody gave notice of: processes that ended, or whose ids others got, or
+    /// that run another program. For those that were sampled since the last time; returns those that are gone.
+    pub fn sweep(&mut self) -> Vec<u32> {
+        let mut gone = Vec::new();
+        for (pid, process) in &mut self.known {
+            if process.touched_ns <= self.swept_ns {
+                continue;
+            }
+            let now = incarnation(*pid);
+            let before = process.incarnation.replace(now.clone());
+            if now.is_none() {
+                process.ended = true;
+                gone.push(*pid);
+            } else if before.is_some_and(|before| before != now) {
+                process.forget_program(next_version(&mut self.versions));
+            }
+        }
+        self.swept_ns = crate::bpf::monotonic_ns();
+        self.mappings = self.known.values().map(|process| process.mappings.len()).sum();
+        gone
     }
 
     fn frame(&mut self, pid: u32, tid: u32, address: u64, time_ns: u64) -> Frame {
@@ -259,11 +350,11 @@ impl Processes {
         self.replace(notice.pid, child);
     }
 
-    fn exec(&mut self, notice: &Notice, comm: &str) {
+    fn exec(&mut self, notice: &Notice, comm: &str, whole: bool) {
         self.make_room(notice.pid);
         let parent = self.known.get(&notice.pid).map_or(0, |process| process.parent);
         let comm = Some(comm.to_owned());
-        let process = Process { parent, comm, whole: true, touched_ns: notice.time_ns, ..Process::default() };
+        let process = Process { parent, comm, whole, touched_ns: notice.time_ns, ..Process::default() };
         self.replace(notice.pid, process);
     }
 

@@ -1,7 +1,7 @@
 //! Which fact is which member of which structure.
 
 use crate::btf::{Btf, Error, Member};
-use stacksonde_plugin::fact::TASK_STRUCT_STACK;
+use stacksonde_plugin::fact;
 
 /// A fact, as a question about types.
 #[derive(Clone, Copy, Debug)]
@@ -15,9 +15,36 @@ pub struct Question {
     pub paths: &'static [&'static [&'static str]],
 }
 
-/// Every question that can be asked.
-pub(crate) const ALL: [Question; 1] =
-    [Question { fact: TASK_STRUCT_STACK, structure: "task_struct", paths: &[&["stack"]] }];
+const fn of(
+    fact: &'static str,
+    structure: &'static str,
+    paths: &'static [&'static [&'static str]],
+) -> Question {
+    Question { fact, structure, paths }
+}
+
+/// Every question that can be asked. The thread pointer has a place on x86-64 and another on arm64;
+/// the one that is not there has no answer.
+pub(crate) const ALL: [Question; 18] = [
+    of(fact::TASK_STRUCT_STACK, "task_struct", &[&["stack"]]),
+    of(fact::THREAD_FSBASE, "task_struct", &[&["thread", "fsbase"]]),
+    of(fact::THREAD_TP_VALUE, "task_struct", &[&["thread", "uw", "tp_value"]]),
+    of(fact::TASK_STRUCT_GROUP_LEADER, "task_struct", &[&["group_leader"]]),
+    of(fact::TASK_STRUCT_START_TIME, "task_struct", &[&["start_time"]]),
+    of(fact::TASK_STRUCT_THREAD_PID, "task_struct", &[&["thread_pid"]]),
+    of(fact::PID_LEVEL, "pid", &[&["level"]]),
+    of(fact::PID_NUMBERS, "pid", &[&["numbers"]]),
+    of(fact::UPID_NR, "upid", &[&["nr"]]),
+    of(fact::VM_AREA_STRUCT_VM_START, "vm_area_struct", &[&["vm_start"]]),
+    of(fact::VM_AREA_STRUCT_VM_END, "vm_area_struct", &[&["vm_end"]]),
+    of(fact::VM_AREA_STRUCT_VM_PGOFF, "vm_area_struct", &[&["vm_pgoff"]]),
+    of(fact::VM_AREA_STRUCT_VM_FLAGS, "vm_area_struct", &[&["vm_flags"], &["__vm_flags"]]),
+    of(fact::VM_AREA_STRUCT_VM_FILE, "vm_area_struct", &[&["vm_file"]]),
+    of(fact::FILE_F_INODE, "file", &[&["f_inode"]]),
+    of(fact::INODE_I_INO, "inode", &[&["i_ino"]]),
+    of(fact::INODE_I_SB, "inode", &[&["i_sb"]]),
+    of(fact::SUPER_BLOCK_S_DEV, "super_block", &[&["s_dev"]]),
+];
 
 /// The question behind a fact.
 pub fn question(fact: &str) -> Option<&'static Question> {

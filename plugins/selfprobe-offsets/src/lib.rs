@@ -1,17 +1,11 @@
-//! Stacksonde plugin `selfprobe-offsets`: measures where the kernel keeps a thread's entry registers.
+//! Stacksonde plugin `selfprobe-offsets`: measures where the kernel keeps things, on ourselves.
 //!
-//! It runs a small analysis program within its own system call (see [`stacksonde_ebpf::selfprobe`])
-//! and looks at its own task: `task_struct.stack` is the pointer whose area holds the registers
-//! with which we entered the kernel, and `stack.pt_regs` is how far above that pointer they lie.
-//! Both are measured, not computed: the padding above the registers varies with the kernel's
-//! configuration (`TOP_OF_KERNEL_STACK_PADDING`, for example with CONFIG_X86_FRED).
+//! It runs a small analysis program within its own system call by BPF_PROG_TEST_RUN, which attaches
+//! nothing: neither BTF nor tracepoints nor tracefs nor kallsyms is needed. How offsets follow from
+//! what the program sees is in [`stacksonde_ebpf::selfprobe::measure`].
 
-mod measure;
-mod search;
-
-pub use measure::{EntryRegisters, Error, entry_registers};
-
-use stacksonde_plugin::fact::{STACK_PT_REGS, TASK_STRUCT_STACK};
+use stacksonde_ebpf::selfprobe::measure::{Fact, Measurer};
+use stacksonde_ebpf::selfprobe::{Selfprobe, Trigger};
 use stacksonde_plugin::{Answer, Capabilities, Offset, OffsetProvider, Outcome, Readiness};
 
 stacksonde_plugin::export_plugin! {
@@ -21,7 +15,6 @@ stacksonde_plugin::export_plugin! {
 
 /// What must be there for the analysis program to run.
 const NEEDS: [&str; 2] = ["bpf.syscall", "bpf.run.raw_tracepoint"];
-const METHOD: &str = "planted registers";
 
 /// Measures offsets on ourselves.
 #[derive(Debug, Default)]
@@ -29,7 +22,7 @@ pub struct SelfprobeOffsets;
 
 impl OffsetProvider for SelfprobeOffsets {
     fn provides(&self) -> Vec<String> {
-        [TASK_STRUCT_STACK, STACK_PT_REGS].map(String::from).into()
+        Fact::ALL.map(|fact| fact.name().to_owned()).into()
     }
 
     fn probe(&mut self, capabilities: &Capabilities) -> Readiness {
@@ -47,23 +40,21 @@ impl OffsetProvider for SelfprobeOffsets {
     }
 
     fn discover(&mut self, queries: &[String]) -> Vec<Answer> {
-        let measured = entry_registers().map_err(|error| error.to_string());
-        queries.iter().map(|query| answer(query, &measured)).collect()
+        match Selfprobe::open(&[Trigger::TestRun]) {
+            Ok(probe) => {
+                let mut measurer = Measurer::new(probe);
+                queries.iter().map(|query| answer(query, &mut measurer)).collect()
+            }
+            Err(error) => queries.iter().map(|_| Err(error.to_string())).collect(),
+        }
     }
 }
 
-fn answer(query: &str, measured: &Result<EntryRegisters, String>) -> Answer {
-    let (value, what): (fn(&EntryRegisters) -> u64, _) = match query {
-        TASK_STRUCT_STACK => (|at| at.task_struct_stack, "the pointer whose area holds our entry registers"),
-        STACK_PT_REGS => (|at| at.stack_pt_regs, "where our entry registers lie in the kernel stack"),
-        other => return Err(format!("`{other}` is not a fact that selfprobe-offsets can measure")),
-    };
-    let measured = measured.as_ref().map_err(Clone::clone)?;
-    let evidence = format!(
-        "{what}; of the candidates ({}) only this one passed, with other values planted and on a second thread",
-        measured.candidates
-    );
-    Ok(Offset { value: value(measured), method: METHOD.into(), evidence })
+fn answer(query: &str, measurer: &mut Measurer) -> Answer {
+    let fact = Fact::named(query)
+        .ok_or_else(|| format!("`{query}` is not a fact that selfprobe-offsets can measure"))?;
+    let measured = measurer.measure(fact)?;
+    Ok(Offset { value: measured.value, method: measured.method.into(), evidence: measured.evidence })
 }
 
 #[cfg(test)]
@@ -88,11 +79,11 @@ mod tests {
     }
 
     #[test]
-    fn answers_each_query_in_order_and_refuses_a_fact_that_it_does_not_know() {
-        let measured = Ok(EntryRegisters { task_struct_stack: 32, stack_pt_regs: 16216, candidates: 3 });
-        assert_eq!(answer(TASK_STRUCT_STACK, &measured).unwrap().value, 32);
-        assert_eq!(answer(STACK_PT_REGS, &measured).unwrap().value, 16216);
-        assert!(answer("pid.level", &measured).unwrap_err().contains("`pid.level`"));
-        assert_eq!(answer(STACK_PT_REGS, &Err("refused".into())).unwrap_err(), "refused");
+    fn the_manifest_names_the_facts_of_both_architectures() {
+        let manifest: serde_json::Value = serde_json::from_str(include_str!("../plugin.json")).unwrap();
+        let stated = manifest["provides"].as_array().unwrap();
+        for fact in SelfprobeOffsets.provides() {
+            assert!(stated.iter().any(|stated| *stated == fact), "{fact}");
+        }
     }
 }

@@ -23,6 +23,9 @@ pub trait ProviderObject: Send {
     /// From queries (a JSON array of strings) to answers (a JSON array of the same length).
     fn discover(&mut self, queries: RStr<'_>) -> RResult<RString, Fault>;
 
+    /// Takes the plugin's section of the configuration (a JSON object).
+    fn configure(&mut self, config: RStr<'_>) -> RResult<(), Fault>;
+
     /// Drops what is behind this object.
     #[sabi(last_prefix_field)]
     fn close(&mut self) -> RResult<(), Fault>;

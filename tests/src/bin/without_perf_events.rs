@@ -1,4 +1,7 @@
 //! Runs a command whose `perf_event_open` is refused, as by a container's seccomp profile.
+//!
+//!   `without_perf_events COMMAND...`          everywhere
+//!   `without_perf_events --cpu N COMMAND...`  on that CPU only
 
 use std::os::unix::process::CommandExt;
 
@@ -9,17 +12,28 @@ const fn instruction(code: u32, jt: u8, jf: u8, k: u32) -> libc::sock_filter {
 }
 
 fn main() {
-    let arguments: Vec<_> = std::env::args_os().skip(1).collect();
+    let mut arguments: Vec<_> = std::env::args_os().skip(1).collect();
+    let mut cpu = None;
+    if arguments[0] == "--cpu" {
+        cpu = Some(arguments[1].to_string_lossy().parse::<u32>().expect("a CPU's number"));
+        arguments.drain(..2);
+    }
     let number = u32::try_from(libc::SYS_perf_event_open).expect("a small number");
     let refusal = libc::SECCOMP_RET_ERRNO | libc::EPERM.unsigned_abs();
+    let (load, equal) =
+        (libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K);
     let mut filter = [
-        // The system call's number is the first word of `struct seccomp_data`.
-        instruction(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, 0),
-        instruction(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, 0, 1, number),
+        // The system call's number is the first word of `struct seccomp_data`; the arguments, of 8 bytes, begin
+        // at 16, and the CPU is the third of them.
+        instruction(load, 0, 0, 0),
+        instruction(equal, 0, 3, number),
+        instruction(load, 0, 0, 16 + 2 * 8),
+        // Without a CPU every call is refused: the jump leads there either way.
+        instruction(equal, 0, u8::from(cpu.is_some()), cpu.unwrap_or(0)),
         instruction(libc::BPF_RET | libc::BPF_K, 0, 0, refusal),
         instruction(libc::BPF_RET | libc::BPF_K, 0, 0, libc::SECCOMP_RET_ALLOW),
     ];
-    let program = libc::sock_fprog { len: 4, filter: filter.as_mut_ptr() };
+    let program = libc::sock_fprog { len: 6, filter: filter.as_mut_ptr() };
     // SAFETY: the filter outlives the calls, its length is stated; both results are checked.
     unsafe {
         assert_eq!(libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);

@@ -49,6 +49,8 @@ pub enum Error {
 pub struct Btf<'a> {
     types: Types<'a>,
     strings: &'a [u8],
+    /// Structures that were looked for together, by name.
+    found: Vec<(String, u32)>,
 }
 
 impl<'a> Btf<'a> {
@@ -72,11 +74,31 @@ impl<'a> Btf<'a> {
         };
         let types = section("the types", at(8)?, at(12)?)?;
         let strings = section("the strings", at(16)?, at(20)?)?;
-        Ok(Self { types: Types::new(types), strings })
+        Ok(Self { types: Types::new(types), strings, found: Vec::new() })
+    }
+
+    /// Finds the first structures of these names in one walk, which ends at the last of them.
+    pub fn find_structures(&mut self, names: &[&str]) -> Result<(), Error> {
+        let mut open: Vec<&str> =
+            names.iter().copied().filter(|name| !self.found.iter().any(|(found, _)| found == name)).collect();
+        let mut id = 1;
+        while !open.is_empty() {
+            let Some(found) = self.types.get(id)? else { return Ok(()) };
+            if found.kind == Kind::Struct
+                && let Some(at) = open.iter().position(|name| self.is_named(found.name, name))
+            {
+                self.found.push((open.swap_remove(at).to_owned(), id));
+            }
+            id += 1;
+        }
+        Ok(())
     }
 
     /// The number of the first structure of that name.
     pub fn structure(&mut self, name: &str) -> Result<u32, Error> {
+        if let Some((_, id)) = self.found.iter().find(|(found, _)| found == name) {
+            return Ok(*id);
+        }
         let mut id = 1;
         while let Some(found) = self.types.get(id)? {
             if found.kind == Kind::Struct && self.is_named(found.name, name) {

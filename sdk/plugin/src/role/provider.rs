@@ -1,11 +1,11 @@
 //! An [`OffsetProvider`] behind its object.
 
 use super::{from_json, to_json};
-use crate::guard::{Guarded, Shared};
+use crate::guard::{self, Guarded, Shared};
 use crate::{Capabilities, OffsetProvider};
 use stacksonde_abi::abi_stable::erased_types::TD_Opaque;
 use stacksonde_abi::abi_stable::std_types::{RBox, RResult, RStr, RString};
-use stacksonde_abi::{Fault, ProviderObject, ProviderObject_TO};
+use stacksonde_abi::{Fault, FaultKind, ProviderObject, ProviderObject_TO};
 
 struct Adapter<P>(Shared<P>);
 
@@ -33,6 +33,13 @@ impl<P: OffsetProvider> ProviderObject for Adapter<P> {
         self.0.call("discover", |provider| {
             let queries: Vec<String> = from_json("the list of queries", queries)?;
             to_json(&provider.discover(&queries))
+        })
+    }
+
+    fn configure(&mut self, config: RStr<'_>) -> RResult<(), Fault> {
+        self.0.call("configure", |provider| {
+            let config = from_json("the configuration", config)?;
+            provider.configure(&config).map_err(|message| guard::fault(FaultKind::PERMANENT, message))
         })
     }
 

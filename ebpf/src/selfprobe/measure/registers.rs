@@ -1,13 +1,19 @@
-//! The measurement: candidates on two threads, then a proof of each.
+//! Where entry registers lie: candidates on two threads, then a proof of each.
+//!
+//! `task_struct.stack` is the pointer whose area holds the registers with which we entered the kernel,
+//! and `stack.pt_regs` is how far above that pointer they lie. Both are measured, not computed: the
+//! padding above the registers varies with the kernel's configuration (`TOP_OF_KERNEL_STACK_PADDING`,
+//! for example with CONFIG_X86_FRED).
 
-use crate::search::candidates;
-use stacksonde_ebpf::PEEK_BYTES;
-use stacksonde_ebpf::selfprobe::entry::{NATIVE, Planted};
-use stacksonde_ebpf::selfprobe::{self, Place, Selfprobe, on_another_thread};
+use super::search::candidates;
+use super::{Measured, only};
+use crate::PEEK_BYTES;
+use crate::selfprobe::entry::{NATIVE, Planted};
+use crate::selfprobe::{Error, Place, Selfprobe, on_another_thread};
 
 /// How much of `task_struct` is searched; `stack` is near its start unless the kernel randomises
 /// the layout of structures (CONFIG_RANDSTRUCT), and no configuration makes it larger than this.
-const TASK_BYTES: usize = 16 << 10;
+pub(super) const TASK_BYTES: usize = 16 << 10;
 /// The largest kernel stack: that of arm64 with pages of 64 KiB.
 const STACK_BYTES: usize = 64 << 10;
 
@@ -22,34 +28,36 @@ pub struct EntryRegisters {
     pub candidates: usize,
 }
 
-/// Why nothing was measured.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// The analysis program could not do its work.
-    #[error(transparent)]
-    Selfprobe(#[from] selfprobe::Error),
-    /// No pointer of our task leads to our entry registers.
-    #[error("none of {0} candidate pointers in our own task_struct leads to our entry registers")]
-    NotFound(usize),
-    /// More than one does, and none is taken rather than the wrong one.
-    #[error("{0} pointers in our own task_struct lead to our entry registers; none is taken")]
-    Ambiguous(usize),
+impl EntryRegisters {
+    pub(super) fn task_struct_stack(&self) -> Measured {
+        self.fact(self.task_struct_stack, "the pointer whose area holds our entry registers")
+    }
+
+    pub(super) fn stack_pt_regs(&self) -> Measured {
+        self.fact(self.stack_pt_regs, "where our entry registers lie in the kernel stack")
+    }
+
+    fn fact(&self, value: u64, what: &str) -> Measured {
+        let evidence = format!(
+            "{what}; of the candidates ({}) only this one passed, with other values planted and on a second thread",
+            self.candidates
+        );
+        Measured { value, method: "planted registers", evidence }
+    }
 }
 
 /// Measures where entry registers lie, on the calling thread and on a second one.
-pub fn entry_registers() -> Result<EntryRegisters, Error> {
-    let mut probe = Selfprobe::load()?;
+pub(super) fn measure(probe: &mut Selfprobe) -> Result<EntryRegisters, Error> {
     let planted = Planted::random()?;
-    let mine = copy(&mut probe, &planted, Place::Task, TASK_BYTES)?;
-    let other = on_another_thread(|| copy(&mut probe, &planted, Place::Task, TASK_BYTES))??;
+    let mine = copy(probe, &planted, Place::Task, TASK_BYTES)?;
+    let other = on_another_thread(|| copy(probe, &planted, Place::Task, TASK_BYTES))??;
     let candidates = candidates(&mine, &other);
 
     let mut proved = Vec::new();
     for candidate in &candidates {
         // A pointer to something smaller than a stack, or to a stack with a guard above it: the
         // copy just ends there.
-        let Ok(area) = copy(&mut probe, &planted, |at| Place::Address(candidate.base + at), STACK_BYTES)
-        else {
+        let Ok(area) = copy(probe, &planted, |at| Place::Address(candidate.base + at), STACK_BYTES) else {
             continue;
         };
         for stack_pt_regs in NATIVE.find(&area, &planted).map(|at| at as u64) {
@@ -62,11 +70,7 @@ pub fn entry_registers() -> Result<EntryRegisters, Error> {
             }
         }
     }
-    match proved[..] {
-        [one] => Ok(one),
-        [] => Err(Error::NotFound(candidates.len())),
-        _ => Err(Error::Ambiguous(proved.len())),
-    }
+    only(proved, "task_struct", "a pointer that leads to our entry registers")
 }
 
 /// Copies up to `limit` bytes, as far as they can be read; an error if there are none.
@@ -75,12 +79,12 @@ fn copy(
     planted: &Planted,
     place: impl Fn(u64) -> Place,
     limit: usize,
-) -> Result<Vec<u8>, selfprobe::Error> {
+) -> Result<Vec<u8>, Error> {
     let mut copied = probe.peek(place(0), PEEK_BYTES, planted)?;
     while copied.len() < limit {
         match probe.peek(place(copied.len() as u64), PEEK_BYTES, planted) {
             Ok(page) => copied.extend(page),
-            Err(selfprobe::Error::Unreadable { .. }) => break,
+            Err(Error::Unreadable { .. }) => break,
             Err(error) => return Err(error),
         }
     }

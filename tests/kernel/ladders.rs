@@ -1,0 +1,297 @@
+//! Every rung of every ladder, with those above it taken away: a real profile comes of each.
+
+use serde_json::Value;
+use stacksonde_tests::agent::{Installed, config_in};
+use stacksonde_tests::folded::Stacks;
+use stacksonde_tests::kernel_tier;
+use stacksonde_tests::skip::skip;
+use stacksonde_tests::target::{Running, compile};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::{Command, Output};
+use std::time::Duration;
+
+fn deny(names: &[&str]) -> String {
+    format!("[capabilities]\ndeny = {names:?}\n")
+}
+
+fn feature<'a>(plan: &'a Value, name: &str) -> &'a Value {
+    plan["features"].as_array().unwrap().iter().find(|feature| feature["name"] == name).unwrap()
+}
+
+fn record(toml: &str, folder: &Path, arguments: &[&str]) -> (Output, Stacks) {
+    let config = config_in(folder, toml);
+    let arguments = [&["--config", config.to_str().unwrap()], arguments].concat();
+    Installed::from_environment().unwrap().record(folder, &arguments)
+}
+
+/// A file of `/proc/sys` with another value, until this ends.
+struct Setting {
+    path: &'static str,
+    before: String,
+}
+
+impl Setting {
+    fn new(path: &'static str, value: &str) -> Self {
+        let before = std::fs::read_to_string(path).unwrap();
+        std::fs::write(path, value).unwrap_or_else(|error| panic!("{path}: {error}"));
+        Self { path, before }
+    }
+}
+
+impl Drop for Setting {
+    fn drop(&mut self) {
+        std::fs::write(self.path, self.before.trim()).unwrap();
+    }
+}
+
+const NOTICES: [(&str, &[&str]); 3] = [
+    ("side-band", &[]),
+    ("tracepoints", &["perf.sideband"]),
+    ("sweep", &["perf.sideband", "bpf.prog.raw_tracepoint"]),
+];
+
+#[test]
+fn by_every_source_of_notices_programs_and_their_descendants_are_attributed() {
+    kernel_tier!();
+    let folder = tempfile::tempdir().unwrap();
+    let program = compile("busy.c", folder.path(), &[]);
+    let program = program.to_str().unwrap();
+    for (way, denied) in NOTICES {
+        let toml = deny(denied);
+        let plan = Installed::from_environment().unwrap().doctor(&[], &toml, &[]);
+        let notices = feature(&plan, "process_notices");
+        assert_eq!(notices["way"], way, "{notices}");
+        assert_eq!(notices["state"], if denied.is_empty() { "on" } else { "reduced" }, "{notices}");
+        let script = format!("{program} 0 0.7; (bash -c '{program} 0 0.7; true'); true");
+        let (_, stacks) = record(&toml, folder.path(), &["-F", "199", "--", "bash", "-c", &script]);
+        let busy = stacks.of("busy");
+        // Twice 0.7 s of CPU time at 199 Hz; less what passes until the exec shows.
+        assert!((230..=300).contains(&busy.samples()), "{way}: {} of {stacks:?}", busy.samples());
+        assert!(busy.with_chain(&["main"]).samples() > 100, "{way}: its file is known: {stacks:?}");
+        assert!(
+            stacks.processes().iter().all(|name| ["busy", "bash", "stacksonde"].contains(name)),
+            "{way}: {stacks:?}"
+        );
+    }
+}
+
+#[test]
+fn by_every_source_of_notices_a_running_program_is_profiled_and_no_other() {
+    kernel_tier!();
+    let folder = tempfile::tempdir().unwrap();
+    let program = compile("busy.c", folder.path(), &[]);
+    let decoy = folder.path().join("decoy");
+    std::fs::copy(&program, &decoy).unwrap();
+    let _decoy = Running::start(Command::new(decoy).args(["0", "60"]));
+    let running = Running::start(Command::new(program).args(["0", "60"]));
+    for (way, denied) in NOTICES {
+        let (_, stacks) =
+            record(&deny(denied), folder.path(), &["-d", "2", "-F", "199", "-p", &running.pid()]);
+        assert_eq!(stacks.processes(), ["busy"].into(), "{way}");
+        assert!(stacks.samples() > 20, "{way}: {stacks:?}");
+    }
+}
+
+#[test]
+fn without_the_helper_for_cgroups_only_they_are_missing() {
+    kernel_tier!();
+    let folder = tempfile::tempdir().unwrap();
+    let program = compile("busy.c", folder.path(), &[]);
+    let running = Running::start(Command::new(program).args(["0", "60"]));
+    let toml = deny(&["bpf.helper.get_current_cgroup_id"]);
+    let (_, stacks) = record(&toml, folder.path(), &["-d", "1", "-F", "199", "-p", &running.pid()]);
+    assert!(stacks.of("busy").samples() > 20, "{stacks:?}");
+}
+
+#[test]
+fn user_parts_of_kernel_samples_come_from_any_provider_that_is_left() {
+    kernel_tier!();
+    let folder = tempfile::tempdir().unwrap();
+    let program = compile(
+        "c_chain.c",
+        folder.path(),
+        &["-nostdlib", "-static", "-ffreestanding", "-fno-stack-protector"],
+    );
+    let running = Running::start(&mut Command::new(program));
+    for (denied, complete) in [
+        (&[][..], true),
+        (&["kernel.btf"], true),
+        (&["kernel.btf", "bpf.run.raw_tracepoint", "tracefs.syscalls"], true),
+        (&["bpf.run.raw_tracepoint", "tracefs.syscalls", "bpf.prog.raw_tracepoint"], false),
+    ] {
+        let toml = deny(denied);
+        let (_, stacks) = record(&toml, folder.path(), &["-d", "2", "-F", "199", "-p", &running.pid()]);
+        let below_call = stacks.in_kernel().with_chain(&["outer", "middle", "ask_kernel"]);
+        assert_eq!(below_call.samples() > 20, complete, "without {denied:?}: {stacks:?}");
+        assert!(
+            stacks.with_chain(&["middle", "inner", "spin"]).samples() > 20,
+            "without {denied:?}: {stacks:?}"
+        );
+        if !complete {
+            let said = stacks.with_chain(&["c_chain", "[incomplete: no_entry_registers]"]);
+            assert!(said.samples() > 20, "{stacks:?}");
+        }
+    }
+}
+
+#[test]
+fn with_tracefs_mounted_the_syscall_tracepoint_serves() {
+    kernel_tier!();
+    let toml = deny(&["kernel.btf", "bpf.run.raw_tracepoint", "bpf.prog.raw_tracepoint"]);
+    let mount = "mount -t tracefs tracefs /sys/kernel/tracing && exec \"$@\"";
+    let wrapper = ["unshare", "-m", "sh", "-c", mount, "sh"];
+    let plan = Installed::from_environment().unwrap().doctor(&wrapper, &toml, &[]);
+    if plan["capabilities"]["tracefs.syscalls"]["state"] != "present" {
+        return skip("with_tracefs_mounted", "this kernel has no syscall tracepoints");
+    }
+    assert_eq!(feature(&plan, "user_stacks_in_kernel")["state"], "on", "{plan}");
+    for fact in plan["facts"].as_array().unwrap() {
+        assert_eq!(fact["provider"], "tracepoint-offsets");
+        assert!(fact["evidence"].as_str().unwrap().contains("syscalls:sys_enter_bpf"), "{fact}");
+    }
+}
+
+#[test]
+fn hidden_addresses_cost_kernel_names_and_nothing_else() {
+    kernel_tier!();
+    let folder = tempfile::tempdir().unwrap();
+    let program = compile(
+        "c_chain.c",
+        folder.path(),
+        &["-nostdlib", "-static", "-ffreestanding", "-fno-stack-protector"],
+    );
+    let running = Running::start(&mut Command::new(program));
+    for (value, named) in [("0", true), ("1", true), ("2", false)] {
+        let _setting = Setting::new("/proc/sys/kernel/kptr_restrict", value);
+        let plan = Installed::from_environment().unwrap().doctor(&[], "", &[]);
+        assert_eq!(feature(&plan, "kernel_names")["state"], if named { "on" } else { "off" }, "{value}");
+        for name in ["samples", "user_stacks", "user_stacks_in_kernel", "kernel_stacks", "process_notices"] {
+            assert_eq!(feature(&plan, name)["state"], "on", "{name} with kptr_restrict {value}");
+        }
+        let (_, stacks) = record("", folder.path(), &["-d", "2", "-F", "199", "-p", &running.pid()]);
+        let in_kernel = stacks.in_kernel();
+        assert!(in_kernel.samples() > 20, "{stacks:?}");
+        let nameless = in_kernel
+            .with_frame(|frame| frame.starts_with('[') && frame.contains("0x") && frame.ends_with("_[k]"));
+        assert_eq!(nameless.samples() == in_kernel.samples(), !named, "kptr_restrict {value}: {stacks:?}");
+    }
+}
+
+#[test]
+fn with_two_capabilities_and_no_root_it_profiles_at_any_level_of_paranoia() {
+    kernel_tier!();
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o777)).unwrap();
+    let program = compile("busy.c", folder.path(), &[]);
+    let nobody = ["--reuid=65534", "--regid=65534", "--clear-groups"];
+    let running =
+        Running::start(Command::new("setpriv").args(nobody).arg("--").arg(program).args(["0", "60"]));
+    std::thread::sleep(Duration::from_millis(200));
+    let installed = Installed::from_environment().unwrap();
+    // The agent's own file may lie where only root looks.
+    let agent = folder.path().join("stacksonde");
+    std::fs::copy(&installed.agent, &agent).unwrap();
+    for paranoid in ["2", "3", "4"] {
+        let _setting = Setting::new("/proc/sys/kernel/perf_event_paranoid", paranoid);
+        let out = folder.path().join(format!("{paranoid}.folded"));
+        let output = Command::new("setpriv")
+            .args(nobody)
+            .args(["--inh-caps=-all,+bpf,+perfmon", "--ambient-caps=-all,+bpf,+perfmon", "--"])
+            .arg(&agent)
+            .args(["record", "-d", "2", "-F", "199", "-p", &running.pid(), "--config"])
+            .arg(&installed.config)
+            .arg("-o")
+            .arg(&out)
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{paranoid}: {}", String::from_utf8_lossy(&output.stderr));
+        let stacks = Stacks::parse(&std::fs::read_to_string(out).unwrap());
+        assert_eq!(stacks.processes(), ["busy"].into());
+        assert!(stacks.with_chain(&["main"]).samples() > 20, "{paranoid}: {stacks:?}");
+    }
+}
+
+#[test]
+fn the_limit_of_locked_memory_is_left_alone_where_the_kernel_does_not_ask() {
+    kernel_tier!();
+    let folder = tempfile::tempdir().unwrap();
+    let installed = Installed::from_environment().unwrap();
+    let output = Command::new("bash")
+        .args(["-c", "ulimit -l 64; exec \"$@\"", "bash"])
+        .arg(&installed.agent)
+        .args(["record", "-d", "1", "--log", "debug", "--config"])
+        .arg(&installed.config)
+        .arg("-o")
+        .arg(folder.path().join("profile.folded"))
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    let old = stacksonde::kernel::KernelVersion::detect()
+        .is_some_and(|kernel| kernel.version < stacksonde::kernel::Version([5, 11, 0]));
+    assert_eq!(said.contains("raised our limit of locked memory"), old, "{said}");
+    assert!(!said.contains("WARN"), "nothing to warn of: {said}");
+    let tracepoints: Vec<_> = said.lines().filter(|line| line.contains("no syscall tracepoints")).collect();
+    assert!(tracepoints.iter().all(|line| line.contains("DEBUG")), "{tracepoints:?}");
+}
+
+#[test]
+fn a_cpu_that_refuses_its_event_costs_that_cpu_only() {
+    kernel_tier!();
+    if stacksonde::bpf::online_cpus().unwrap().len() < 2 {
+        return skip("a_cpu_that_refuses", "there is only one CPU");
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let program = compile("busy.c", folder.path(), &[]);
+    let other = folder.path().join("elsewhere");
+    std::fs::copy(&program, &other).unwrap();
+    let _here = Running::start(Command::new(program).args(["0", "60"]));
+    let _there = Running::start(Command::new(other).args(["1", "60"]));
+    let installed = Installed::from_environment().unwrap();
+    let out = folder.path().join("profile.folded");
+    let output = Command::new(env!("CARGO_BIN_EXE_without_perf_events"))
+        .args(["--cpu", "1"])
+        .arg(&installed.agent)
+        .args(["record", "-d", "2", "-F", "199", "--config"])
+        .arg(&installed.config)
+        .arg("-o")
+        .arg(&out)
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && said.contains("CPU 1 is not sampled"), "{said}");
+    let stacks = Stacks::parse(&std::fs::read_to_string(out).unwrap());
+    assert!(stacks.of("busy").samples() > 20, "{stacks:?}");
+    assert_eq!(stacks.of("elsewhere").samples(), 0, "{stacks:?}");
+}
+
+#[test]
+fn cpus_that_go_and_come_are_followed() {
+    kernel_tier!();
+    const ONLINE: &str = "/sys/devices/system/cpu/cpu1/online";
+    if std::fs::write(ONLINE, "0").is_err() {
+        return skip("cpus_that_go_and_come", "CPU 1 cannot be taken offline here");
+    }
+    let back = || std::fs::write(ONLINE, "1");
+    let folder = tempfile::tempdir().unwrap();
+    let program = compile("busy.c", folder.path(), &[]);
+    let recorder = std::thread::spawn({
+        let folder = folder.path().to_owned();
+        move || record("", &folder, &["-d", "8", "-F", "199"])
+    });
+    // It starts with one CPU; the other comes, goes and comes while it records.
+    std::thread::sleep(Duration::from_millis(1500));
+    back().unwrap();
+    std::thread::sleep(Duration::from_millis(1500));
+    std::fs::write(ONLINE, "0").unwrap();
+    std::thread::sleep(Duration::from_millis(1500));
+    back().unwrap();
+    std::thread::sleep(Duration::from_millis(1200));
+    let ran = Command::new(program).args(["1", "1"]).status();
+    let (output, stacks) = recorder.join().unwrap();
+    assert!(ran.unwrap().success());
+    let busy = stacks.of("busy").samples();
+    // A second of CPU time at 199 Hz, on a CPU that was not there at the start.
+    assert!((170..=215).contains(&busy), "{busy}: {}", String::from_utf8_lossy(&output.stdout));
+}

@@ -33,6 +33,7 @@ pub(super) fn load_plugins(
     for name in &config.plugins.load {
         let found = plugins::find(name, &config.plugins, rules).and_then(|inspected| {
             plugins::check_needs(&inspected.manifest, capabilities)?;
+            check_own_keys(config, &inspected)?;
             Ok(inspected)
         });
         match found {
@@ -68,6 +69,15 @@ pub(super) fn misconfigured(config: &Config, plugin: &Inspected) -> Vec<(String,
             Some((instance.clone(), refusal))
         })
         .collect()
+}
+
+/// Checks the keys under `offsets.config` that are this plugin's.
+pub(super) fn check_own_keys(config: &Config, plugin: &Inspected) -> Result<(), Refusal> {
+    let name = &plugin.manifest.plugin.name;
+    match config.offsets.config.get(name).and_then(|section| section.as_object()) {
+        Some(keys) => plugins::check_config(&plugin.manifest, &dotted(&["offsets", "config", name]), keys),
+        None => Ok(()),
+    }
 }
 
 impl Loaded {

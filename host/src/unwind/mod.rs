@@ -78,6 +78,9 @@ impl Unwinder {
 
     /// What happened to a process changes its mappings: until it is sampled again it is not in the tables.
     pub fn notice(&mut self, notice: &Notice) {
+        if let NoticeKind::Lost { .. } = notice.kind {
+            return self.forget_processes();
+        }
         let concerns = match &notice.kind {
             NoticeKind::Exec { .. } | NoticeKind::Map { .. } => true,
             NoticeKind::Exit | NoticeKind::Fork { .. } => notice.pid == notice.tid,
@@ -87,6 +90,13 @@ impl Unwinder {
             self.tables.remove_process(notice.pid);
             self.versions.remove(&notice.pid);
         }
+    }
+
+    /// Takes all processes out of the tables until they are sampled again: what happened to them may have
+    /// gone unnoticed.
+    pub fn forget_processes(&mut self) {
+        self.versions.keys().for_each(|pid| self.tables.remove_process(*pid));
+        self.versions.clear();
     }
 
     /// Finishes a walk that the sampler could not, and puts into the tables what was wanting.

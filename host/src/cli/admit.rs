@@ -85,7 +85,8 @@ impl Loaded {
         if config.plugins.required.contains(name) {
             return Err(refusal).with_context(|| format!("plugin `{name}` is required"));
         }
-        if refusal.is_not_found() {
+        // What this system does not have, or nobody installed, is told by doctor, and by what goes without.
+        if refusal.is_not_found() || matches!(refusal, Refusal::Needs { .. }) {
             tracing::debug!(plugin = name, "{refusal}");
         } else {
             tracing::warn!(plugin = name, "{refusal}");

@@ -221,6 +221,10 @@ impl Publisher {
             }
         }
         let until = Instant::now() + self.shutdown_budget;
+        // All at once: one that hangs to the end takes no time from the others.
+        for exporter in &self.exporters {
+            exporter.stop(until);
+        }
         for exporter in self.exporters {
             let name = exporter.name().to_owned();
             summary.exporters.push((name, exporter.shutdown(until)));

@@ -18,10 +18,10 @@ const SHARE: f64 = 0.9;
 const ENOUGH: u64 = 50;
 
 /// Facts that every plan of the matrix has.
-const FACTS: [&str; 2] = ["task_struct.stack", "stack.pt_regs"];
+pub(super) const FACTS: [&str; 2] = ["task_struct.stack", "stack.pt_regs"];
 
 /// Facts that translate process ids, which a nested pid namespace needs besides.
-const IDS: [&str; 5] =
+pub(super) const IDS: [&str; 5] =
     ["task_struct.group_leader", "task_struct.thread_pid", "pid.level", "pid.numbers", "upid.nr"];
 
 /// A row, what came out, and what of it is not as expected.

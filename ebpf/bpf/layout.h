@@ -14,18 +14,27 @@
 
 #define COMM_BYTES 16
 
-/* How the user part of a sample ended. */
+/* How the user part of a sample ended. Those marked * say where the sampler stopped for want of
+ * tables; user space goes on from there with the copy of the stack, and gives the final answer. */
 #define USER_ENDS(V) \
-	V(COMPLETE, complete, 0, "The walk reached the root: a saved frame pointer of zero.") \
+	V(COMPLETE, complete, 0, "The walk reached a root: an undefined return address, or a frame pointer of zero.") \
 	V(KERNEL_THREAD, kernel_thread, 1, "A kernel thread: there is no user part.") \
 	V(ENTRY_UNFINISHED, entry_unfinished, 2, "Sampled while user registers were being saved; they would be stale.") \
 	V(NO_ENTRY_REGISTERS, no_entry_registers, 3, "Sampled in the kernel, and where it saves user registers is unknown.") \
 	V(REGISTERS_UNREADABLE, registers_unreadable, 4, "The saved user registers could not be read.") \
-	V(NO_FRAME_POINTER, no_frame_pointer, 5, "The innermost function keeps no frame pointer: it was zero.") \
-	V(BAD_FRAME_POINTER, bad_frame_pointer, 6, "A frame pointer was misaligned or did not lead up the stack.") \
-	V(STACK_UNREADABLE, stack_unreadable, 7, "The stack could not be read at a frame pointer.") \
+	V(NO_FRAME_POINTER, no_frame_pointer, 5, "Code without unwind information, and the frame pointer was zero.") \
+	V(BAD_FRAME_POINTER, bad_frame_pointer, 6, "Code without unwind information, and the frame pointer did not lead up the stack.") \
+	V(STACK_UNREADABLE, stack_unreadable, 7, "The stack could not be read where the next frame lies.") \
 	V(TOO_DEEP, too_deep, 8, "The stack has more frames than a record holds.") \
-	V(KERNEL_WALK, kernel_walk, 9, "Walked by the kernel itself, which does not say how it ended.")
+	V(KERNEL_WALK, kernel_walk, 9, "Walked by the kernel itself, which does not say how it ended.") \
+	V(NO_PROCESS, no_process, 10, "* The mappings of the process were not in the tables.") \
+	V(NO_MAPPING, no_mapping, 11, "* An address lay in no mapping of the tables.") \
+	V(NO_ROWS, no_rows, 12, "* The unwind rows of a page of code were not in the tables.") \
+	V(UNSUPPORTED_RULE, unsupported_rule, 13, "An unwind rule of a kind that is not understood.") \
+	V(BAD_FRAME, bad_frame, 14, "An unwind rule led to a frame that does not lie above the one before.") \
+	V(STACK_CUT, stack_cut, 15, "The stack is larger than what is copied for a walk in user space.") \
+	V(NO_CODE, no_code, 16, "A return address lies in no executable mapping.") \
+	V(MEMORY_GONE, memory_gone, 17, "The process was ending and had no memory any more, so no user stack.")
 
 /* How the kernel part of a sample ended. */
 #define KERNEL_ENDS(V) \
@@ -35,7 +44,9 @@
 	V(SWITCHED_OFF, switched_off, 3, "Kernel stacks are switched off.")
 
 /* One sample as it lies in a ring, followed by kernel_frames + user_frames addresses (u64),
- * leaf first. The first user address is the program counter, the others are return addresses. */
+ * leaf first. The first user address is the program counter, the others are return addresses.
+ * If there is a copy of the stack, LEAF_REGISTERS registers and that copy follow at the place after
+ * MAX_KERNEL_FRAMES + MAX_USER_FRAMES addresses. */
 #define SAMPLE_FIELDS(F, A) \
 	F(u64, time_ns, "CLOCK_MONOTONIC, nanoseconds.") \
 	F(u64, cgroup_id, "Id of the task's cgroup in the default hierarchy; 0 if unknown.") \
@@ -45,13 +56,21 @@
 	F(u16, kernel_frames, "Number of kernel addresses.") \
 	F(u16, user_frames, "Number of user addresses.") \
 	A(u8, comm, COMM_BYTES, "Name of the thread, zero padded.") \
-	F(u64, user_pc, "User program counter; 0 without a user part.") \
-	F(u64, user_sp, "User stack pointer.") \
-	F(u64, user_fp, "User frame pointer.") \
-	F(u64, user_lr, "User link register (arm64); else 0.") \
+	F(u64, user_pc, "Program counter of the frame at which the walk ended; 0 without a user part.") \
+	F(u64, user_sp, "Its stack pointer.") \
+	F(u64, user_fp, "Its frame pointer.") \
+	F(u64, user_bx, "Its rbx (x86-64); else 0.") \
+	F(u64, user_lr, "Its link register (arm64); else 0.") \
+	F(u64, stack_start, "Address of the first byte of the copy of the stack.") \
+	F(u32, stack_bytes, "Bytes of the copy of the stack; 0 unless tables were wanting.") \
 	F(u8, user_end, "A `UserEnd`.") \
 	F(u8, kernel_end, "A `KernelEnd`.") \
-	A(u8, reserved, 6, "Zero.")
+	F(u8, user_exact, "1 if user_pc is where execution stood, 0 if it is a return address.") \
+	A(u8, reserved, 1, "Zero.")
+
+/* A copy of the stack: whole pages of this size, the first one holds the stack pointer. */
+#define STACK_PAGE_BYTES 4096
+#define MAX_STACK_PAGES 9
 
 /* What the sampler counts on each CPU. Every run of the program ends in exactly one of the
  * counters after `runs`. */
@@ -91,5 +110,62 @@
 	F(u64, cookie, "That of the request that was answered.") \
 	F(u64, refused, "0, or the error number with which the read was refused.") \
 	A(u8, bytes, PEEK_MAX_BYTES, "What it read; only as many bytes as were asked for are meant.")
+
+
+/*
+ * Unwind tables, written by user space through shared memory, read by the sampler. All are arrays of
+ * u64 words in lines of LINE_WORDS (a cache line); nothing in them is a pointer.
+ *
+ * processes  open addressing by pid, PROCESS_PROBES lines from its hash on; a slot is two words:
+ *            pid | 0 (0: free), then first mapping | count << 32
+ * mappings   four words each, those of a process side by side, by address:
+ *            start, end, file address minus address, executable | MAPPING_ kind << 32
+ * pages      open addressing by (executable, page of file addresses), PAGE_PROBES lines from its hash
+ *            on; a slot is one word: tag | line in `rows` << 32 (0: free)
+ * rows       a block for each page, a header line and row lines.
+ *            header: executable | page << 32, then BUCKETS + 1 row numbers of 16 bits, four a word:
+ *            where the rows of each BUCKET_BYTES of code begin; the first row of a bucket that has
+ *            any begins at its first byte.
+ *            row (32 bits, two a word): first byte it holds for, within the bucket | rule << 16
+ * rules      one word each: RULE_ kind | cfa << 8 (24 bits) | fp << 32 | other << 48, the last three
+ *            signed, in units of 8 bytes
+ */
+#define LINE_WORDS 8
+#define MAPPING_LENGTH 4
+#define PROCESS_PROBES 4
+#define PAGE_PROBES 2
+#define PAGE_SHIFT 12
+#define BUCKET_SHIFT 8
+#define BUCKETS 16
+
+/* Fibonacci hashing: the high half chooses the line, the low half is the tag. */
+#define TABLE_HASH_FACTOR 0x9e3779b97f4a7c15
+
+/* What is known of a mapping's code. */
+#define MAPPING_KINDS(V) \
+	V(ROWS, rows, 0, "It has unwind rows, by page.") \
+	V(FRAME_POINTERS, frame_pointers, 1, "It has none: frame pointers are followed.")
+
+/* How a canonical frame address (CFA, DWARF 5, 6.4) is found, and with it the registers of the caller. */
+#define RULE_KINDS(V) \
+	V(NONE, none, 0, "No unwind information: the frame pointer is followed.") \
+	V(SP, sp, 1, "cfa = sp + cfa") \
+	V(FP, fp, 2, "cfa = fp + cfa") \
+	V(BX, bx, 3, "cfa = rbx + cfa (x86-64)") \
+	V(PLT, plt, 4, "cfa = sp + 8 + (8 if pc % 16 >= cfa) (x86-64)") \
+	V(DEREF_SP, deref_sp, 5, "cfa = *(sp + cfa) + other") \
+	V(DEREF_FP, deref_fp, 6, "cfa = *(fp + cfa) + other") \
+	V(SIGNAL, signal, 7, "A signal frame: all registers lie in the context that sp points at.") \
+	V(END, end, 8, "The return address is undefined: a root.") \
+	V(UNSUPPORTED, unsupported, 9, "A rule that is not understood.") \
+	V(REGISTER, register, 16, "16 to 31: cfa = register of that DWARF number less 16, + cfa (a leaf; x86-64)") \
+	V(RETURN_IN, return_in, 32, "32 to 47: cfa = sp + cfa, the return address is in a register (a leaf; x86-64)")
+
+/* Registers of the innermost frame, by DWARF number (x86-64: rax rdx rcx rbx rsi rdi rbp rsp r8 to r15). */
+#define LEAF_REGISTERS 16
+
+/* Values of a rule's `fp` and `other` that are no offset from the CFA. */
+#define SAVED_NOT 0x7fff /* the register keeps its value */
+#define SAVED_AT_FP 0x7ffe /* fp = *fp */
 
 #endif

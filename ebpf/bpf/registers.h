@@ -20,10 +20,14 @@ struct registers {
 #define REGISTERS_PC(r) ((r)->ip)
 #define REGISTERS_SP(r) ((r)->sp)
 #define REGISTERS_FP(r) ((r)->bp)
+#define REGISTERS_BX(r) ((r)->bx)
 #define REGISTERS_LR(r) (0ULL)
-/* The perf context is read a register at a time; the verifier takes no copy of the whole. */
-#define REGISTERS_COPY(to, from) \
-	((to)->bp = (from)->bp, (to)->ip = (from)->ip, (to)->cs = (from)->cs, (to)->sp = (from)->sp)
+/* Registers by DWARF number (System V ABI, AMD64 supplement, figure 3.36). */
+#define REGISTERS_LEAF(leaf, r) \
+	((leaf)[0] = (r)->ax, (leaf)[1] = (r)->dx, (leaf)[2] = (r)->cx, (leaf)[3] = (r)->bx, (leaf)[4] = (r)->si, \
+	 (leaf)[5] = (r)->di, (leaf)[6] = (r)->bp, (leaf)[7] = (r)->sp, (leaf)[8] = (r)->r8, (leaf)[9] = (r)->r9, \
+	 (leaf)[10] = (r)->r10, (leaf)[11] = (r)->r11, (leaf)[12] = (r)->r12, (leaf)[13] = (r)->r13, \
+	 (leaf)[14] = (r)->r14, (leaf)[15] = (r)->r15)
 /* The two lowest bits of cs are the privilege level; 3 is user mode. */
 #define REGISTERS_USER_MODE(r) (((r)->cs & 3) == 3)
 /* Where a system call's first argument lies, in bytes from the start. */
@@ -40,10 +44,10 @@ struct registers {
 #define REGISTERS_PC(r) ((r)->pc)
 #define REGISTERS_SP(r) ((r)->sp)
 #define REGISTERS_FP(r) ((r)->regs[29])
+#define REGISTERS_BX(r) (0ULL)
 #define REGISTERS_LR(r) ((r)->regs[30])
-#define REGISTERS_COPY(to, from) \
-	((to)->regs[29] = (from)->regs[29], (to)->regs[30] = (from)->regs[30], \
-	 (to)->sp = (from)->sp, (to)->pc = (from)->pc, (to)->pstate = (from)->pstate)
+/* No rule needs more than those above. */
+#define REGISTERS_LEAF(leaf, r) ((leaf)[0] = 0)
 /* PSR_MODE_MASK; EL0t is 0, for 64-bit and (with bit 4 set) for 32-bit user mode. */
 #define REGISTERS_USER_MODE(r) (((r)->pstate & 0xf) == 0)
 #define REGISTERS_FIRST_ARGUMENT __builtin_offsetof(struct registers, regs)

@@ -10,10 +10,10 @@
 #include "ids.h"
 #include "layout.h"
 #include "registers.h"
+#include "unwind.h"
 
 #define FIELD(type, name, text) type name;
 #define ARRAY(type, name, length, text) type name[length];
-#define USER_END(name, lower, number, text) USER_END_##name = number,
 #define KERNEL_END(name, lower, number, text) KERNEL_END_##name = number,
 
 struct sample {
@@ -22,7 +22,6 @@ struct sample {
 struct counters {
 	COUNTER_FIELDS(FIELD, ARRAY)
 };
-enum { USER_ENDS(USER_END) };
 enum { KERNEL_ENDS(KERNEL_END) };
 
 static_assert(sizeof(struct sample) % sizeof(u64) == 0, "addresses follow the header, aligned");
@@ -33,6 +32,9 @@ static_assert(MAX_KERNEL_FRAMES < 128, "masked with 127 below");
 struct scratch {
 	struct sample sample;
 	u64 frames[MAX_KERNEL_FRAMES + MAX_USER_FRAMES];
+	u64 leaf[LEAF_REGISTERS];
+	u8 stack[MAX_STACK_PAGES * STACK_PAGE_BYTES];
+	struct walk walk;
 };
 
 /* Facts and choices, set by the host before loading; the verifier removes what they rule out. */
@@ -46,6 +48,11 @@ const volatile u32 no_user_reads = 0;
 const volatile u32 kernel_stacks = 1;
 /* 1: ask for the cgroup (helper bpf_get_current_cgroup_id exists). */
 const volatile u32 cgroup_ids = 1;
+/* Lines of the tables `processes` and `pages`, less one; both are powers of two. */
+const volatile u32 process_lines_mask = 0;
+const volatile u32 page_lines_mask = 0;
+/* Pages of the stack that are copied at most where tables are wanting; MAX_STACK_PAGES or less. */
+const volatile u32 stack_pages = MAX_STACK_PAGES;
 /* Unread bytes in a ring above which its reader is woken at once. */
 const volatile u64 wake_bytes = 0;
 
@@ -56,12 +63,28 @@ struct {
 	MAP_TYPE(value, struct counters);
 } counters SEC(".maps");
 
+/* By CPU. (The kernel takes no per-CPU values of this size.) */
 struct {
-	MAP_UINT(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	MAP_UINT(type, BPF_MAP_TYPE_ARRAY);
 	MAP_UINT(max_entries, 1);
 	MAP_TYPE(key, u32);
 	MAP_TYPE(value, struct scratch);
 } scratch SEC(".maps");
+
+/* The unwind tables of layout.h; the host sets their sizes. */
+#define TABLE(name, record) \
+	struct { \
+		MAP_UINT(type, BPF_MAP_TYPE_ARRAY); \
+		MAP_UINT(map_flags, BPF_F_MMAPABLE); \
+		MAP_UINT(max_entries, 1); \
+		MAP_TYPE(key, u32); \
+		MAP_TYPE(value, record); \
+	} name SEC(".maps")
+TABLE(processes, struct line);
+TABLE(mappings, struct mapping);
+TABLE(pages, struct line);
+TABLE(rows, struct line);
+TABLE(rules, u64);
 
 struct ring {
 	MAP_UINT(type, BPF_MAP_TYPE_RINGBUF);
@@ -76,16 +99,68 @@ struct {
 	MAP_VALUES(values, struct ring);
 } rings SEC(".maps");
 
-/* What a user walk starts from. */
-struct cursor {
-	u64 pc, sp, fp, lr;
-};
+static ALWAYS_INLINE struct line *process_line(u32 line)
+{
+	return bpf_map_lookup_elem(&processes, &line);
+}
+
+static ALWAYS_INLINE struct line *page_line(u32 line)
+{
+	return bpf_map_lookup_elem(&pages, &line);
+}
+
+static ALWAYS_INLINE struct line *row_line(u32 line)
+{
+	return bpf_map_lookup_elem(&rows, &line);
+}
+
+static ALWAYS_INLINE struct mapping *mapping_at(u32 index)
+{
+	return bpf_map_lookup_elem(&mappings, &index);
+}
+
+static ALWAYS_INLINE u64 *rule_word(u32 index)
+{
+	return bpf_map_lookup_elem(&rules, &index);
+}
+
+static ALWAYS_INLINE s64 read_user(void *to, u32 bytes, u64 from)
+{
+	return bpf_probe_read_user(to, bytes, (void *)from);
+}
+
+static ALWAYS_INLINE u32 process_mask(void)
+{
+	return process_lines_mask;
+}
+
+static ALWAYS_INLINE u32 page_mask(void)
+{
+	return page_lines_mask;
+}
+
+/*
+ * One frame of the walk that this CPU's scratch area holds. A global function: the verifier checks
+ * it once, by itself, and not once a frame.
+ */
+__attribute__((noinline)) int unwind_frame(u32 cpu)
+{
+	struct scratch *record = bpf_map_lookup_elem(&scratch, &cpu);
+	return record ? leave_frame(&record->walk) : USER_END_REGISTERS_UNREADABLE;
+}
+
+/* A macro: the verifier wants the perf context read a register at a time, from the context itself. */
+#define BEGIN(walk, registers) \
+	((walk)->pc = REGISTERS_PC(registers), (walk)->sp = REGISTERS_SP(registers), \
+	 (walk)->fp = REGISTERS_FP(registers), (walk)->bx = REGISTERS_BX(registers), \
+	 (walk)->lr = REGISTERS_LR(registers), (walk)->exact = 1, \
+	 (walk)->window_start = ~0ULL - sizeof((walk)->window), REGISTERS_LEAF((walk)->leaf, registers))
 
 /*
  * The registers with which the task entered the kernel, from the top of its kernel stack.
- * Returns a USER_END_ value; COMPLETE means that `cursor` is filled.
+ * Returns a USER_END_ value; COMPLETE means that `walk` has them.
  */
-static ALWAYS_INLINE u8 entry_registers(const struct registers *now, struct cursor *cursor)
+static ALWAYS_INLINE u8 entry_registers(u64 kernel_sp, struct walk *walk)
 {
 	if (!stack_pt_regs)
 		return USER_END_NO_ENTRY_REGISTERS;
@@ -95,7 +170,6 @@ static ALWAYS_INLINE u8 entry_registers(const struct registers *now, struct curs
 		return USER_END_REGISTERS_UNREADABLE;
 
 	u64 area = stack + stack_pt_regs;
-	u64 kernel_sp = REGISTERS_SP(now);
 	if (kernel_sp >= area && kernel_sp < area + sizeof(struct registers))
 		return USER_END_ENTRY_UNFINISHED;
 
@@ -106,58 +180,65 @@ static ALWAYS_INLINE u8 entry_registers(const struct registers *now, struct curs
 	if (!REGISTERS_USER_MODE(&entry) || !REGISTERS_PC(&entry))
 		return USER_END_KERNEL_THREAD;
 
-	cursor->pc = REGISTERS_PC(&entry);
-	cursor->sp = REGISTERS_SP(&entry);
-	cursor->fp = REGISTERS_FP(&entry);
-	cursor->lr = REGISTERS_LR(&entry);
+	BEGIN(walk, &entry);
 	return USER_END_COMPLETE;
 }
 
 /*
- * Walks user frames by frame pointer: {caller's frame pointer, return address} at each. The
- * x86-64 psABI (3.4.1) and AAPCS64 mark the root by a frame pointer of zero. `first` is the
- * index of the first free frame. Returns the number of frames and, through `end`, a USER_END_.
+ * Walks user frames by the tables, from the registers in the scratch area on. `first` is the index of
+ * the first free frame. Returns the number of frames and, through `end`, a USER_END_.
  */
-static ALWAYS_INLINE u32 walk_frame_pointers(struct scratch *record, u32 first, const struct cursor *cursor, u8 *end)
+static ALWAYS_INLINE u32 walk_by_tables(struct scratch *record, u32 cpu, u32 pid, u32 first, u8 *end)
 {
-	u64 fp = cursor->fp;
-	u64 below = cursor->sp;
-	u64 pair[2];
-	u32 count = 1;
-
-	record->frames[first & 127] = cursor->pc;
-	if (!fp) {
-		*end = USER_END_NO_FRAME_POINTER;
-		return count;
+	record->frames[first & 127] = record->walk.pc;
+	record->walk.count = 1;
+	record->walk.region = find_process(pid);
+	if (!record->walk.region) {
+		*end = USER_END_NO_PROCESS;
+		return 1;
 	}
 	*end = USER_END_TOO_DEEP;
 #pragma clang loop unroll(disable)
 	for (u32 i = 1; i < MAX_USER_FRAMES; i++) {
-		if (!fp) {
-			*end = USER_END_COMPLETE;
-			break;
-		}
-		if ((fp & 7) || fp < below) {
-			*end = USER_END_BAD_FRAME_POINTER;
-			break;
-		}
-		if (bpf_probe_read_user(pair, sizeof(pair), (void *)fp)) {
-			*end = USER_END_STACK_UNREADABLE;
-			break;
-		}
-		if (!pair[1]) {
-			*end = pair[0] ? USER_END_BAD_FRAME_POINTER : USER_END_COMPLETE;
+		u8 moved = unwind_frame(cpu);
+		if (moved != MOVED) {
+			*end = moved;
 			break;
 		}
 		u32 slot = first + i;
 		if (slot >= MAX_KERNEL_FRAMES + MAX_USER_FRAMES)
 			break;
-		record->frames[slot] = pair[1];
-		count = i + 1;
-		below = fp + sizeof(pair);
-		fp = pair[0];
+		record->frames[slot] = record->walk.pc;
+		record->walk.count = i + 1;
 	}
-	return count;
+	return record->walk.count;
+}
+
+/* Copies the stack from the page on in which the walk stopped, until a page fails. Returns bytes. */
+static ALWAYS_INLINE u32 copy_stack(struct scratch *record)
+{
+	u64 start = record->walk.sp & ~(u64)(STACK_PAGE_BYTES - 1);
+	u32 page = 0;
+
+	record->sample.stack_start = start;
+	__builtin_memcpy(record->leaf, record->walk.leaf, sizeof(record->leaf));
+#pragma clang loop unroll(disable)
+	for (; page < MAX_STACK_PAGES; page++) {
+		if (page >= stack_pages)
+			break;
+		if (bpf_probe_read_user(&record->stack[page * STACK_PAGE_BYTES], STACK_PAGE_BYTES,
+					(void *)(start + page * STACK_PAGE_BYTES)))
+			break;
+	}
+	return page * STACK_PAGE_BYTES;
+}
+
+/* Whether nothing of a process can be read any more, neither the stack nor the code it left. */
+static ALWAYS_INLINE u32 has_no_memory(const struct walk *walk)
+{
+	u8 byte;
+
+	return read_user(&byte, 1, walk->sp) && read_user(&byte, 1, walk->pc - 1);
 }
 
 /* Mitigation of copy_from_user_nofault: the kernel walks, within its own limit. */
@@ -194,12 +275,12 @@ int sample(struct perf_event_context *context)
 		count->idle++;
 		return 0;
 	}
-	struct scratch *record = bpf_map_lookup_elem(&scratch, &zero);
+	u32 cpu = bpf_get_smp_processor_id();
+	struct scratch *record = bpf_map_lookup_elem(&scratch, &cpu);
 	if (!record) {
 		count->no_scratch++;
 		return 0;
 	}
-	u32 cpu = bpf_get_smp_processor_id();
 	void *ring = bpf_map_lookup_elem(&rings, &cpu);
 	if (!ring) {
 		count->no_ring++;
@@ -215,42 +296,55 @@ int sample(struct perf_event_context *context)
 	head->cpu = cpu;
 	bpf_get_current_comm(head->comm, sizeof(head->comm));
 
-	struct registers now = {};
-	REGISTERS_COPY(&now, &context->regs);
-	struct cursor cursor = {};
+	struct walk *walk = &record->walk;
 	u8 end = USER_END_COMPLETE;
 	u32 kernel_frames = 0;
-	if (REGISTERS_USER_MODE(&now)) {
+	if (REGISTERS_USER_MODE(&context->regs)) {
 		head->kernel_end = KERNEL_END_NOT_IN_KERNEL;
-		cursor.pc = REGISTERS_PC(&now);
-		cursor.sp = REGISTERS_SP(&now);
-		cursor.fp = REGISTERS_FP(&now);
-		cursor.lr = REGISTERS_LR(&now);
+		BEGIN(walk, &context->regs);
 	} else {
 		kernel_frames = kernel_part(context, record);
-		end = entry_registers(&now, &cursor);
+		end = entry_registers(REGISTERS_SP(&context->regs), walk);
 	}
 
 	u32 user_frames = 0;
+	head->stack_bytes = 0;
 	if (end == USER_END_COMPLETE) {
-		if (no_user_reads)
+		if (no_user_reads) {
 			user_frames = walk_by_kernel(context, record, kernel_frames, &end);
-		else
-			user_frames = walk_frame_pointers(record, kernel_frames, &cursor, &end);
+		} else {
+			user_frames = walk_by_tables(record, cpu, head->pid, kernel_frames, &end);
+			if (end == USER_END_NO_PROCESS || end == USER_END_NO_MAPPING || end == USER_END_NO_ROWS) {
+				head->stack_bytes = copy_stack(record);
+				if (!head->stack_bytes)
+					end = USER_END_STACK_UNREADABLE;
+			}
+			if (end == USER_END_STACK_UNREADABLE && user_frames == 1 && kernel_frames &&
+			    has_no_memory(walk))
+				end = USER_END_MEMORY_GONE;
+		}
+		head->user_pc = walk->pc;
+		head->user_sp = walk->sp;
+		head->user_fp = walk->fp;
+		head->user_bx = walk->bx;
+		head->user_lr = walk->lr;
+		head->user_exact = walk->exact;
+	} else {
+		head->user_pc = 0;
 	}
 
 	head->kernel_frames = kernel_frames;
 	head->user_frames = user_frames;
-	head->user_pc = cursor.pc;
-	head->user_sp = cursor.sp;
-	head->user_fp = cursor.fp;
-	head->user_lr = cursor.lr;
 	head->user_end = end;
 
 	u64 bytes = sizeof(*head) + (kernel_frames + user_frames) * sizeof(u64);
-	if (bytes > sizeof(*record))
-		bytes = sizeof(*record);
-	u64 wake = bpf_ringbuf_query(ring, BPF_RB_AVAIL_DATA) > wake_bytes ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP;
+	if (head->stack_bytes)
+		bytes = sizeof(*head) + sizeof(record->frames) + sizeof(record->leaf) + head->stack_bytes;
+	if (bytes > sizeof(*head) + sizeof(record->frames) + sizeof(record->leaf) + sizeof(record->stack))
+		bytes = sizeof(*head) + sizeof(record->frames) + sizeof(record->leaf) + sizeof(record->stack);
+	/* The sooner the tables have what was wanting, the fewer stacks are copied. */
+	u32 urgent = head->stack_bytes || bpf_ringbuf_query(ring, BPF_RB_AVAIL_DATA) > wake_bytes;
+	u64 wake = urgent ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP;
 	if (bpf_ringbuf_output(ring, record, bytes, wake))
 		count->ring_full++;
 	else

@@ -1,6 +1,6 @@
 //! Reading a record out of a ring: bytes in, values out.
 
-use crate::{KERNEL_FRAMES_MAX, Sample, USER_FRAMES_MAX};
+use crate::{KERNEL_FRAMES_MAX, LEAF_AT, LEAF_WORDS, STACK_BYTES_MAX, Sample, USER_FRAMES_MAX};
 #[cfg(test)]
 use std::mem::offset_of;
 
@@ -10,6 +10,9 @@ pub enum NotASample {
     /// Shorter than the fixed part.
     #[error("{0} bytes are fewer than a sample's fixed part of {size}", size = size_of::<Sample>())]
     TooShort(usize),
+    /// A copy of the stack that is not there, or larger than the sampler makes.
+    #[error("a copy of {0} bytes of stack does not fit the record")]
+    NoStack(u32),
     /// More frames than the sampler writes, or fewer bytes than the frames need.
     #[error("{kernel} kernel and {user} user frames do not fit {bytes} bytes")]
     BadLength {
@@ -29,9 +32,22 @@ pub struct Record<'a> {
     pub head: Sample,
     kernel: &'a [u8],
     user: &'a [u8],
+    leaf: &'a [u8],
+    stack: &'a [u8],
 }
 
 impl<'a> Record<'a> {
+    /// Registers of the innermost frame by DWARF number, where there is a copy of the stack; else zeros.
+    pub fn leaf(&self) -> [u64; LEAF_WORDS] {
+        let mut words = addresses(self.leaf);
+        std::array::from_fn(|_| words.next().unwrap_or(0))
+    }
+
+    /// The copy of the stack from `head.stack_start` on, where there is one.
+    pub fn stack(&self) -> Option<&'a [u8]> {
+        (!self.stack.is_empty()).then_some(self.stack)
+    }
+
     /// Reads one record. Bytes after the last address are ignored: rings pad.
     pub fn parse(bytes: &'a [u8]) -> Result<Self, NotASample> {
         let (fixed, rest) =
@@ -48,7 +64,16 @@ impl<'a> Record<'a> {
             });
         }
         let (kernel, rest) = rest.split_at(kernel * 8);
-        Ok(Self { head, kernel, user: &rest[..user * 8] })
+        let no_stack = NotASample::NoStack(head.stack_bytes);
+        let (leaf, stack) = match usize::try_from(head.stack_bytes) {
+            Ok(0) => (&[][..], &[][..]),
+            Ok(length @ ..=STACK_BYTES_MAX) => {
+                let end = LEAF_AT + 8 * LEAF_WORDS + length;
+                bytes.get(LEAF_AT..end).ok_or(no_stack)?.split_at(8 * LEAF_WORDS)
+            }
+            _ => return Err(no_stack),
+        };
+        Ok(Self { head, kernel, user: &rest[..user * 8], leaf, stack })
     }
 
     /// Addresses in the kernel, leaf first; all but the first are return addresses.

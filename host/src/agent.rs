@@ -14,6 +14,7 @@ use crate::process::{Budget, Processes, Targets};
 use crate::profile::{Builder, Profile};
 use crate::summary::Summary;
 use crate::symbolize::{self, Symbolizer};
+use crate::unwind::{Tables, Unwinder};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
@@ -62,7 +63,9 @@ impl Agent {
             parts;
         let builder = Builder::new(sampler.period_ns, max_stacks);
         let by_proc = sampler.notices != Notices::SideBand;
-        let sampler = Sampler::load(&sampler)?;
+        let mut sampler = Sampler::load(&sampler)?;
+        let tables = sampler.take_tables().ok_or(LoadError::Missing("tables"))?;
+        let unwinder = Unwinder::new(Tables::new(tables), budget.executables);
         let refused = |(cpu, error): &(u32, std::io::Error)| format!("CPU {cpu} is not sampled: {error}");
         let refused_cpus = sampler.refused_cpus().iter().map(refused).collect();
         let reader = Reader::start(sampler)?;
@@ -79,7 +82,9 @@ impl Agent {
                 if let Ok(targets) = wanted.recv() {
                     let targets = targets.following_by_proc(by_proc);
                     let processes = Processes::new(budget).unnoticed(by_proc);
-                    profile(&messages, &to_publisher, processes, builder, targets, by_proc);
+                    let sweeps = by_proc.then(Instant::now);
+                    let stages = Stages { processes, unwinder, builder, targets, sweeps };
+                    stages.run(&messages, &to_publisher);
                 }
             })?,
             publisher: spawn("publisher", move || publisher.run(&profiles))?,
@@ -134,45 +139,57 @@ fn spawn<T: Send + 'static>(
 /// How often `/proc` is looked through where notices are lacking.
 const SWEEP: Duration = Duration::from_secs(1);
 
-/// The stage between raw samples and profiles. `sweeps`: not everything is noticed, so `/proc` is looked
-/// through as well.
-fn profile(
-    messages: &Receiver<Message>,
-    to: &SyncSender<Profile>,
-    mut processes: Processes,
-    mut builder: Builder,
-    mut targets: Targets,
-    sweeps: bool,
-) {
-    let mut swept = Instant::now();
-    for message in messages {
-        if sweeps && swept.elapsed() >= SWEEP {
-            swept = Instant::now();
-            targets.forget(&processes.sweep());
-        }
-        match message {
-            Message::Events(events) => {
-                for event in events {
-                    match event {
-                        Event::Notice(notice) => {
-                            targets.notice(&notice);
-                            processes.notice(&notice);
-                        }
-                        Event::Sample(sample) if targets.admits(sample.pid) => {
-                            builder.add(processes.attribute(sample));
-                        }
-                        Event::Sample(_) => builder.exclude(),
+/// The stages between raw samples and profiles.
+struct Stages {
+    targets: Targets,
+    processes: Processes,
+    unwinder: Unwinder,
+    builder: Builder,
+    /// When `/proc` was last looked through; `None` if everything is noticed.
+    sweeps: Option<Instant>,
+}
+
+impl Stages {
+    fn run(mut self, messages: &Receiver<Message>, to: &SyncSender<Profile>) {
+        for message in messages {
+            if self.sweeps.is_some_and(|swept| swept.elapsed() >= SWEEP) {
+                self.sweeps = Some(Instant::now());
+                self.targets.forget(&self.processes.sweep());
+            }
+            match message {
+                Message::Events(events) => events.into_iter().for_each(|event| self.take(event)),
+                Message::Interval(interval) => {
+                    let table = self.processes.counters();
+                    let unwound = self.unwinder.counters();
+                    tracing::debug!(ticks = ?interval.ticks, ?table, ?unwound, "interval is over");
+                    let profile = self.builder.finish(&interval);
+                    self.unwinder.keep(&profile.frames);
+                    if to.send(profile).is_err() {
+                        return;
                     }
+                    self.processes.next_interval();
+                    self.targets.next_interval();
                 }
             }
-            Message::Interval(interval) => {
-                tracing::debug!(ticks = ?interval.ticks, table = ?processes.counters(), "interval is over");
-                if to.send(builder.finish(&interval)).is_err() {
-                    return;
-                }
-                processes.next_interval();
-                targets.next_interval();
+        }
+    }
+
+    fn take(&mut self, event: Event) {
+        match event {
+            Event::Notice(notice) => {
+                self.targets.notice(&notice);
+                self.processes.notice(&notice);
+                self.unwinder.notice(&notice);
             }
+            Event::Sample(mut sample) if self.targets.admits(sample.pid) => {
+                self.processes.recognise(&sample);
+                // Of a process that our pid namespace does not show no mapping is known.
+                if sample.pid != 0 {
+                    self.unwinder.finish(&mut sample, &mut self.processes);
+                }
+                self.builder.add(self.processes.attribute(sample));
+            }
+            Event::Sample(_) => self.builder.exclude(),
         }
     }
 }
@@ -189,14 +206,17 @@ impl Publisher {
     fn run(self, profiles: &Receiver<Profile>) -> Summary {
         let mut symbolizer = self.symbolizer.map(Symbolizer::new);
         let mut summary = Summary::default();
+        let no_names = |profile: &Profile| vec![Arc::new([]) as symbolize::Names; profile.frames.len()];
         for (sequence, profile) in (0..).zip(profiles) {
             let names = match &mut symbolizer {
                 Some(symbolizer) => symbolizer.names(&profile.frames),
-                None => vec![Arc::new([]) as symbolize::Names; profile.frames.len()],
+                None => no_names(&profile),
             };
             summary.add(&profile, &names);
+            let nameless = no_names(&profile);
             for exporter in &self.exporters {
-                self.hand_over(exporter, sequence, &profile, &names, &mut summary);
+                let names = if exporter.wants().names { &names } else { &nameless };
+                self.hand_over(exporter, sequence, &profile, names, &mut summary);
             }
         }
         let until = Instant::now() + self.shutdown_budget;

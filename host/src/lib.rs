@@ -18,3 +18,4 @@ pub mod profile;
 pub mod summary;
 pub mod symbolize;
 pub mod telemetry;
+pub mod unwind;

@@ -95,7 +95,7 @@ fn without_the_check_it_runs_mitigated_and_the_profile_shows_it() {
     let arguments = ["--config", config.to_str().unwrap(), "-d", "3", "-F", "199", "-p", &running.pid()];
     let (_, stacks) = Installed::from_environment().unwrap().record(folder.path(), &arguments);
     let chain = stacks.with_chain(&["_start", "start", "outer", "middle", "inner", "spin"]);
-    assert!(chain.samples() > 50, "the kernel walks frame pointers: {stacks:?}");
+    assert!(chain.samples() > 20, "the kernel walks frame pointers: {stacks:?}");
     let marked = stacks.with_chain(&["c_chain", "[incomplete: kernel_walk]"]);
     assert_eq!(marked.samples(), stacks.samples(), "every stack says who walked it: {stacks:?}");
 

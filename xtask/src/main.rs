@@ -1,5 +1,6 @@
 //! Developer commands: `cargo xtask profile`, `test`, `lint`, `vm`.
 
+mod bench;
 mod install;
 mod lint;
 mod load;
@@ -18,6 +19,7 @@ usage: cargo xtask COMMAND
   test [--tier TIER]...          run all tests, or those of the named tiers: suite, kernel, vm
   vm [--all] [ROW]...            boot other kernels under QEMU with the agent in them; all of them,
                                  or those of the named rows, else those that CI boots
+  bench plugins                  print what loading plugins and handing over a batch cost
   lint                           formatting, clippy, licences and sources of dependencies
   stage                          build and install agent and plugins for development, print where
 
@@ -29,6 +31,7 @@ fn main() -> ExitCode {
     let result = match arguments.first().map(String::as_str) {
         Some("profile") => profile::run(rest),
         Some("test") => test::run(rest),
+        Some("bench") => bench::run(rest),
         Some("lint") => lint::run(),
         Some("stage") => stage::run(),
         Some("vm") => vm::run(rest),

@@ -104,7 +104,10 @@ impl Books {
                 undelivered: due.saturating_sub(counted.runs).max(page.undelivered),
                 idle_ns: idle.get(number).copied(),
             };
+            let before = ticks;
             ticks.add(&now, page, period_ns);
+            let lost = ticks.undelivered - before.undelivered + ticks.ring_full - before.ring_full;
+            tracing::debug!(cpu = number, due = ticks.due - before.due, lost, "the books of a CPU");
             *page = now;
         }
         Ok(ticks)

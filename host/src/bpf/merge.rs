@@ -35,6 +35,11 @@ impl Merge {
         self.held.extend(events);
     }
 
+    /// Whether a sample is held whose walk is not over.
+    pub(super) fn is_urgent(&self) -> bool {
+        self.held.iter().any(|event| matches!(event, Event::Sample(sample) if sample.rest.is_some()))
+    }
+
     /// Everything up to `until_ns`, oldest first; at equal times notices precede samples.
     pub(super) fn take(&mut self, until_ns: u64) -> Vec<Event> {
         self.held.sort_by_key(|event| (event.time_ns(), matches!(event, Event::Sample(_))));

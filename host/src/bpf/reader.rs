@@ -152,10 +152,12 @@ impl Reader {
 
     /// Waits for a filling ring, the poll's end, the interval's end or the stop; true for the stop.
     fn wait(&self, deadline_ns: Option<u64>) -> io::Result<bool> {
-        let left = deadline_ns.map_or(POLL, |end| {
+        // What waits to be put into the tables waits no longer than it must.
+        let poll = if self.merge.is_urgent() { Duration::from_nanos(SETTLE_NS + 1_000_000) } else { POLL };
+        let left = deadline_ns.map_or(poll, |end| {
             Duration::from_nanos((end + SETTLE_NS + 1_000_000).saturating_sub(monotonic_ns()))
         });
-        let timeout = i32::try_from(left.min(POLL).as_millis()).unwrap_or(i32::MAX);
+        let timeout = i32::try_from(left.min(poll).as_millis()).unwrap_or(i32::MAX);
         let mut ready = [libc::epoll_event { events: 0, u64: 0 }; 16];
         // SAFETY: the array outlives the call and its length is stated.
         let count = unsafe {

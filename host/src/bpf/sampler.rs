@@ -5,6 +5,7 @@ use super::lifecycle::Lifecycle;
 use super::memlock;
 use super::perf::{Event, online_cpus};
 use super::sideband::SideBand;
+use super::tables::{TableMemory, TableSizes};
 use aya::maps::{ArrayOfMaps, Map, MapData, PerCpuArray, RingBuf};
 use aya::programs::{PerfEvent, ProgramError, ProgramFd};
 use aya::{Ebpf, EbpfError, EbpfLoader};
@@ -27,6 +28,8 @@ pub struct Settings {
     pub no_user_reads: bool,
     /// Whether kernel stacks are walked.
     pub kernel_stacks: bool,
+    /// How large the unwind tables are.
+    pub tables: TableSizes,
     /// Whether the cgroup of each sample is asked for.
     pub cgroup_ids: bool,
     /// How ids become those of our own pid namespace.
@@ -54,10 +57,13 @@ pub enum LoadError {
     Object(#[source] Box<EbpfError>),
     /// The kernel's verifier refused the program.
     #[error("the kernel refused the sampling program: {}", verifier(.0))]
-    Program(#[source] Box<ProgramError>),
+    Program(Box<ProgramError>),
     /// A map of the object could not be used.
     #[error("map `{0}` of the sampler: {1}")]
     Map(&'static str, #[source] aya::maps::MapError),
+    /// A table could not be mapped into our memory.
+    #[error("table `{0}` of the sampler cannot be mapped into memory: {1}")]
+    Shared(&'static str, #[source] io::Error),
     /// The object lacks something that it was built with.
     #[error("the sampler object has no `{0}`; this build of stacksonde is broken, please report it")]
     Missing(&'static str),
@@ -95,9 +101,11 @@ fn verifier(error: &ProgramError) -> String {
     match error {
         ProgramError::LoadError { io_error, verifier_log } => {
             let log = verifier_log.to_string();
-            let last =
-                log.lines().rev().find(|l| !l.is_empty() && !l.starts_with("processed ")).unwrap_or("no log");
-            format!("{io_error}: {last}")
+            let is_statistics = |line: &&str| {
+                ["processed ", "verification time ", "stack depth "].iter().any(|s| line.starts_with(s))
+            };
+            let last = log.lines().rev().filter(|line| !line.is_empty()).find(|line| !is_statistics(line));
+            format!("{io_error}: {}", last.unwrap_or("no log"))
         }
         other => chain(other),
     }
@@ -161,6 +169,7 @@ pub struct Sampler {
     rings: ArrayOfMaps<MapData, RingBuf<MapData>>,
     counters: PerCpuArray<MapData, PerCpuCounters>,
     refused: Vec<(u32, io::Error)>,
+    tables: Option<TableMemory>,
     /// Owns the program and the maps that are not used from here.
     _object: Ebpf,
 }
@@ -229,6 +238,7 @@ impl Sampler {
         let program = program.try_clone().map_err(|error| LoadError::Program(Box::new(error.into())))?;
 
         let counters = take(&mut object, "counters")?;
+        let tables = Some(TableMemory::of(&mut object, &settings.tables)?);
         let rings = take_map(&mut object, "rings")?;
         let rings = rings.try_into().map_err(|error| LoadError::Map("rings", error))?;
         let lifecycle = match settings.notices {
@@ -248,6 +258,7 @@ impl Sampler {
             rings,
             counters,
             refused: Vec::new(),
+            tables,
             _object: object,
         };
         for number in online {
@@ -313,6 +324,11 @@ impl Sampler {
         &self.refused
     }
 
+    /// The unwind tables' memory, the first time.
+    pub fn take_tables(&mut self) -> Option<TableMemory> {
+        self.tables.take()
+    }
+
     /// How many CPUs are sampled.
     pub fn cpu_count(&self) -> usize {
         self.cpus.len()
@@ -342,6 +358,7 @@ fn load_object(settings: &Settings, possible_cpus: u32) -> Result<Ebpf, LoadErro
     let wake_bytes = u64::from(settings.ring_bytes / 2);
     let cgroup_ids = u32::from(settings.cgroup_ids);
     let ids = settings.ids.constants();
+    let tables = &settings.tables;
     let mut loader = EbpfLoader::new();
     ids.set(&mut loader);
     loader
@@ -353,7 +370,15 @@ fn load_object(settings: &Settings, possible_cpus: u32) -> Result<Ebpf, LoadErro
         .override_global("no_user_reads", &no_user_reads, true)
         .override_global("kernel_stacks", &kernel_stacks, true)
         .override_global("wake_bytes", &wake_bytes, true)
+        .override_global("process_lines_mask", &(tables.process_lines - 1), true)
+        .override_global("page_lines_mask", &(tables.page_lines - 1), true)
+        .map_max_entries("processes", tables.process_lines)
+        .map_max_entries("mappings", tables.mappings)
+        .map_max_entries("pages", tables.page_lines)
+        .map_max_entries("rows", tables.row_lines)
+        .map_max_entries("rules", tables.rules)
         .map_max_entries("rings", possible_cpus)
+        .map_max_entries("scratch", possible_cpus)
         .load(stacksonde_ebpf::sampler())
         .map_err(|error| LoadError::Object(Box::new(error)))
 }

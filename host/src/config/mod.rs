@@ -22,6 +22,7 @@ mod validate;
 
 pub use load::{Sources, load};
 pub use problem::{ConfigError, Origin, Problem};
+pub(crate) use problem::{dotted, shown};
 
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -123,6 +124,8 @@ pub struct Memory {
     pub max_mappings: u32,
     /// Executable files remembered.
     pub max_executables: u32,
+    /// Table of unwind rows of the pages of code that were sampled, in bytes.
+    pub unwind_rows_bytes: u32,
     /// Distinct stacks of one profile.
     pub max_stacks: u32,
 }
@@ -147,6 +150,11 @@ pub struct Plugins {
     pub load: Vec<String>,
     /// Names that must load.
     pub required: Vec<String>,
+    /// Libraries that a plugin may need beside the C library's: `libcurl.so.4`.
+    pub allow_needed: Vec<String>,
+    /// SHA-256 of a plugin's file, as 64 hexadecimal digits, by the plugin's name. A plugin with a pin is loaded
+    /// only if its file is exactly that one; a name without a pin is judged by its file's owner and mode alone.
+    pub pins: BTreeMap<String, String>,
 }
 
 /// One exporter instance.
@@ -213,8 +221,9 @@ impl Default for Memory {
             ring_bytes: 1 << 20,
             sideband_bytes: 1 << 17,
             max_processes: 4096,
-            max_mappings: 200_000,
+            max_mappings: 65_536,
             max_executables: 4096,
+            unwind_rows_bytes: 8 << 20,
             max_stacks: 65_536,
         }
     }
@@ -244,6 +253,8 @@ impl Default for Plugins {
             .map(String::from)
             .into(),
             required: Vec::new(),
+            allow_needed: Vec::new(),
+            pins: BTreeMap::new(),
         }
     }
 }

@@ -107,7 +107,8 @@ fn one(
     on_unproven: OnUnproven,
 ) -> Finding {
     let mut kernel = version.map_or_else(|| "a kernel of unknown version".into(), |v| format!("Linux {v}"));
-    if version.is_some_and(|version| !(hazard.affects)(version)) {
+    let assumed = assume.iter().any(|name| name == hazard.name);
+    if assumed && version.is_some_and(|version| !(hazard.affects)(version)) {
         kernel = format!("{kernel}, which hazards.assume takes for one that may have it,");
     }
     let finding = |state, reason| Finding {

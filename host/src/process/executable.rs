@@ -2,6 +2,7 @@
 
 use super::FileAddress;
 use super::elf::{Segment, build_id_of, segments};
+use super::vdso;
 use crate::bpf::Identity as FileIdentity;
 use object::read::ReadCache;
 use std::collections::HashMap;
@@ -120,6 +121,11 @@ impl Executables {
         self.known.is_empty()
     }
 
+    /// The executable behind a mapping, if it was seen before.
+    pub fn known(&self, mapped: &Mapped) -> Option<Arc<Executable>> {
+        self.known.get(mapped).cloned()
+    }
+
     /// The executable behind a mapping of process `pid` at `start..end`, with its file held open
     /// if it can be. `None` if the budget is exhausted by executables that are in use.
     pub fn get(&mut self, mapped: &Mapped, pid: u32, start: u64, end: u64) -> Option<Arc<Executable>> {
@@ -146,10 +152,14 @@ impl Executables {
 
     /// Holds the file again where it was let go of.
     pub fn reopen(executable: &Executable, mapped: &Mapped, pid: u32, start: u64, end: u64) {
-        if executable.kind == ExecutableKind::File
-            && executable.file().is_none()
-            && let Some(file) = open(mapped, pid, start, end)
-        {
+        if executable.file().is_some() {
+            return;
+        }
+        let file = match executable.kind {
+            ExecutableKind::File => open(mapped, pid, start, end),
+            ExecutableKind::Vdso => vdso::copy_of_our_own(),
+        };
+        if let Some(file) = file {
             executable.hold(file);
         }
     }
@@ -167,7 +177,7 @@ impl Executables {
         let kind = if mapped.is_vdso() { ExecutableKind::Vdso } else { ExecutableKind::File };
         let file = match kind {
             ExecutableKind::File => open(mapped, pid, start, end),
-            ExecutableKind::Vdso => None,
+            ExecutableKind::Vdso => vdso::copy_of_our_own(),
         };
         let (mut build_id, mut found) = (None, Vec::new());
         if let Some(file) = &file {

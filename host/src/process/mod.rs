@@ -9,6 +9,7 @@ mod mappings;
 mod maps_file;
 mod table;
 mod targets;
+mod vdso;
 
 pub use elf::{NotElf, Segment, build_id_of, segments};
 pub use executable::{Executable, ExecutableKind, Executables, Mapped};
@@ -16,6 +17,9 @@ pub use mappings::{Mapping, Mappings};
 pub use maps_file::{MapsLine, parse_maps};
 pub use table::{Budget, Processes, TableCounters};
 pub use targets::Targets;
+
+#[cfg(test)]
+pub(crate) use vdso::own_range as own_vdso;
 
 use crate::bpf::RawSample;
 use std::sync::Arc;
@@ -34,6 +38,17 @@ pub enum Frame {
     File(Arc<Executable>, FileAddress),
     /// Code that belongs to no known file, by its address in the process.
     Unknown(u64),
+}
+
+/// What is at an address of a process.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Code {
+    /// Nothing executable that is known.
+    Nothing,
+    /// Memory without a file.
+    Anonymous,
+    /// Code of a file, at an address stated in it.
+    File(Arc<Executable>, FileAddress),
 }
 
 /// What a process is called.

@@ -3,7 +3,7 @@
 use super::executable::{Executables, Mapped};
 use super::mappings::{Mapping, Mappings};
 use super::maps_file::parse_maps;
-use super::{AttributedSample, Executable, Frame, Identity, comm_text};
+use super::{AttributedSample, Code, Executable, Frame, Identity, comm_text};
 use crate::bpf::{Identity as FileIdentity, Notice, NoticeKind, RawSample};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -47,6 +47,8 @@ pub struct Processes {
     unnoticed: bool,
     /// When `/proc` was last looked through.
     swept_ns: u64,
+    /// The last number that a state of mappings got.
+    versions: u64,
     /// Grows with every interval; tells which files were already tried in this one.
     interval: u64,
 }
@@ -63,6 +65,8 @@ struct Process {
     read_ns: u64,
     /// The last event that concerned it.
     touched_ns: u64,
+    /// Changes with `mappings`; never the same twice.
+    version: u64,
     ended: bool,
     /// What a look through `/proc` last found, if there was one: `None` for nothing.
     incarnation: Option<Option<Incarnation>>,
@@ -83,8 +87,9 @@ fn start_in_stat(stat: &str) -> Option<u64> {
 
 impl Process {
     /// It runs another program: its mappings and names are read at its next sample.
-    fn forget_program(&mut self) {
+    fn forget_program(&mut self, version: u64) {
         self.mappings = Arc::default();
+        self.version = version;
         (self.whole, self.read_ns, self.identity, self.comm) = (false, 0, None, None);
     }
 }
@@ -107,6 +112,7 @@ impl Processes {
             mappings: 0,
             unnoticed: false,
             swept_ns: 0,
+            versions: 0,
             interval: 1,
         }
     }
@@ -174,14 +180,6 @@ impl Processes {
         self.make_room(pid);
         let process = self.known.entry(pid).or_default();
         process.touched_ns = time_ns;
-        // Where an exec may go unnoticed, the new name of a main thread shows it.
-        if self.unnoticed && raw.pid == raw.tid {
-            let renamed =
-                process.identity.as_ref().is_some_and(|identity| identity.comm != comm_text(&raw.comm));
-            if renamed {
-                process.forget_program();
-            }
-        }
         if !raw.user.is_empty() && !process.whole {
             self.read_maps(pid, raw.tid, time_ns);
         }
@@ -194,6 +192,18 @@ impl Processes {
         }
         let process = self.identity(&raw);
         AttributedSample { raw, process, frames }
+    }
+
+    /// Where an exec may go unnoticed, the new name of a main thread shows it: call this before anything else
+    /// is asked about a sample.
+    pub fn recognise(&mut self, raw: &RawSample) {
+        if !self.unnoticed || raw.pid != raw.tid {
+            return;
+        }
+        let Some(process) = self.known.get_mut(&raw.pid) else { return };
+        if process.identity.as_ref().is_some_and(|identity| identity.comm != comm_text(&raw.comm)) {
+            process.forget_program(next_version(&mut self.versions));
+        }
     }
 
     /// A process that our pid namespace does not show keeps its name and its kernel frames.
@@ -222,7 +232,7 @@ impl Processes {
                 process.ended = true;
                 gone.push(*pid);
             } else if before.is_some_and(|before| before != now) {
-                process.forget_program();
+                process.forget_program(next_version(&mut self.versions));
             }
         }
         self.swept_ns = crate::bpf::monotonic_ns();
@@ -231,35 +241,69 @@ impl Processes {
     }
 
     fn frame(&mut self, pid: u32, tid: u32, address: u64, time_ns: u64) -> Frame {
-        let known = |this: &Self| {
+        match self.code_at(pid, tid, address, time_ns) {
+            Code::File(executable, address) => Frame::File(executable, address),
+            Code::Anonymous | Code::Nothing => Frame::Unknown(address),
+        }
+    }
+
+    /// What is at an address of a process. A file's is held open from now on, if it can be.
+    pub fn code_at(&mut self, pid: u32, tid: u32, address: u64, time_ns: u64) -> Code {
+        let covered = |this: &Self| {
             this.known.get(&pid).is_some_and(|process| process.mappings.find(address).is_some())
         };
-        let read_ns = self.known.get(&pid).map_or(0, |process| process.read_ns);
-        if !known(self) && time_ns.saturating_sub(read_ns) > REREAD_NS {
+        let (whole, read_ns) =
+            self.known.get(&pid).map_or((false, 0), |process| (process.whole, process.read_ns));
+        if !whole || (!covered(self) && time_ns.saturating_sub(read_ns) > REREAD_NS) {
+            self.known.entry(pid).or_default();
             self.read_maps(pid, tid, time_ns);
         }
-        let Some(process) = self.known.get_mut(&pid) else { return Frame::Unknown(address) };
-        let Some(mapping) = process.mappings.find(address) else { return Frame::Unknown(address) };
+        let Some(process) = self.known.get_mut(&pid) else { return Code::Nothing };
+        let Some(mapping) = process.mappings.find(address) else { return Code::Nothing };
         if mapping.what.mapped.is_anonymous() {
-            return Frame::Unknown(address);
+            return Code::Anonymous;
         }
         let file_offset = address - mapping.start + mapping.file_offset;
         if let Some((executable, interval)) = &mapping.what.executable
             && *interval == self.interval
         {
-            return Frame::File(Arc::clone(executable), executable.address_of(file_offset));
+            return Code::File(Arc::clone(executable), executable.address_of(file_offset));
         }
         let (start, end) = (mapping.start, mapping.end);
         let Some(executable) = self.executables.get(&mapping.what.mapped, pid, start, end) else {
             self.counters.executables_refused += 1;
-            return Frame::Unknown(address);
+            return Code::Nothing;
         };
         Executables::reopen(&executable, &mapping.what.mapped, pid, start, end);
-        let frame = Frame::File(Arc::clone(&executable), executable.address_of(file_offset));
+        let code = Code::File(Arc::clone(&executable), executable.address_of(file_offset));
         let mut mapping = mapping.clone();
+        if mapping.what.executable.is_none() {
+            process.version = next_version(&mut self.versions);
+        }
         mapping.what.executable = Some((executable, self.interval));
         Arc::make_mut(&mut process.mappings).insert(mapping);
-        frame
+        code
+    }
+
+    /// The mappings of a process, {start, end, what is at the start}, as far as their files were seen in
+    /// any process; and a number that changes whenever these do.
+    pub fn code_of(&self, pid: u32) -> Option<(u64, impl Iterator<Item = (u64, u64, Code)> + '_)> {
+        let process = self.known.get(&pid)?;
+        let mappings = process.mappings.iter().map(|mapping| {
+            let what = &mapping.what;
+            let known = || self.executables.known(&what.mapped);
+            let code =
+                match what.executable.as_ref().map(|(executable, _)| Arc::clone(executable)).or_else(known) {
+                    _ if what.mapped.is_anonymous() => Code::Anonymous,
+                    Some(executable) => {
+                        let address = executable.address_of(mapping.file_offset);
+                        Code::File(executable, address)
+                    }
+                    None => Code::Nothing,
+                };
+            (mapping.start, mapping.end, code)
+        });
+        Some((process.version, mappings))
     }
 
     fn identity(&mut self, raw: &RawSample) -> Arc<Identity> {
@@ -323,11 +367,13 @@ impl Processes {
         process.touched_ns = notice.time_ns;
         let before = process.mappings.len();
         Arc::make_mut(&mut process.mappings).insert(mapping);
+        process.version = next_version(&mut self.versions);
         self.mappings = (self.mappings + process.mappings.len()).saturating_sub(before);
         self.make_room(notice.pid);
     }
 
-    fn replace(&mut self, pid: u32, process: Process) {
+    fn replace(&mut self, pid: u32, mut process: Process) {
+        process.version = next_version(&mut self.versions);
         if let Some(old) = self.known.insert(pid, process) {
             self.mappings = self.mappings.saturating_sub(old.mappings.len());
         }
@@ -359,6 +405,7 @@ impl Processes {
             new.insert(Mapping { start: line.start, end: line.end, file_offset: line.file_offset, what });
         }
         process.whole = true;
+        process.version = next_version(&mut self.versions);
         self.mappings = (self.mappings + process.mappings.len()).saturating_sub(before);
         self.make_room(pid);
     }
@@ -380,6 +427,11 @@ impl Processes {
             }
         }
     }
+}
+
+fn next_version(versions: &mut u64) -> u64 {
+    *versions += 1;
+    *versions
 }
 
 /// Return addresses stand after the call; the byte before belongs to it.

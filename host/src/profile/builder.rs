@@ -139,6 +139,7 @@ mod tests {
             cgroup_id: 0,
             comm: *b"worker\0\0\0\0\0\0\0\0\0\0",
             kernel: Box::default(),
+            rest: None,
             user: frames.into(),
             user_end: stacksonde_ebpf::user_end::COMPLETE,
             kernel_end: stacksonde_ebpf::kernel_end::NOT_IN_KERNEL,

@@ -50,7 +50,7 @@ impl Stack {
     /// Whether nothing of the stack is missing: the walk reached a root, or a kernel thread has no user part.
     pub fn is_complete(&self) -> bool {
         use stacksonde_ebpf::{kernel_end, user_end};
-        matches!(self.user_end, user_end::COMPLETE | user_end::KERNEL_THREAD)
+        matches!(self.user_end, user_end::COMPLETE | user_end::KERNEL_THREAD | user_end::MEMORY_GONE)
             && self.kernel_end != kernel_end::REFUSED
     }
 }

@@ -1,0 +1,96 @@
+//! The memory of the unwind tables (`ebpf/bpf/layout.h`): made with the sampler, written by [`crate::unwind`].
+
+use super::SharedWords;
+use super::sampler::LoadError;
+use aya::Ebpf;
+use aya::maps::Map;
+use stacksonde_ebpf::tables::{MAPPING_WORDS, WORDS};
+use std::os::fd::AsFd;
+
+/// Bytes of a line.
+const LINE_BYTES: u64 = (WORDS * size_of::<u64>()) as u64;
+
+/// How large the tables are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TableSizes {
+    /// Lines of the table of processes, of four each; a power of two.
+    pub process_lines: u32,
+    /// Mappings of all processes.
+    pub mappings: u32,
+    /// Lines of the index of pages, of eight each; a power of two.
+    pub page_lines: u32,
+    /// Lines of rows.
+    pub row_lines: u32,
+    /// Rules.
+    pub rules: u32,
+}
+
+impl TableSizes {
+    /// Tables for so many processes and mappings, with `row_bytes` of rows.
+    pub fn for_budget(processes: u32, mappings: u32, row_bytes: u64) -> Self {
+        let row_lines = u32::try_from(row_bytes / LINE_BYTES).unwrap_or(u32::MAX).max(1024);
+        Self {
+            // Open addressing wants room: half of the slots stay free.
+            process_lines: (processes / 2).clamp(16, 1 << 20).next_power_of_two(),
+            mappings: mappings.max(64),
+            // A page of code takes some ten lines of rows and more.
+            page_lines: (row_lines / 32).max(16).next_power_of_two(),
+            row_lines,
+            rules: 1 << 16,
+        }
+    }
+
+    /// Bytes of all tables.
+    pub fn bytes(&self) -> u64 {
+        let lines = u64::from(self.process_lines) + u64::from(self.page_lines) + u64::from(self.row_lines);
+        lines * LINE_BYTES + u64::from(self.mappings) * 32 + u64::from(self.rules) * 8
+    }
+}
+
+/// The tables' memory.
+#[derive(Debug)]
+pub struct TableMemory {
+    /// Open addressing by pid.
+    pub processes: SharedWords,
+    /// Mappings of processes.
+    pub mappings: SharedWords,
+    /// Open addressing by page.
+    pub pages: SharedWords,
+    /// Blocks of rows.
+    pub rows: SharedWords,
+    /// Rules.
+    pub rules: SharedWords,
+}
+
+impl TableMemory {
+    /// Memory that no sampler reads.
+    pub fn ours(sizes: &TableSizes) -> Self {
+        let lines = |lines: u32| SharedWords::ours(lines as usize * WORDS);
+        Self {
+            processes: lines(sizes.process_lines),
+            mappings: SharedWords::ours(sizes.mappings as usize * MAPPING_WORDS),
+            pages: lines(sizes.page_lines),
+            rows: lines(sizes.row_lines),
+            rules: SharedWords::ours(sizes.rules as usize),
+        }
+    }
+}
+
+impl TableMemory {
+    /// Maps the arrays of a loaded object.
+    pub(super) fn of(object: &mut Ebpf, sizes: &TableSizes) -> Result<Self, LoadError> {
+        let mut take = |name: &'static str, words: usize| {
+            let map = object.take_map(name).ok_or(LoadError::Missing(name))?;
+            let Map::Array(array) = map else { return Err(LoadError::Missing(name)) };
+            SharedWords::map(array.fd().as_fd(), words).map_err(|error| LoadError::Shared(name, error))
+        };
+        let lines = |lines: u32| lines as usize * WORDS;
+        Ok(Self {
+            processes: take("processes", lines(sizes.process_lines))?,
+            mappings: take("mappings", sizes.mappings as usize * MAPPING_WORDS)?,
+            pages: take("pages", lines(sizes.page_lines))?,
+            rows: take("rows", lines(sizes.row_lines))?,
+            rules: take("rules", sizes.rules as usize)?,
+        })
+    }
+}

@@ -1,0 +1,190 @@
+//! Complete user stacks without frame pointers.
+//!
+//! The sampler unwinds by tables as far as they reach. Where they do not, its record carries registers
+//! and a copy of the stack, and the walk goes on here, by the same rules; the rows that it needed are
+//! put into the tables, so that the next sample there is unwound in the kernel. So rows are
+//! made for pages of code that were sampled, and for no others.
+//!
+//! ```text
+//! source   an executable's call frame information, read page by page
+//! cfi      one function's entry -> rows (gimli)
+//! rule     a row's meaning, in a word
+//! page     rows of a page as the block that the sampler searches
+//! tables   what is in the shared tables, within a budget
+//! walk     leaving a frame in user space
+//! ```
+
+mod cfi;
+mod page;
+mod rule;
+mod slab;
+mod source;
+mod tables;
+mod walk;
+
+pub use cfi::{BadEntry, Entry, Row, rows};
+pub use page::PageKey;
+pub use rule::{Architecture, Rule};
+pub use source::CallFrames;
+pub use tables::{TableMapping, Tables, TablesCounters};
+pub use walk::leave;
+
+use crate::bpf::{Notice, NoticeKind, RawSample};
+use crate::process::{Code, Executable, Frame, Processes};
+use stacksonde_ebpf::tables::{PAGE_BITS, mapping_kind};
+use stacksonde_ebpf::{USER_FRAMES_MAX, user_end};
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// What unwinding in user space did, since it began.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct UnwindCounters {
+    /// Walks that the sampler left to user space.
+    pub finished_in_user_space: u64,
+    /// Pages whose rows were read from files.
+    pub pages_read: u64,
+    /// Pages whose rows could not be read, though the file has some.
+    pub pages_unreadable: u64,
+}
+
+/// The stage that finishes walks and keeps the tables.
+#[derive(Debug)]
+pub struct Unwinder {
+    tables: Tables,
+    /// By [`Executable::id`]; `None` for those without unwind information.
+    sources: HashMap<u32, Option<CallFrames>>,
+    /// Which state of a process's mappings is in the tables.
+    versions: HashMap<u32, u64>,
+    max_sources: usize,
+    counters: UnwindCounters,
+}
+
+impl Unwinder {
+    /// With empty tables; of `max_sources` executables it is remembered where their information lies.
+    pub fn new(tables: Tables, max_sources: usize) -> Self {
+        Self {
+            tables,
+            sources: HashMap::new(),
+            versions: HashMap::new(),
+            max_sources,
+            counters: UnwindCounters::default(),
+        }
+    }
+
+    /// What was done so far.
+    pub fn counters(&self) -> (UnwindCounters, TablesCounters) {
+        (self.counters, self.tables.counters())
+    }
+
+    /// What happened to a process changes its mappings: until it is sampled again it is not in the tables.
+    pub fn notice(&mut self, notice: &Notice) {
+        let concerns = match &notice.kind {
+            NoticeKind::Exec { .. } | NoticeKind::Map { .. } => true,
+            NoticeKind::Exit | NoticeKind::Fork { .. } => notice.pid == notice.tid,
+            _ => false,
+        };
+        if concerns && self.tables.has_process(notice.pid) {
+            self.tables.remove_process(notice.pid);
+            self.versions.remove(&notice.pid);
+        }
+    }
+
+    /// Finishes a walk that the sampler could not, and puts into the tables what was wanting.
+    pub fn finish(&mut self, sample: &mut RawSample, processes: &mut Processes) {
+        self.tables.touch_process(sample.pid);
+        let Some(rest) = sample.rest.take() else { return };
+        self.counters.finished_in_user_space += 1;
+        let mut frames = sample.user.to_vec();
+        let mut frame = rest.registers;
+        sample.user_end = loop {
+            if frames.len() >= USER_FRAMES_MAX {
+                break user_end::TOO_DEEP;
+            }
+            let address = frame.address();
+            let code = processes.code_at(sample.pid, sample.tid, address, sample.time_ns);
+            let rule = match code {
+                // The sampled address itself may be a jump into nowhere; its caller is not.
+                Code::Nothing if frames.len() > 1 || !frame.exact => break user_end::NO_CODE,
+                Code::Nothing | Code::Anonymous => Rule::NONE,
+                Code::File(executable, address) => self.rule(&executable, address.0),
+            };
+            let leaf = (frames.len() == 1).then_some(&rest.leaf);
+            match leave(&frame, rule, leaf, &rest.stack, Architecture::OURS) {
+                Ok(caller) => {
+                    frame = caller;
+                    frames.push(frame.pc);
+                }
+                Err(end) => break end,
+            }
+        };
+        sample.user = frames.into();
+        self.install(sample.pid, processes);
+    }
+
+    /// These frames were sampled: their pages are wanted longer than others.
+    pub fn keep(&mut self, frames: &[Frame]) {
+        for frame in frames {
+            if let Frame::File(executable, address) = frame {
+                self.tables.touch_page(executable.id, address.0);
+            }
+        }
+    }
+
+    /// The rule at a file address, from the tables or from the file.
+    fn rule(&mut self, executable: &Arc<Executable>, address: u64) -> Rule {
+        if let Some(rule) = self.tables.rule_at(executable.id, address) {
+            return rule;
+        }
+        let Some(key) = PageKey::of(executable.id, address) else { return Rule::UNSUPPORTED };
+        // A file that is gone says nothing of whether it has unwind information.
+        let Some(file) = executable.file() else { return Rule::NONE };
+        if self.sources.len() >= self.max_sources && !self.sources.contains_key(&executable.id) {
+            self.sources.clear();
+        }
+        let source = self.sources.entry(executable.id).or_insert_with(|| CallFrames::find(&file));
+        let Some(source) = source else { return Rule::NONE };
+        match source.rows_of_page(&file, u64::from(key.page)) {
+            Ok(rows) => {
+                self.counters.pages_read += 1;
+                self.tables.add_page(key, &rows);
+                let row = rows.iter().rev().find(|(start, _)| *start <= address);
+                row.map_or(Rule::NONE, |(_, rule)| *rule)
+            }
+            Err(error) => {
+                self.counters.pages_unreadable += 1;
+                tracing::debug!(path = executable.path, page = key.page << PAGE_BITS, %error, "no unwind rows");
+                Rule::NONE
+            }
+        }
+    }
+
+    /// Puts the mappings of a process into the tables, if they are not what is there already.
+    fn install(&mut self, pid: u32, processes: &mut Processes) {
+        let Some((version, mappings)) = processes.code_of(pid) else { return };
+        if self.tables.has_process(pid) && self.versions.get(&pid) == Some(&version) {
+            return;
+        }
+        let sources = &self.sources;
+        let mappings: Vec<TableMapping> = mappings
+            .filter_map(|(start, end, code)| {
+                let (executable, bias, kind) = match code {
+                    Code::Anonymous => (0, 0, mapping_kind::FRAME_POINTERS),
+                    Code::File(executable, address) => {
+                        let bare = matches!(sources.get(&executable.id), Some(None));
+                        let kind = if bare { mapping_kind::FRAME_POINTERS } else { mapping_kind::ROWS };
+                        (executable.id, address.0.wrapping_sub(start), kind)
+                    }
+                    Code::Nothing => return None,
+                };
+                Some(TableMapping { start, end, bias, executable, kind })
+            })
+            .collect();
+        if self.tables.set_process(pid, &mappings) {
+            self.versions.insert(pid, version);
+            if self.versions.len() > 2 * self.tables.sizes().1 + 64 {
+                let tables = &self.tables;
+                self.versions.retain(|pid, _| tables.has_process(*pid));
+            }
+        }
+    }
+}

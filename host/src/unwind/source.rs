@@ -1,0 +1,340 @@
+//! Where an executable keeps its call frame information, and how to read just that of a page.
+
+use super::cfi::{Entry, Row, debug_rows, rows};
+use super::rule::{Architecture, Rule};
+use gimli::{BaseAddresses, CieOrFde, DebugFrame, EhFrame, LittleEndian, UnwindSection};
+use object::elf::{FileHeader64, PT_GNU_EH_FRAME, PT_LOAD};
+use object::read::elf::{FileHeader, ProgramHeader, SectionHeader};
+use object::{LittleEndian as Little, read::ReadCache};
+use stacksonde_ebpf::tables::PAGE_BITS;
+use std::fs::File;
+use std::io;
+use std::ops::Range;
+use std::os::unix::fs::FileExt;
+
+/// Sections without an index are read whole to make one; larger ones are left alone.
+const SECTION_BYTES_MAX: u64 = 64 << 20;
+/// Functions in an index of our own.
+const INDEX_MAX: usize = 200_000;
+/// An entry of a function is larger only in damaged files.
+const ENTRY_BYTES_MAX: usize = 1 << 18;
+/// Bytes that one reading of a file brings at least: neighbours are wanted next.
+const READ_BYTES: usize = 8192;
+
+/// The call frame information of one executable.
+#[derive(Debug)]
+pub struct CallFrames {
+    loads: Vec<Load>,
+    index: Index,
+    architecture: Architecture,
+}
+
+/// A loaded part of the file.
+#[derive(Clone, Copy, Debug)]
+struct Load {
+    address: u64,
+    file_offset: u64,
+    bytes: u64,
+}
+
+#[derive(Debug)]
+enum Index {
+    /// The table in `.eh_frame_hdr` (Linux Standard Base 5.0, 10.6.2), sorted by address: entries of
+    /// {function, description}, each relative to the section's address, 4 bytes signed.
+    Header { address: u64, table_offset: u64, count: u64 },
+    /// Made by reading the whole section.
+    Own { section: Range<u64>, address: u64, debug: bool, functions: Vec<Function> },
+}
+
+/// Where a function begins, and where its description lies in the section.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Function {
+    start: u64,
+    offset: u32,
+}
+
+impl CallFrames {
+    /// Looks for it; `None` if the file has none that can be used.
+    pub fn find(file: &File) -> Option<Self> {
+        let cache = ReadCache::new(file);
+        let header = FileHeader64::<Little>::parse(&cache).ok()?;
+        let architecture = match header.e_machine(Little) {
+            object::elf::EM_X86_64 => Architecture::X86_64,
+            object::elf::EM_AARCH64 => Architecture::Aarch64,
+            _ => return None,
+        };
+        let programs = header.program_headers(Little, &cache).ok()?;
+        let loads = programs.iter().filter(|program| program.p_type(Little) == PT_LOAD);
+        let loads = loads
+            .map(|program| Load {
+                address: program.p_vaddr(Little),
+                file_offset: program.p_offset(Little),
+                bytes: program.p_filesz(Little),
+            })
+            .collect();
+        let from_header = programs
+            .iter()
+            .find(|program| program.p_type(Little) == PT_GNU_EH_FRAME)
+            .and_then(|program| header_index(file, program.p_offset(Little), program.p_vaddr(Little)));
+        let section = |name: &[u8]| {
+            let sections = header.sections(Little, &cache).ok()?;
+            let (_, section) = sections.section_by_name(Little, name)?;
+            let start = section.sh_offset(Little);
+            let plain = section.sh_type(Little) != object::elf::SHT_NOBITS
+                && !section.sh_flags(Little).contains(object::elf::SHF_COMPRESSED);
+            plain.then(|| (start..start.saturating_add(section.sh_size(Little)), section.sh_addr(Little)))
+        };
+        let own = |name: &[u8], debug: bool| {
+            let (range, address) = section(name)?;
+            own_index(file, range, address, debug)
+        };
+        let index =
+            from_header.or_else(|| own(b".eh_frame", false)).or_else(|| own(b".debug_frame", true))?;
+        Some(Self { loads, index, architecture })
+    }
+
+    /// The rows of a page of file addresses, by address; the first one is at its first byte.
+    pub fn rows_of_page(&self, file: &File, page: u64) -> io::Result<Vec<Row>> {
+        let within = page << PAGE_BITS..(page + 1) << PAGE_BITS;
+        let mut reader = Reader { file, offset: 0, bytes: Vec::new() };
+        let mut found = Vec::new();
+        // Descriptions are in the order of addresses; what lies between two functions has no rule.
+        let mut upto = within.start;
+        let mut place = |rows: Vec<Row>, end: u64| {
+            let Some((first, _)) = rows.first() else { return };
+            if *first > upto {
+                found.push((upto, Rule::NONE));
+            }
+            found.retain(|(start, _)| *start < *first);
+            found.extend(rows);
+            upto = end;
+        };
+        match &self.index {
+            Index::Header { address, table_offset, count } => {
+                let table = Table { address: *address, offset: *table_offset, count: *count };
+                for at in table.functions(&mut reader, &within)? {
+                    let Some(entry) = self.entry(&mut reader, at)? else { continue };
+                    let entry = entry.as_entry();
+                    if let Ok((rows, end)) = rows(entry, &within, self.architecture) {
+                        place(rows, end);
+                    }
+                }
+            }
+            Index::Own { section, address, debug, functions } => {
+                let first = functions.partition_point(|function| function.start <= within.start);
+                let functions = &functions[first.saturating_sub(1)..];
+                let functions: Vec<_> =
+                    functions.iter().take_while(|function| function.start < within.end).collect();
+                let whole = if *debug && !functions.is_empty() {
+                    reader
+                        .get(section.start, usize::try_from(section.end - section.start).unwrap_or(0))?
+                        .to_vec()
+                } else {
+                    Vec::new()
+                };
+                for function in functions {
+                    let offset = u64::from(function.offset);
+                    let read = if *debug {
+                        debug_rows(
+                            &whole,
+                            usize::try_from(offset).unwrap_or(usize::MAX),
+                            &within,
+                            self.architecture,
+                        )
+                    } else {
+                        let Some(entry) = self.entry(&mut reader, address.wrapping_add(offset))? else {
+                            continue;
+                        };
+                        rows(entry.as_entry(), &within, self.architecture)
+                    };
+                    if let Ok((rows, end)) = read {
+                        place(rows, end);
+                    }
+                }
+            }
+        }
+        if upto < within.end {
+            found.push((upto, Rule::NONE));
+        }
+        Ok(found)
+    }
+
+    /// Reads a description at an address, and what it has in common with others.
+    fn entry(&self, reader: &mut Reader<'_>, address: u64) -> io::Result<Option<OwnedEntry>> {
+        let Some(description) = self.read_record(reader, address)? else { return Ok(None) };
+        let Some(pointer) = description.get(4..8).and_then(|bytes| bytes.try_into().ok()) else {
+            return Ok(None);
+        };
+        // From the pointer's own place back to the common entry.
+        let back = u32::from_le_bytes(pointer);
+        let common_address = address.wrapping_add(4).wrapping_sub(back.into());
+        let Some(mut bytes) = self.read_record(reader, common_address)? else { return Ok(None) };
+        let at = bytes.len();
+        bytes.extend(&description);
+        let back = u32::try_from(at + 4).unwrap_or(u32::MAX);
+        bytes[at + 4..at + 8].copy_from_slice(&back.to_le_bytes());
+        Ok(Some(OwnedEntry { bytes, description: at, address }))
+    }
+
+    /// A record with its length before it; `None` if there is none that makes sense.
+    fn read_record(&self, reader: &mut Reader<'_>, address: u64) -> io::Result<Option<Vec<u8>>> {
+        let Some(offset) = self.offset_of(address) else { return Ok(None) };
+        let length = reader.get(offset, 4)?;
+        let Ok(length) = <[u8; 4]>::try_from(length) else { return Ok(None) };
+        // 0 ends a section; 0xffffffff begins the 64-bit format, which no compiler writes to `.eh_frame`.
+        match usize::try_from(u32::from_le_bytes(length)) {
+            Ok(length @ 8..=ENTRY_BYTES_MAX) => {
+                let record = reader.get(offset, 4 + length)?;
+                Ok((record.len() == 4 + length).then(|| record.to_vec()))
+            }
+            _ => Ok(None),
+        }
+    }
+
+    fn offset_of(&self, address: u64) -> Option<u64> {
+        let load = self
+            .loads
+            .iter()
+            .find(|load| address.checked_sub(load.address).is_some_and(|offset| offset < load.bytes))?;
+        load.file_offset.checked_add(address - load.address)
+    }
+}
+
+struct OwnedEntry {
+    bytes: Vec<u8>,
+    description: usize,
+    address: u64,
+}
+
+impl OwnedEntry {
+    fn as_entry(&self) -> Entry<'_> {
+        Entry { bytes: &self.bytes, description: self.description, address: self.address }
+    }
+}
+
+/// Reads a file in pieces, and remembers the last one.
+struct Reader<'f> {
+    file: &'f File,
+    offset: u64,
+    bytes: Vec<u8>,
+}
+
+impl Reader<'_> {
+    /// `length` bytes at `offset`; fewer where the file ends.
+    fn get(&mut self, offset: u64, length: usize) -> io::Result<&[u8]> {
+        let inside = offset.checked_sub(self.offset).and_then(|at| usize::try_from(at).ok());
+        let at = match inside.filter(|at| at.saturating_add(length) <= self.bytes.len()) {
+            Some(at) => at,
+            None => {
+                self.bytes.resize(length.max(READ_BYTES), 0);
+                self.offset = offset;
+                let mut filled = 0;
+                while filled < self.bytes.len() {
+                    match self.file.read_at(&mut self.bytes[filled..], offset.saturating_add(filled as u64)) {
+                        Ok(0) => break,
+                        Ok(count) => filled += count,
+                        Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                        Err(error) => {
+                            self.bytes.clear();
+                            return Err(error);
+                        }
+                    }
+                }
+                self.bytes.truncate(filled);
+                0
+            }
+        };
+        Ok(&self.bytes[at..self.bytes.len().min(at + length)])
+    }
+}
+
+/// The table of `.eh_frame_hdr`.
+struct Table {
+    address: u64,
+    offset: u64,
+    count: u64,
+}
+
+impl Table {
+    const ENTRY_BYTES: u64 = 8;
+
+    /// {function, description} of an entry.
+    fn get(&self, reader: &mut Reader<'_>, index: u64) -> io::Result<Option<(u64, u64)>> {
+        let bytes = reader.get(self.offset.saturating_add(index * Self::ENTRY_BYTES), 8)?;
+        let Some((function, rest)) = bytes.split_first_chunk::<4>() else { return Ok(None) };
+        let Some((description, _)) = rest.split_first_chunk::<4>() else { return Ok(None) };
+        let absolute = |bytes: [u8; 4]| self.address.wrapping_add_signed(i32::from_le_bytes(bytes).into());
+        Ok(Some((absolute(*function), absolute(*description))))
+    }
+
+    /// Addresses of the descriptions of the functions that may lie in `within`, by address.
+    fn functions(&self, reader: &mut Reader<'_>, within: &Range<u64>) -> io::Result<Vec<u64>> {
+        // The last entry that begins at or before the page's start.
+        let (mut low, mut high) = (0, self.count);
+        while high - low > 1 {
+            let middle = low + (high - low) / 2;
+            match self.get(reader, middle)? {
+                Some((function, _)) if function <= within.start => low = middle,
+                _ => high = middle,
+            }
+        }
+        let mut found = Vec::new();
+        for index in low..self.count {
+            match self.get(reader, index)? {
+                Some((function, description)) if function < within.end => found.push(description),
+                _ => break,
+            }
+        }
+        Ok(found)
+    }
+}
+
+/// Reads the head of `.eh_frame_hdr`; `None` for encodings that no linker uses.
+fn header_index(file: &File, offset: u64, address: u64) -> Option<Index> {
+    let mut head = [0; 12];
+    file.read_exact_at(&mut head, offset).ok()?;
+    // Version 1; pointer to .eh_frame: relative to itself, 4 bytes signed; count: 4 bytes unsigned;
+    // table: relative to the section, 4 bytes signed.
+    let [1, 0x1b, 0x03, 0x3b, _, _, _, _, count @ ..] = head else { return None };
+    let count = u32::from_le_bytes(count).into();
+    (count > 0).then_some(Index::Header { address, table_offset: offset.checked_add(12)?, count })
+}
+
+/// Makes an index by reading the whole section.
+fn own_index(file: &File, range: Range<u64>, address: u64, debug: bool) -> Option<Index> {
+    let length = range.end.checked_sub(range.start).filter(|length| *length <= SECTION_BYTES_MAX)?;
+    let mut bytes = vec![0; usize::try_from(length).ok()?];
+    file.read_exact_at(&mut bytes, range.start).ok()?;
+    let mut functions = if debug {
+        let mut section = DebugFrame::new(&bytes, LittleEndian);
+        section.set_address_size(8);
+        functions_of(&section, &BaseAddresses::default())
+    } else {
+        let mut section = EhFrame::new(&bytes, LittleEndian);
+        section.set_address_size(8);
+        functions_of(&section, &BaseAddresses::default().set_eh_frame(address))
+    };
+    functions.sort_unstable();
+    (!functions.is_empty()).then_some(Index::Own { section: range, address, debug, functions })
+}
+
+fn functions_of<'a, S>(section: &S, bases: &BaseAddresses) -> Vec<Function>
+where
+    S: UnwindSection<gimli::EndianSlice<'a, LittleEndian>>,
+    S::Offset: Copy,
+{
+    let mut found = Vec::new();
+    let mut entries = section.entries(bases);
+    // What is damaged ends the section; what came before it serves.
+    while let Ok(Some(entry)) = entries.next() {
+        if found.len() == INDEX_MAX {
+            return Vec::new();
+        }
+        let CieOrFde::Fde(partial) = entry else { continue };
+        let Ok(description) = partial.parse(S::cie_from_offset) else { continue };
+        if let Ok(offset) = u32::try_from(description.offset()) {
+            found.push(Function { start: description.initial_address(), offset });
+        }
+    }
+    found
+}

@@ -1,0 +1,417 @@
+//! The tables that the sampler unwinds by, and what is kept in them (`ebpf/bpf/layout.h`).
+//!
+//! The sampler reads while we write. A new range is filled before the slot that leads to it is
+//! published, and a range that was left is used again only after a grace period, when no run of
+//! the sampler can still be in it. So nothing is locked and nothing is read twice.
+
+use super::cfi::Row;
+use super::page::{PageKey, block, rule_number};
+use super::rule::Rule;
+use super::slab::Slab;
+use crate::bpf::{SharedWords, TableMemory};
+use stacksonde_ebpf::tables::{HASH_FACTOR, MAPPING_WORDS, PAGE_BITS, PAGE_LINES, PROCESS_LINES, WORDS};
+use std::collections::HashMap;
+use std::sync::atomic::Ordering::{Relaxed, Release};
+use std::time::Duration;
+
+/// A mapping as the sampler sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TableMapping {
+    /// First address.
+    pub start: u64,
+    /// One past the last address.
+    pub end: u64,
+    /// What is added to an address for the file address.
+    pub bias: u64,
+    /// [`crate::process::Executable::id`].
+    pub executable: u32,
+    /// A value of [`stacksonde_ebpf::tables::mapping_kind`].
+    pub kind: u8,
+}
+
+/// What was given up so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TablesCounters {
+    /// Pages whose rows were put in.
+    pub pages_added: u64,
+    /// Pages whose rows were thrown out for others.
+    pub pages_evicted: u64,
+    /// Processes that were thrown out for others.
+    pub processes_evicted: u64,
+    /// Times that all was thrown out because the table of rules was full.
+    pub rules_flushed: u64,
+}
+
+/// The tables and what is in them.
+#[derive(Debug)]
+pub struct Tables {
+    memory: TableMemory,
+    rule_numbers: HashMap<Rule, u16>,
+    row_slab: Slab,
+    pages: HashMap<PageKey, Resident>,
+    mapping_slab: Slab,
+    processes: HashMap<u32, Installed>,
+    /// Ranges that the sampler may still be in: of rows, and of mappings.
+    retired_rows: Vec<(u32, u32)>,
+    retired_mappings: Vec<(u32, u32)>,
+    counters: TablesCounters,
+    /// Counts touches; larger is more recent.
+    clock: u64,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Resident {
+    line: u32,
+    lines: u32,
+    used: u64,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Installed {
+    first: u32,
+    count: u32,
+    used: u64,
+}
+
+impl Tables {
+    /// Empty tables in `memory`, which is all zero.
+    pub fn new(memory: TableMemory) -> Self {
+        let lines = u32::try_from(memory.rows.len() / WORDS).unwrap_or(u32::MAX);
+        let mappings = u32::try_from(memory.mappings.len() / MAPPING_WORDS).unwrap_or(u32::MAX);
+        Self {
+            memory,
+            rule_numbers: HashMap::new(),
+            // Line 0 stands for none.
+            row_slab: Slab::new(1..lines),
+            pages: HashMap::new(),
+            mapping_slab: Slab::new(0..mappings),
+            processes: HashMap::new(),
+            retired_rows: Vec::new(),
+            retired_mappings: Vec::new(),
+            counters: TablesCounters::default(),
+            clock: 0,
+        }
+    }
+
+    /// Their memory.
+    pub fn memory(&self) -> &TableMemory {
+        &self.memory
+    }
+
+    /// What was given up so far.
+    pub fn counters(&self) -> TablesCounters {
+        self.counters
+    }
+
+    /// How many pages and processes are in.
+    pub fn sizes(&self) -> (usize, usize) {
+        (self.pages.len(), self.processes.len())
+    }
+
+    /// Whether a process's mappings are in.
+    pub fn has_process(&self, pid: u32) -> bool {
+        self.processes.contains_key(&pid)
+    }
+
+    /// A sample was taken of a process.
+    pub fn touch_process(&mut self, pid: u32) {
+        self.clock += 1;
+        if let Some(installed) = self.processes.get_mut(&pid) {
+            installed.used = self.clock;
+        }
+    }
+
+    /// A sample was taken in a page.
+    pub fn touch_page(&mut self, executable: u32, address: u64) {
+        self.clock += 1;
+        if let Some(resident) = PageKey::of(executable, address).and_then(|key| self.pages.get_mut(&key)) {
+            resident.used = self.clock;
+        }
+    }
+
+    /// The rule at a file address whose page is in; `None` where it is not.
+    pub fn rule_at(&mut self, executable: u32, address: u64) -> Option<Rule> {
+        let resident = self.pages.get_mut(&PageKey::of(executable, address)?)?;
+        self.clock += 1;
+        resident.used = self.clock;
+        let first = resident.line as usize * WORDS;
+        let in_page = (address & ((1 << PAGE_BITS) - 1)) as u32;
+        let number = rule_number(|index| self.memory.rows[first + index].load(Relaxed), in_page);
+        Some(Rule::from_word(self.memory.rules[usize::from(number)].load(Relaxed)))
+    }
+
+    /// Puts in the rows of a page; whether there was room.
+    pub fn add_page(&mut self, key: PageKey, rows: &[Row]) -> bool {
+        if self.pages.contains_key(&key) {
+            return true;
+        }
+        let words = match block(key, rows, |rule| self.rule_number(rule)) {
+            Some(words) => words,
+            None => {
+                // Rules are few; only damaged files have so many.
+                self.flush_pages();
+                self.counters.rules_flushed += 1;
+                let Some(words) = block(key, rows, |rule| self.rule_number(rule)) else { return false };
+                words
+            }
+        };
+        let lines = u32::try_from(words.len() / WORDS).unwrap_or(u32::MAX);
+        let Some(line) = self.room_for_rows(lines) else { return false };
+        let first = line as usize * WORDS;
+        for (place, word) in self.memory.rows[first..].iter().zip(&words) {
+            place.store(*word, Relaxed);
+        }
+        while !self.publish_page(key, line) {
+            // Its lines of the index are full: the page there that was used least recently makes room.
+            let Some(other) = self.oldest_neighbour(key) else {
+                self.row_slab.give_back(line, lines);
+                return false;
+            };
+            self.evict_page(other);
+        }
+        self.clock += 1;
+        self.pages.insert(key, Resident { line, lines, used: self.clock });
+        self.counters.pages_added += 1;
+        true
+    }
+
+    /// Puts in the mappings of a process, sorted by address, instead of those it had; whether there was room.
+    pub fn set_process(&mut self, pid: u32, mappings: &[TableMapping]) -> bool {
+        self.remove_process(pid);
+        let Ok(count) = u32::try_from(mappings.len()) else { return false };
+        if count == 0 || pid == 0 {
+            return false;
+        }
+        let Some(first) = self.room_for_mappings(count) else { return false };
+        for (index, mapping) in mappings.iter().enumerate() {
+            let at = (first as usize + index) * MAPPING_WORDS;
+            let what = u64::from(mapping.executable) | u64::from(mapping.kind) << 32;
+            for (place, word) in
+                self.memory.mappings[at..].iter().zip([mapping.start, mapping.end, mapping.bias, what])
+            {
+                place.store(word, Relaxed);
+            }
+        }
+        let slots = process_slots(&self.memory.processes, pid);
+        let mut free = slots.filter(|slot| self.memory.processes[*slot].load(Relaxed) == 0);
+        let Some(slot) = free.next() else {
+            self.mapping_slab.give_back(first, count);
+            return false;
+        };
+        self.memory.processes[slot + 1].store(u64::from(first) | u64::from(count) << 32, Relaxed);
+        self.memory.processes[slot].store(pid.into(), Release);
+        self.clock += 1;
+        self.processes.insert(pid, Installed { first, count, used: self.clock });
+        true
+    }
+
+    /// Takes out the mappings of a process: it ended, or they changed.
+    pub fn remove_process(&mut self, pid: u32) {
+        let Some(installed) = self.processes.remove(&pid) else { return };
+        for slot in process_slots(&self.memory.processes, pid) {
+            if self.memory.processes[slot].load(Relaxed) == u64::from(pid) {
+                self.memory.processes[slot].store(0, Release);
+            }
+        }
+        self.retired_mappings.push((installed.first, installed.count));
+    }
+
+    fn rule_number(&mut self, rule: Rule) -> Option<u16> {
+        if let Some(number) = self.rule_numbers.get(&rule) {
+            return Some(*number);
+        }
+        let number = u16::try_from(self.rule_numbers.len()).ok()?;
+        self.memory.rules.get(usize::from(number))?.store(rule.to_word(), Release);
+        self.rule_numbers.insert(rule, number);
+        Some(number)
+    }
+
+    fn room_for_rows(&mut self, lines: u32) -> Option<u32> {
+        loop {
+            if let Some(line) = self.row_slab.take(lines) {
+                return Some(line);
+            }
+            if self.retired_rows.is_empty() {
+                self.evict_pages();
+            }
+            if self.retired_rows.is_empty() {
+                return None;
+            }
+            self.reclaim();
+        }
+    }
+
+    fn room_for_mappings(&mut self, count: u32) -> Option<u32> {
+        loop {
+            if let Some(first) = self.mapping_slab.take(count) {
+                return Some(first);
+            }
+            if self.retired_mappings.is_empty() {
+                let pid =
+                    self.processes.iter().min_by_key(|(_, installed)| installed.used).map(|(pid, _)| *pid)?;
+                self.remove_process(pid);
+                self.counters.processes_evicted += 1;
+            }
+            self.reclaim();
+        }
+    }
+
+    /// Throws out an eighth of the pages, those used least recently.
+    fn evict_pages(&mut self) {
+        let mut by_use: Vec<_> = self.pages.iter().map(|(key, resident)| (resident.used, *key)).collect();
+        by_use.sort_unstable();
+        let count = (by_use.len() / 8).max(1);
+        for (_, key) in by_use.into_iter().take(count) {
+            self.evict_page(key);
+        }
+    }
+
+    fn evict_page(&mut self, key: PageKey) {
+        let Some(resident) = self.pages.remove(&key) else { return };
+        for slot in page_slots(&self.memory.pages, key) {
+            if self.memory.pages[slot].load(Relaxed) >> 32 == u64::from(resident.line) {
+                self.memory.pages[slot].store(0, Release);
+            }
+        }
+        self.retired_rows.push((resident.line, resident.lines));
+        self.counters.pages_evicted += 1;
+    }
+
+    fn flush_pages(&mut self) {
+        for key in self.pages.keys().copied().collect::<Vec<_>>() {
+            self.evict_page(key);
+        }
+        self.reclaim();
+        self.rule_numbers.clear();
+    }
+
+    /// Frees what was retired, after a grace period.
+    fn reclaim(&mut self) {
+        wait_for_grace();
+        for (line, lines) in self.retired_rows.drain(..) {
+            self.row_slab.give_back(line, lines);
+        }
+        for (first, count) in self.retired_mappings.drain(..) {
+            self.mapping_slab.give_back(first, count);
+        }
+    }
+
+    /// Whether the page's lines of the index had a free slot.
+    fn publish_page(&mut self, key: PageKey, line: u32) -> bool {
+        let mut free =
+            page_slots(&self.memory.pages, key).filter(|slot| self.memory.pages[*slot].load(Relaxed) == 0);
+        let Some(slot) = free.next() else { return false };
+        self.memory.pages[slot].store(page_hash(key).1 | u64::from(line) << 32, Release);
+        true
+    }
+
+    fn oldest_neighbour(&self, key: PageKey) -> Option<PageKey> {
+        let slots = page_slots(&self.memory.pages, key);
+        let lines: Vec<u64> = slots.map(|slot| self.memory.pages[slot].load(Relaxed) >> 32).collect();
+        let inside = self.pages.iter().filter(|(_, resident)| lines.contains(&resident.line.into()));
+        inside.min_by_key(|(_, resident)| resident.used).map(|(key, _)| *key)
+    }
+}
+
+/// Where the hash of a key leads, and its tag.
+fn page_hash(key: PageKey) -> (usize, u64) {
+    let key = key.word();
+    let hash = (key ^ key >> 29).wrapping_mul(HASH_FACTOR);
+    ((hash >> 32) as usize, hash & 0xffff_ffff | 1)
+}
+
+/// Slots in which a page may stand.
+fn page_slots(pages: &SharedWords, key: PageKey) -> impl Iterator<Item = usize> + use<> {
+    let (start, mask) = (page_hash(key).0, pages.len() / WORDS - 1);
+    (0..PAGE_LINES).flat_map(move |probe| {
+        let line = (start + probe) & mask;
+        line * WORDS..(line + 1) * WORDS
+    })
+}
+
+/// First words of the slots in which a process may stand.
+fn process_slots(processes: &SharedWords, pid: u32) -> impl Iterator<Item = usize> + use<> {
+    let hash = u64::from(pid).wrapping_mul(HASH_FACTOR);
+    let (start, mask) = ((hash >> 32) as usize, processes.len() / WORDS - 1);
+    (0..PROCESS_LINES).flat_map(move |probe| {
+        let line = (start + probe) & mask;
+        (line * WORDS..(line + 1) * WORDS).step_by(2)
+    })
+}
+
+/// Waits until every run of the sampler that is under way has ended: it runs inside an RCU read-side
+/// critical section, and membarrier(2) waits for those (kernel/sched/membarrier.c, MEMBARRIER_CMD_GLOBAL).
+fn wait_for_grace() {
+    const MEMBARRIER_CMD_GLOBAL: libc::c_int = 1;
+    // SAFETY: plain numbers.
+    let done = unsafe { libc::syscall(libc::SYS_membarrier, MEMBARRIER_CMD_GLOBAL, 0, 0) };
+    if done != 0 {
+        // Refused on kernels with nohz_full CPUs. A run takes some microseconds.
+        std::thread::sleep(Duration::from_secs(1));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bpf::TableSizes;
+    use stacksonde_ebpf::tables::rule_kind;
+
+    fn tables(row_lines: u32, mappings: u32) -> Tables {
+        let sizes = TableSizes { process_lines: 16, mappings, page_lines: 16, row_lines, rules: 64 };
+        Tables::new(TableMemory::ours(&sizes))
+    }
+
+    fn rule(cfa: i32) -> Rule {
+        Rule { kind: rule_kind::SP, cfa, fp: -2, other: -3 }
+    }
+
+    fn add(tables: &mut Tables, page: u32) -> bool {
+        let start = u64::from(page) << PAGE_BITS;
+        tables.add_page(PageKey { executable: 1, page }, &[(start, rule(1)), (start + 9, rule(2))])
+    }
+
+    #[test]
+    fn finds_the_rule_of_a_page_that_is_in() {
+        let mut tables = tables(100, 10);
+        assert!(add(&mut tables, 7));
+        assert_eq!(tables.rule_at(1, (7 << PAGE_BITS) + 8), Some(rule(1)));
+        assert_eq!(tables.rule_at(1, (7 << PAGE_BITS) + 4095), Some(rule(2)));
+        assert_eq!(tables.rule_at(1, 8 << PAGE_BITS), None);
+        assert_eq!(tables.rule_at(2, 7 << PAGE_BITS), None);
+    }
+
+    #[test]
+    fn throws_out_what_was_used_least_recently() {
+        // A block of these has three lines.
+        let mut tables = tables(31, 10);
+        for page in 1..=10 {
+            assert!(add(&mut tables, page));
+        }
+        assert!(tables.rule_at(1, 1 << PAGE_BITS).is_some());
+        assert!(add(&mut tables, 11));
+        assert!(tables.rule_at(1, 1 << PAGE_BITS).is_some());
+        assert_eq!(tables.rule_at(1, 2 << PAGE_BITS), None);
+        assert_eq!(tables.counters().pages_evicted, 1);
+    }
+
+    #[test]
+    fn holds_any_number_of_pages_one_after_the_other() {
+        let mut tables = tables(40, 10);
+        assert!((0..100).all(|page| add(&mut tables, page)));
+        assert!(tables.sizes().0 <= 13);
+    }
+
+    #[test]
+    fn a_process_that_no_longer_fits_costs_the_one_that_was_silent_longest() {
+        let mut tables = tables(40, 10);
+        let mapping = TableMapping { start: 1, end: 2, bias: 0, executable: 0, kind: 0 };
+        for pid in [1, 2] {
+            assert!(tables.set_process(pid, &[mapping; 5]));
+        }
+        tables.touch_process(1);
+        assert!(tables.set_process(3, &[mapping; 4]));
+        assert!(tables.has_process(1) && !tables.has_process(2) && tables.has_process(3));
+        assert!(!tables.set_process(4, &[mapping; 11]), "more than the table holds");
+    }
+}

@@ -1,0 +1,188 @@
+//! Leaving a frame in user space, by the same rules as the sampler (`ebpf/bpf/unwind.h`).
+
+use super::rule::{Architecture, Rule};
+use crate::bpf::{Registers, StackCopy};
+use stacksonde_ebpf::tables::{AT_FP, NOT_SAVED, rule_kind};
+use stacksonde_ebpf::{LEAF_WORDS, STACK_BYTES_MAX, user_end};
+
+/// The word at an address, or how a walk ends that needs it: a value of [`user_end`].
+fn load(stack: &StackCopy, address: u64) -> Result<u64, u8> {
+    let at = address.checked_sub(stack.start).and_then(|at| usize::try_from(at).ok());
+    let at = at.ok_or(user_end::STACK_UNREADABLE)?;
+    match stack.bytes.get(at..at.saturating_add(8)).and_then(|bytes| bytes.try_into().ok()) {
+        Some(bytes) => Ok(u64::from_ne_bytes(bytes)),
+        // A whole copy ends at its limit, a shorter one where the stack does.
+        None if stack.bytes.len() >= STACK_BYTES_MAX && at < 1 << 32 => Err(user_end::STACK_CUT),
+        None => Err(user_end::STACK_UNREADABLE),
+    }
+}
+
+/// The caller's registers, or how the walk ended: a value of [`user_end`].
+///
+/// `leaf` are the registers of the innermost frame, if `frame` is that.
+pub fn leave(
+    frame: &Registers,
+    rule: Rule,
+    leaf: Option<&[u64; LEAF_WORDS]>,
+    stack: &StackCopy,
+    architecture: Architecture,
+) -> Result<Registers, u8> {
+    let caller = match rule.kind {
+        rule_kind::END => return Err(user_end::COMPLETE),
+        rule_kind::SIGNAL => leave_signal(frame, stack, architecture),
+        rule_kind::NONE => follow_frame_pointer(frame, stack),
+        _ => follow_rule(frame, rule, leaf, stack, architecture),
+    }?;
+    match (caller.pc, caller.fp) {
+        (0, 0) => Err(user_end::COMPLETE),
+        (0, _) => Err(user_end::NO_CODE),
+        _ => Ok(caller),
+    }
+}
+
+/// The registers that a signal interrupted: places as in `unwind.h`.
+fn leave_signal(frame: &Registers, stack: &StackCopy, architecture: Architecture) -> Result<Registers, u8> {
+    let at = |offset| load(stack, frame.sp.wrapping_add(offset));
+    let exact = true;
+    Ok(match architecture {
+        Architecture::X86_64 => {
+            Registers { pc: at(168)?, sp: at(160)?, fp: at(120)?, bx: at(128)?, lr: 0, exact }
+        }
+        Architecture::Aarch64 => Registers {
+            pc: at(312 + 32 * 8)?,
+            sp: at(312 + 31 * 8)?,
+            fp: at(312 + 29 * 8)?,
+            bx: 0,
+            lr: at(312 + 30 * 8)?,
+            exact,
+        },
+    })
+}
+
+fn follow_frame_pointer(frame: &Registers, stack: &StackCopy) -> Result<Registers, u8> {
+    let fp = frame.fp;
+    if fp == 0 {
+        return Err(if frame.exact { user_end::NO_FRAME_POINTER } else { user_end::COMPLETE });
+    }
+    if fp % 8 != 0 || fp < frame.sp {
+        return Err(user_end::BAD_FRAME_POINTER);
+    }
+    let (caller, pc) = (load(stack, fp)?, load(stack, fp.wrapping_add(8))?);
+    Ok(Registers { pc, sp: fp.wrapping_add(16), fp: caller, bx: frame.bx, lr: 0, exact: false })
+}
+
+fn follow_rule(
+    frame: &Registers,
+    rule: Rule,
+    leaf: Option<&[u64; LEAF_WORDS]>,
+    stack: &StackCopy,
+    architecture: Architecture,
+) -> Result<Registers, u8> {
+    let plus = |base: u64, words: i32| base.wrapping_add_signed(i64::from(words) * 8);
+    let register =
+        |kind: u8| leaf.map(|leaf| leaf[usize::from(kind) % LEAF_WORDS]).ok_or(user_end::UNSUPPORTED_RULE);
+    const REGISTER_END: u8 = rule_kind::RETURN_IN - 1;
+    let in_register = rule.kind >= rule_kind::RETURN_IN;
+    let mut other = rule.other;
+    let cfa = match rule.kind {
+        rule_kind::SP => plus(frame.sp, rule.cfa),
+        rule_kind::FP => plus(frame.fp, rule.cfa),
+        rule_kind::BX => plus(frame.bx, rule.cfa),
+        rule_kind::PLT => {
+            plus(frame.sp, if (frame.pc & 15).cast_signed() >= i64::from(rule.cfa) { 2 } else { 1 })
+        }
+        rule_kind::DEREF_SP | rule_kind::DEREF_FP => {
+            let base = if rule.kind == rule_kind::DEREF_SP { frame.sp } else { frame.fp };
+            other = NOT_SAVED;
+            plus(load(stack, plus(base, rule.cfa))?, rule.other.into())
+        }
+        rule_kind::REGISTER..=REGISTER_END => plus(register(rule.kind)?, rule.cfa),
+        rule_kind::RETURN_IN.. => plus(frame.sp, rule.cfa),
+        _ => return Err(user_end::UNSUPPORTED_RULE),
+    };
+    let saved = |place: i16, kept: u64| match place {
+        NOT_SAVED => Ok(kept),
+        place => load(stack, plus(cfa, place.into())),
+    };
+    let (pc, bx) = match architecture {
+        Architecture::X86_64 => {
+            if (cfa <= frame.sp && !in_register) || cfa % 8 != 0 {
+                return Err(user_end::BAD_FRAME);
+            }
+            let pc = if in_register { register(rule.kind)? } else { load(stack, plus(cfa, -1))? };
+            (pc, saved(other, frame.bx)?)
+        }
+        Architecture::Aarch64 => {
+            let standing = cfa == frame.sp || other == NOT_SAVED;
+            if cfa < frame.sp || cfa % 16 != 0 || (standing && !frame.exact) {
+                return Err(user_end::BAD_FRAME);
+            }
+            // The bits above the address may sign it.
+            (saved(other, frame.lr)? & ((1 << 48) - 1), 0)
+        }
+    };
+    let fp = if rule.fp == AT_FP { load(stack, frame.fp)? } else { saved(rule.fp, frame.fp)? };
+    Ok(Registers { pc, sp: cfa, fp, bx, lr: 0, exact: false })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LEAF: [u64; LEAF_WORDS] = [0, 0, 0, 0, 0, 0x77, 0, 0, 0, 0, 0, 0x1010, 0, 0, 0, 0];
+
+    fn stack(words: &[u64]) -> StackCopy {
+        StackCopy { start: 0x1000, bytes: words.iter().flat_map(|word| word.to_ne_bytes()).collect() }
+    }
+
+    fn at(sp: u64, fp: u64) -> Registers {
+        Registers { pc: 0x40_0000, sp, fp, exact: true, ..Registers::default() }
+    }
+
+    fn left(frame: Registers, rule: Rule, words: &[u64]) -> Result<(u64, u64, u64), u8> {
+        let caller = leave(&frame, rule, Some(&LEAF), &stack(words), Architecture::X86_64)?;
+        Ok((caller.pc, caller.sp, caller.fp))
+    }
+
+    #[test]
+    fn leaves_frames_by_each_kind_of_rule() {
+        let rule = |kind, cfa, fp, other| Rule { kind, cfa, fp, other };
+        let words = [7, 8, 0x1028, 9, 0x55, 0x66, 0];
+        for (frame, rule, expected) in [
+            (at(0x1000, 5), rule(rule_kind::SP, 2, NOT_SAVED, NOT_SAVED), Ok((8, 0x1010, 5))),
+            (at(0x1000, 5), rule(rule_kind::SP, 4, -4, NOT_SAVED), Ok((9, 0x1020, 7))),
+            (at(0x1000, 0x1010), rule(rule_kind::FP, 2, -2, NOT_SAVED), Ok((9, 0x1020, 0x1028))),
+            (at(0x1000, 0x1010), rule(rule_kind::DEREF_FP, 0, AT_FP, 0), Ok((0x55, 0x1028, 0x1028))),
+            (at(0x1000, 5), rule(rule_kind::PLT, 11, NOT_SAVED, NOT_SAVED), Ok((7, 0x1008, 5))),
+            (at(0x1000, 5), rule(rule_kind::REGISTER + 11, 1, -2, NOT_SAVED), Ok((0x1028, 0x1018, 8))),
+            (at(0x1000, 5), rule(rule_kind::RETURN_IN + 5, 0, NOT_SAVED, NOT_SAVED), Ok((0x77, 0x1000, 5))),
+            (at(0x1000, 0x1018), Rule::NONE, Ok((0x55, 0x1028, 9))),
+            (at(0x1000, 0), Rule::NONE, Err(user_end::NO_FRAME_POINTER)),
+            (at(0x1000, 0x1003), Rule::NONE, Err(user_end::BAD_FRAME_POINTER)),
+            (at(0x1000, 5), Rule::END, Err(user_end::COMPLETE)),
+            (at(0x1000, 5), Rule::UNSUPPORTED, Err(user_end::UNSUPPORTED_RULE)),
+            (at(0x1000, 5), rule(rule_kind::SP, 0, NOT_SAVED, NOT_SAVED), Err(user_end::BAD_FRAME)),
+            (at(0x1000, 5), rule(rule_kind::SP, 99, NOT_SAVED, NOT_SAVED), Err(user_end::STACK_UNREADABLE)),
+            (at(0x1000, 5), rule(rule_kind::SP, 7, NOT_SAVED, NOT_SAVED), Err(user_end::NO_CODE)),
+        ] {
+            assert_eq!(left(frame, rule, &words), expected, "{rule:?}");
+        }
+    }
+
+    #[test]
+    fn a_stack_larger_than_its_copy_is_cut_and_not_unreadable() {
+        let copy = StackCopy { start: 0, bytes: vec![0; STACK_BYTES_MAX].into() };
+        assert_eq!(load(&copy, STACK_BYTES_MAX as u64), Err(user_end::STACK_CUT));
+        assert_eq!(load(&copy, u64::MAX), Err(user_end::STACK_UNREADABLE));
+    }
+
+    #[test]
+    fn a_leaf_on_arm64_returns_by_its_link_register_and_a_signed_address_is_stripped() {
+        let rule = Rule { kind: rule_kind::SP, cfa: 0, fp: NOT_SAVED, other: NOT_SAVED };
+        let frame = Registers { lr: 0xabcd_0000_0040_1234, ..at(0x1000, 5) };
+        let caller = leave(&frame, rule, None, &stack(&[]), Architecture::Aarch64).unwrap();
+        assert_eq!((caller.pc, caller.sp), (0x40_1234, 0x1000));
+        let second = leave(&caller, rule, None, &stack(&[]), Architecture::Aarch64);
+        assert_eq!(second, Err(user_end::BAD_FRAME), "only a leaf");
+    }
+}

@@ -1,7 +1,7 @@
 //! The table: on the terminal, and in the document that shows where the agent was seen to work.
 
-use super::check::{FACTS, IDS, Outcome, PROGRAM, hazard, list, text};
-use super::results::Results;
+use super::check::{FACTS, IDS, Outcome, PROGRAMS, hazard, list, text};
+use super::results::{Results, Stacks};
 use crate::run::workspace;
 use anyhow::{Context, ensure};
 use std::path::Path;
@@ -46,8 +46,9 @@ fn cells(outcome: &Outcome) -> [String; 8] {
         ];
     };
     let version = format!("{} ({release})", text(plan, "/kernel/version"));
-    let program = stacks.of(PROGRAM);
-    let (all, complete) = (program.samples(), program.complete().samples());
+    let programs = PROGRAMS.map(|program| stacks.of(program.name));
+    let all: u64 = programs.iter().map(Stacks::samples).sum();
+    let complete: u64 = programs.iter().map(|program| program.complete().samples()).sum();
     let level = text(plan, "/level").to_owned();
     let share = format!("{} %", (100 * complete + all / 2) / all.max(1));
     [kernel, version, configuration, level, facts(nested), hazard(plan).into(), all.to_string(), share]
@@ -79,9 +80,9 @@ pub(super) fn write(path: &Path, outcomes: &[Outcome]) -> anyhow::Result<()> {
     let text = format!(
         "# Kernels\n\n\
          Written by `cargo xtask vm --all`, which boots each of these kernels under QEMU with the \
-         agent in it, runs `stacksonde doctor --json` and records a program whose stacks are known. It \
-         writes this file only if every row is as `xtask/src/vm/rows.rs` says that it must be, and every \
-         program's stack is right.\n\n\
+         agent in it, runs `stacksonde doctor --json` and records two programs whose stacks are known, one with frame pointers and one without. It \
+         writes this file only if every row is as `xtask/src/vm/rows.rs` says that it must be, and the \
+         programs' stacks are right.\n\n\
          Commit {commit}{changed}, {day}.\n\n\
          {}\n\
          *Version* is the upstream version that the agent found, and `uname -r`. *Facts* are numbers about \
@@ -89,7 +90,7 @@ pub(super) fn write(path: &Path, outcomes: &[Outcome]) -> anyhow::Result<()> {
          agreed, where more than one was installed. *Hazard* is `copy_from_user_nofault`: reading user memory \
          in an interrupt can dead-lock some kernels; where that is not proved to be fixed, user stacks are \
          walked by the kernel itself. *Samples* and the share of *complete* user stacks are of the known \
-         program, on two emulated CPUs for five seconds at 99 Hz; how many there are says how busy the \
+         programs, on two emulated CPUs for five seconds at 99 Hz; how many there are says how busy the \
          machine was that emulated them.\n\n\
          \"Own build\" is of Debian's source of Linux 6.1 with the configuration in \
          `xtask/src/vm/own-kernel.config`; \"called 6.1.20\" has the version of a kernel within the hazard's \

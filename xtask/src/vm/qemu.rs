@@ -21,7 +21,8 @@ pub(super) fn boot(
 ) -> anyhow::Result<PathBuf> {
     let (console, sent) = (folder.join("console"), folder.join("sent.tar"));
     let mut qemu = Command::new("qemu-system-x86_64");
-    qemu.args(["-accel", "tcg", "-cpu", "max", "-smp", "2", "-m", "512"]);
+    // Kernels without ACPI see one CPU a socket.
+    qemu.args(["-accel", "tcg", "-cpu", "max", "-smp", "2,sockets=2", "-m", "512"]);
     qemu.args(["-nodefaults", "-display", "none", "-no-reboot"]);
     qemu.arg("-kernel").arg(kernel).arg("-initrd").arg(initramfs);
     qemu.arg("-append").arg(format!("console=ttyS0 panic=-1 {}", words.join(" ")));

@@ -87,7 +87,7 @@ pub(super) fn write(path: &Path, outcomes: &[Outcome]) -> anyhow::Result<()> {
          {}\n\
          *Version* is the upstream version that the agent found, and `uname -r`. *Facts* are numbers about \
          the kernel, by the plugin that gave them: {}. On every kernel two plugins were asked for each and \
-         agreed, where more than one was installed. *Hazard* is `copy_from_user_nofault`: reading user memory \
+         agreed, except where selfprobe-offsets was left out. *Hazard* is `copy_from_user_nofault`: reading user memory \
          in an interrupt can dead-lock some kernels; where that is not proved to be fixed, user stacks are \
          walked by the kernel itself. *Samples* and the share of *complete* user stacks are of the known \
          programs, on two emulated CPUs for five seconds at 99 Hz; how many there are says how busy the \

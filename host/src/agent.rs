@@ -155,6 +155,7 @@ impl Stages {
             if self.sweeps.is_some_and(|swept| swept.elapsed() >= SWEEP) {
                 self.sweeps = Some(Instant::now());
                 self.targets.forget(&self.processes.sweep());
+                self.unwinder.forget_processes();
             }
             match message {
                 Message::Events(events) => events.into_iter().for_each(|event| self.take(event)),

@@ -1,6 +1,6 @@
 //! One guest from its boot to its end.
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, anyhow, bail, ensure};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -31,7 +31,7 @@ pub(super) fn boot(
     }
     ended(qemu.stdin(Stdio::null()), LIMIT)
         .and_then(|()| unpack(&sent, folder))
-        .with_context(|| format!("the end of {}:\n{}", console.display(), end_of(&console)))
+        .map_err(|error| anyhow!("{error:#}; the end of {}:\n{}", console.display(), end_of(&console)))
 }
 
 /// Runs to the end, or to the limit.

@@ -1,5 +1,5 @@
 //! The guest's file system: busybox, the agent as it is built here with its libraries and plugins,
-//! and a program whose stacks are known.
+//! and programs whose stacks are known.
 
 use crate::run::{must, workspace};
 use crate::stage::Built;
@@ -17,17 +17,17 @@ const PLUGINS: &str = "usr/lib/stacksonde/plugins-1";
 const CONFIG: (&str, &str) =
     ("etc/stacksonde/stacksonde.toml", "[plugins]\ndirectories = [\"/usr/lib/stacksonde/plugins-1\"]\n");
 
-/// As `tests/src/target.rs` compiles it.
-const TARGET_FLAGS: [&str; 9] = [
-    "-O2",
-    "-g",
-    "-fno-optimize-sibling-calls",
-    "-fno-omit-frame-pointer",
-    "-mno-omit-leaf-frame-pointer",
-    "-nostdlib",
-    "-static",
-    "-ffreestanding",
-    "-fno-stack-protector",
+/// Programs of `tests/targets`, with the flags of their tests in `tests/kernel`.
+const TARGETS: [(&str, &str); 2] = [
+    (
+        "c_chain",
+        "-fno-omit-frame-pointer -mno-omit-leaf-frame-pointer -fno-optimize-sibling-calls \
+         -nostdlib -static -ffreestanding -fno-stack-protector",
+    ),
+    (
+        "no_frame_pointers",
+        "-fomit-frame-pointer -momit-leaf-frame-pointer -fno-optimize-sibling-calls -pthread",
+    ),
 ];
 
 /// Packs it into `folder`.
@@ -45,11 +45,17 @@ pub(super) fn build(built: &Built, folder: &Path) -> anyhow::Result<PathBuf> {
         root.copy(library, format!("{PLUGINS}/{name}.so"))?;
         files.push(library.clone());
     }
+    for (name, flags) in TARGETS {
+        let program = root.0.join("bin").join(name);
+        let source = workspace().join("tests/targets").join(format!("{name}.c"));
+        let mut compile = Command::new("cc");
+        compile.args(["-O2", "-g", "-Wno-unused-result"]).args(flags.split_whitespace());
+        must(compile.arg(source).arg("-o").arg(&program))?;
+        files.push(program);
+    }
     for library in libraries(&files)? {
         root.copy(&library, library.strip_prefix("/").unwrap_or(&library))?;
     }
-    let source = workspace().join("tests/targets/c_chain.c");
-    must(Command::new("cc").args(TARGET_FLAGS).arg(source).arg("-o").arg(root.0.join("bin/c_chain")))?;
     let packed = folder.join("initramfs.gz");
     // In the archive all is root's, as the agent demands of its plugins.
     let pack = "find . | cpio --quiet --create --format=newc --owner=0:0 | gzip -1";

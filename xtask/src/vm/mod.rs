@@ -38,7 +38,7 @@ struct Arguments {
 pub(crate) fn run(arguments: &[String]) -> anyhow::Result<ExitCode> {
     let arguments = parse(arguments)?;
     let rows: Vec<&'static Row> = ROWS.iter().filter(|row| arguments.chooses(row)).collect();
-    let outcomes = boot_all(&rows, "stage")?;
+    let outcomes = boot_all(&rows)?;
     let passed = outcomes.iter().all(|outcome| outcome.complaints.is_empty());
     if arguments.all && passed {
         let document = crate::run::workspace().join(table::DOCUMENT);
@@ -53,8 +53,7 @@ pub(crate) fn run(arguments: &[String]) -> anyhow::Result<ExitCode> {
 /// The tier `vm` of `cargo xtask test`: the rows that CI has time for.
 pub(crate) fn tier() -> anyhow::Result<bool> {
     let rows: Vec<&'static Row> = ROWS.iter().filter(|row| row.in_ci).collect();
-    // Optimised as a release is, and already built by the kernel tier.
-    let outcomes = boot_all(&rows, "stage")?;
+    let outcomes = boot_all(&rows)?;
     Ok(outcomes.iter().all(|outcome| outcome.complaints.is_empty()))
 }
 
@@ -83,12 +82,13 @@ fn parse(arguments: &[String]) -> anyhow::Result<Arguments> {
 }
 
 /// Boots the rows one after the other and says of each how it went; in the end, the table.
-fn boot_all(rows: &[&'static Row], profile: &str) -> anyhow::Result<Vec<Outcome>> {
+fn boot_all(rows: &[&'static Row]) -> anyhow::Result<Vec<Outcome>> {
     if std::env::consts::ARCH != "x86_64" {
         bail!("the matrix is of x86-64 kernels, and the agent in it is the one built here");
     }
     install::ensure(install::VM)?;
-    let built = stage::compile(profile)?;
+    // Optimised as a release is, without the minutes of its linking; the kernel tier has built it already.
+    let built = stage::compile("stage")?;
     let cache = Cache::open()?;
     let _lock = lock::Lock::take(&cache)?;
     let initramfs = initramfs::build(&built, &cache.folder("guest")?)?;

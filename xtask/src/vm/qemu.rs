@@ -1,6 +1,6 @@
 //! One guest from its boot to its end.
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, anyhow, bail, ensure};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -21,7 +21,8 @@ pub(super) fn boot(
 ) -> anyhow::Result<PathBuf> {
     let (console, sent) = (folder.join("console"), folder.join("sent.tar"));
     let mut qemu = Command::new("qemu-system-x86_64");
-    qemu.args(["-accel", "tcg", "-cpu", "max", "-smp", "2", "-m", "512"]);
+    // Kernels without ACPI see one CPU a socket.
+    qemu.args(["-accel", "tcg", "-cpu", "max", "-smp", "2,sockets=2", "-m", "512"]);
     qemu.args(["-nodefaults", "-display", "none", "-no-reboot"]);
     qemu.arg("-kernel").arg(kernel).arg("-initrd").arg(initramfs);
     qemu.arg("-append").arg(format!("console=ttyS0 panic=-1 {}", words.join(" ")));
@@ -30,7 +31,7 @@ pub(super) fn boot(
     }
     ended(qemu.stdin(Stdio::null()), LIMIT)
         .and_then(|()| unpack(&sent, folder))
-        .with_context(|| format!("the end of {}:\n{}", console.display(), end_of(&console)))
+        .map_err(|error| anyhow!("{error:#}; the end of {}:\n{}", console.display(), end_of(&console)))
 }
 
 /// Runs to the end, or to the limit.

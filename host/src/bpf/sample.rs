@@ -40,7 +40,8 @@ impl From<&stacksonde_ebpf::sample::Record<'_>> for RawSample {
             cgroup_id: head.cgroup_id,
             comm: head.comm,
             kernel: record.kernel_frames().collect(),
-            user: record.user_frames().collect(),
+            // The kernel's own walk may end in a zero.
+            user: record.user_frames().take_while(|address| *address != 0).collect(),
             rest: record.stack().map(|stack| Box::new(Rest::of(head, record.leaf(), stack))),
             user_end: head.user_end,
             kernel_end: head.kernel_end,

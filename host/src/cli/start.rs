@@ -2,7 +2,7 @@
 
 use crate::agent::{Agent, Parts};
 use crate::batch::Run;
-use crate::bpf::{Ids, Notices, Settings, TableSizes};
+use crate::bpf::{Ids, Notices, Settings, TableSizes, monotonic_ns};
 use crate::config::{Config, Exporter, LogFormat, Sources};
 use crate::kernel::PidNamespace;
 use crate::negotiate::{Severity, State, features};
@@ -10,6 +10,7 @@ use crate::plan::{self, Plan};
 use crate::plugins::{self, ExporterInstance, ExporterSettings, FileRules, Plugin, Refusal};
 use crate::process::Budget;
 use crate::symbolize;
+use crate::telemetry::reached;
 use anyhow::{Context, bail};
 use clap::Args;
 use stacksonde_plugin::{Offer, Outcome};
@@ -104,8 +105,11 @@ pub(super) fn prepare(
     interval: Option<Duration>,
     rules: &FileRules,
 ) -> anyhow::Result<Parts> {
+    reached("configuration read", monotonic_ns());
     let loaded = load_plugins(config, rules)?;
+    reached("plugins loaded", monotonic_ns());
     let plan = plan::make(config, &loaded.plugins)?;
+    reached("offsets found and confirmed", monotonic_ns());
     if let Some(refusal) = plan.refusal() {
         report_errors(&plan);
         bail!(refusal);
@@ -143,7 +147,9 @@ pub(super) fn prepare(
 
 /// Starts sampling, and says which CPUs are left out.
 pub(super) fn arm(parts: Parts) -> anyhow::Result<Agent> {
+    reached("exporters ready", monotonic_ns());
     let agent = Agent::start(parts)?;
+    reached("programs loaded, sampling", monotonic_ns());
     for refused in agent.refused_cpus() {
         tracing::warn!("{refused}");
     }

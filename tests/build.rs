@@ -1,16 +1,38 @@
-//! Compiles the BPF program that tests set against the sampler.
+//! Compiles the C that tests need: the BPF program that is set against the sampler, and the sampler's
+//! unwinder for user space.
 
+use std::path::Path;
 use std::process::Command;
 
 fn main() {
-    println!("cargo::rerun-if-changed=src/bin/hammer.bpf.c");
     println!("cargo::rerun-if-env-changed=CLANG");
+    let out = std::env::var("OUT_DIR").unwrap_or_default();
+    let out = Path::new(&out);
+    compile("src/bin/hammer.bpf.c", &["-target", "bpf", "-mcpu=v2", "-g"], &out.join("hammer.o"));
+
+    let architecture = match std::env::var("CARGO_CFG_TARGET_ARCH").as_deref() {
+        Ok("aarch64") => "-DSTACKSONDE_AARCH64",
+        _ => "-DSTACKSONDE_X86_64",
+    };
+    println!("cargo::rerun-if-changed=../ebpf/bpf");
+    let desk = out.join("desk.o");
+    compile("suite/unwind/desk.c", &[architecture, "-fPIC"], &desk);
+    let archive = out.join("libdesk.a");
+    let _old = std::fs::remove_file(&archive);
+    let archived = Command::new("ar").arg("rcs").arg(&archive).arg(&desk).status();
+    if !archived.is_ok_and(|status| status.success()) {
+        println!("cargo::error=`ar` could not make {}; is binutils installed?", archive.display());
+    }
+    println!("cargo::rustc-link-search=native={}", out.display());
+    println!("cargo::rustc-link-lib=static=desk");
+}
+
+fn compile(source: &str, flags: &[&str], object: &Path) {
+    println!("cargo::rerun-if-changed={source}");
     let clang = std::env::var("CLANG").unwrap_or_else(|_| "clang".into());
-    let object = format!("{}/hammer.o", std::env::var("OUT_DIR").unwrap_or_default());
-    let flags =
-        ["-target", "bpf", "-mcpu=v2", "-O2", "-g", "-Wall", "-Werror", "-c", "src/bin/hammer.bpf.c", "-o"];
-    let status = Command::new(&clang).args(flags).arg(object).status();
-    if !status.is_ok_and(|status| status.success()) {
-        println!("cargo::error=`{clang}` could not compile tests/src/bin/hammer.bpf.c; is clang installed?");
+    let mut command = Command::new(&clang);
+    command.args(flags).args(["-O2", "-Wall", "-Werror", "-c", source, "-o"]).arg(object);
+    if !command.status().is_ok_and(|status| status.success()) {
+        println!("cargo::error=`{clang}` could not compile tests/{source}; is clang installed?");
     }
 }

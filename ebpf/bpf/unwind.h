@@ -205,13 +205,11 @@ static ALWAYS_INLINE void look_at(struct walk *walk, u64 address, u32 words)
 #define SIGNAL_BX 128
 #define SIGNAL_SP 160
 #define SIGNAL_PC 168
-#define SIGNAL_LR SIGNAL_SP /* none */
 #else
 /* struct rt_sigframe: siginfo (128), ucontext, whose uc_mcontext begins at 176; there fault_address and
  * regs[31], sp, pc (arch/arm64/include/uapi/asm/{ucontext,sigcontext}.h). */
 #define SIGNAL_FP (312 + 29 * 8)
 #define SIGNAL_LR (312 + 30 * 8)
-#define SIGNAL_BX SIGNAL_LR /* none */
 #define SIGNAL_SP (312 + 31 * 8)
 #define SIGNAL_PC (312 + 32 * 8)
 /* Pointer authentication signs the bits above the 48 of an address
@@ -222,12 +220,18 @@ static ALWAYS_INLINE void look_at(struct walk *walk, u64 address, u32 words)
 /* The registers that a signal interrupted. */
 static ALWAYS_INLINE u8 leave_signal(struct walk *walk)
 {
-	u64 context = walk->sp, pc, sp, fp, bx, lr;
+	u64 context = walk->sp, pc, sp, fp, bx = 0, lr = 0;
 
 	if (read_user(&pc, sizeof(pc), context + SIGNAL_PC) || read_user(&sp, sizeof(sp), context + SIGNAL_SP) ||
-	    read_user(&fp, sizeof(fp), context + SIGNAL_FP) || read_user(&bx, sizeof(bx), context + SIGNAL_BX) ||
-	    read_user(&lr, sizeof(lr), context + SIGNAL_LR))
+	    read_user(&fp, sizeof(fp), context + SIGNAL_FP))
 		return USER_END_STACK_UNREADABLE;
+#if defined(STACKSONDE_X86_64)
+	if (read_user(&bx, sizeof(bx), context + SIGNAL_BX))
+		return USER_END_STACK_UNREADABLE;
+#else
+	if (read_user(&lr, sizeof(lr), context + SIGNAL_LR))
+		return USER_END_STACK_UNREADABLE;
+#endif
 	walk->pc = pc;
 	walk->sp = sp;
 	walk->fp = fp;
@@ -274,7 +278,7 @@ static ALWAYS_INLINE u8 follow_rule(struct walk *walk, u64 rule)
 	} else if (kind == RULE_BX) {
 		cfa = walk->bx + cfa_at;
 	} else if (kind == RULE_PLT) {
-		cfa = walk->sp + 8 + ((walk->pc & 15) * 8 >= (u64)cfa_at ? 8 : 0);
+		cfa = walk->sp + 8 + ((s64)(walk->pc & 15) * 8 >= cfa_at ? 8 : 0);
 	} else if (kind == RULE_DEREF_SP || kind == RULE_DEREF_FP) {
 		if (load(walk, (kind == RULE_DEREF_SP ? walk->sp : walk->fp) + cfa_at, &cfa))
 			return USER_END_STACK_UNREADABLE;

@@ -206,14 +206,17 @@ impl Publisher {
     fn run(self, profiles: &Receiver<Profile>) -> Summary {
         let mut symbolizer = self.symbolizer.map(Symbolizer::new);
         let mut summary = Summary::default();
+        let no_names = |profile: &Profile| vec![Arc::new([]) as symbolize::Names; profile.frames.len()];
         for (sequence, profile) in (0..).zip(profiles) {
             let names = match &mut symbolizer {
                 Some(symbolizer) => symbolizer.names(&profile.frames),
-                None => vec![Arc::new([]) as symbolize::Names; profile.frames.len()],
+                None => no_names(&profile),
             };
             summary.add(&profile, &names);
+            let nameless = no_names(&profile);
             for exporter in &self.exporters {
-                self.hand_over(exporter, sequence, &profile, &names, &mut summary);
+                let names = if exporter.wants().names { &names } else { &nameless };
+                self.hand_over(exporter, sequence, &profile, names, &mut summary);
             }
         }
         let until = Instant::now() + self.shutdown_budget;

@@ -2,8 +2,12 @@
 
 use crate::bpf::{parse_idle_times, parse_lifecycle, parse_notice};
 use crate::kernel::{in_uname_version, in_vdso, in_version_signature};
-use crate::plugins::{parse_manifest, read_library};
+use crate::plugins::{check_schema, parse_manifest, read_library};
 use crate::process::{build_id_of, parse_maps, segments};
+use crate::unwind::{Architecture, CallFrames, Entry, rows};
+use std::fs::File;
+use std::io::Write;
+use std::os::fd::FromRawFd;
 
 /// A perf side-band record.
 pub fn fuzz_notice(data: &[u8]) {
@@ -55,4 +59,35 @@ pub fn fuzz_plugin_file(data: &[u8]) {
 /// A plugin's manifest.
 pub fn fuzz_manifest(data: &[u8]) {
     let _manifest = parse_manifest(data);
+}
+
+/// A function's call frame information; the first two bytes say where its description begins.
+pub fn fuzz_unwind_entry(data: &[u8]) {
+    let Some((at, bytes)) = data.split_first_chunk::<2>() else { return };
+    let entry = Entry { bytes, description: u16::from_le_bytes(*at).into(), address: 0x40_0000 };
+    for architecture in [Architecture::X86_64, Architecture::Aarch64] {
+        let _rows = rows(entry, &(0..u64::MAX), architecture);
+    }
+}
+
+/// A file with call frame information, and the rows of some of its pages.
+pub fn fuzz_unwind_file(data: &[u8]) {
+    // SAFETY: the name is a C string; a new descriptor or -1 comes back.
+    let descriptor = unsafe { libc::memfd_create(c"fuzz".as_ptr(), libc::MFD_CLOEXEC) };
+    assert!(descriptor >= 0, "memfd_create");
+    // SAFETY: the kernel just gave us this descriptor, nobody else owns it.
+    let mut file = unsafe { File::from_raw_fd(descriptor) };
+    assert!(file.write_all(data).is_ok(), "a file in memory can be written");
+    if let Some(frames) = CallFrames::find(&file) {
+        for page in [0, 1, 2, 3, 0x400, 0x401, u64::from(u32::MAX)] {
+            let _rows = frames.rows_of_page(&file, page);
+        }
+    }
+}
+
+/// A plugin's schema and an instance's keys: `[schema, table of keys]` as JSON.
+pub fn fuzz_schema(data: &[u8]) {
+    if let Ok((schema, config)) = serde_json::from_slice(data) {
+        let _problems = check_schema(&schema, "exporters.x.config", &config);
+    }
 }

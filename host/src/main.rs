@@ -2,6 +2,7 @@
 
 use clap::Parser;
 use stacksonde::cli::{self, Command};
+use std::io::Write;
 use std::process::ExitCode;
 
 /// Profiles every program and the kernel, without their help.
@@ -18,10 +19,21 @@ fn main() -> ExitCode {
         Command::Record(record) => cli::record::run(record),
         Command::Run(run) => cli::run::run(run),
         Command::Plugin(plugin) => cli::plugin::run(plugin),
+        Command::Batch(batch) => cli::batch::run(batch),
         Command::Config(config) => cli::config::run(config),
     };
-    result.unwrap_or_else(|error| {
+    let code = result.unwrap_or_else(|error| {
         eprintln!("stacksonde: {error:#}");
         ExitCode::from(2)
-    })
+    });
+    leave(code)
+}
+
+/// Ends the process without the C library's `exit`, which would run what plugins left for the end
+/// (`atexit`, destructors) while their threads still run, and could wait for them for ever.
+fn leave(code: ExitCode) -> ! {
+    let _flushed = std::io::stdout().flush();
+    let code = (0..=u8::MAX).find(|number| ExitCode::from(*number) == code).unwrap_or(u8::MAX);
+    // SAFETY: takes a number and does not return.
+    unsafe { libc::_exit(code.into()) }
 }

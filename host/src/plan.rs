@@ -64,10 +64,8 @@ impl Provider for PluginProvider<'_> {
     }
 }
 
-/// Surveys the system, asks `plugins` what the configuration needs, and decides.
-pub fn make(config: &Config, plugins: &[Plugin]) -> Result<Plan, UnknownCapability> {
-    let survey = Survey::take(config)?;
-    reached("system probed", monotonic_ns());
+/// Asks `plugins` what the configuration needs, and decides.
+pub fn make(config: &Config, survey: &Survey, plugins: &[Plugin]) -> Plan {
     let mut providers = Vec::new();
     for plugin in plugins {
         match plugin.offset_provider() {
@@ -85,8 +83,8 @@ pub fn make(config: &Config, plugins: &[Plugin]) -> Result<Plan, UnknownCapabili
     }
     let mut asked: Vec<&mut dyn Provider> =
         providers.iter_mut().map(|one| one as &mut dyn Provider).collect();
-    let assessments = assess(config, &survey, plugins);
-    Ok(negotiate(config, &survey, &mut asked, assessments))
+    let assessments = assess(config, survey, plugins);
+    negotiate(config, survey, &mut asked, assessments)
 }
 
 /// Asks the safety checks about the hazards that this kernel may have, and about no others.

@@ -5,6 +5,7 @@
 mod books;
 mod chains;
 mod doctor;
+mod exporters;
 mod hazards;
 mod ladders;
 mod lifecycle;

@@ -1,7 +1,27 @@
 //! The built agent with its plugins installed, as `cargo xtask test` leaves them.
 
+use crate::plugin;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+
+/// The agent as the tests' own profile builds it, for commands that need no rights.
+///
+/// # Panics
+///
+/// If it does not build.
+pub fn built() -> PathBuf {
+    plugin::once("the agent", || {
+        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+        // As part of the workspace, so that what it depends on is what the tests have built.
+        let output = Command::new(cargo)
+            .args(["build", "--quiet", "--workspace", "--bin", "stacksonde"])
+            .current_dir(plugin::workspace())
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        plugin::target().join("debug/stacksonde")
+    })
+}
 
 /// Environment variable that names the agent's binary.
 pub const AGENT: &str = "STACKSONDE_TEST_AGENT";

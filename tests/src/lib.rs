@@ -4,6 +4,7 @@
 pub mod agent;
 pub mod folded;
 pub mod fuzz;
+pub mod newer_abi;
 pub mod plugin;
 pub mod profile;
 pub mod skip;

@@ -22,28 +22,93 @@ pub fn fixture(name: &str) -> PathBuf {
 ///
 /// If it does not build.
 pub fn build(name: &str) -> PathBuf {
-    let mut built = BUILT.lock().unwrap_or_else(PoisonError::into_inner);
-    built.get_or_insert_default().entry(name.into()).or_insert_with(|| cargo_build(name)).clone()
+    once(name, || build_crate(&fixture(name), &[]))
 }
 
-fn cargo_build(name: &str) -> PathBuf {
-    let folder = fixture(name);
-    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    let target = env::var_os("CARGO_TARGET_DIR").map_or_else(|| workspace.join("target"), PathBuf::from);
-    let target = target.join("fixtures");
-    // The versions that the workspace has: nothing new is fetched, and what is shared is built once.
-    fs::copy(workspace.join("Cargo.lock"), folder.join("Cargo.lock")).unwrap();
-    let output = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
-        .args(["build", "--quiet", "--config", "profile.dev.debug=false"])
-        .current_dir(&folder)
-        .env("CARGO_TARGET_DIR", &target)
+/// What `make` made when it was first asked for under this name.
+pub(crate) fn once(name: &str, make: impl FnOnce() -> PathBuf) -> PathBuf {
+    let mut built = BUILT.lock().unwrap_or_else(PoisonError::into_inner);
+    built.get_or_insert_default().entry(name.into()).or_insert_with(make).clone()
+}
+
+/// This repository's folder.
+pub fn workspace() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..").canonicalize().unwrap()
+}
+
+/// Where cargo puts what it builds.
+pub fn target() -> PathBuf {
+    env::var_os("CARGO_TARGET_DIR").map_or_else(|| workspace().join("target"), PathBuf::from)
+}
+
+/// A command of the cargo that runs the tests, for a crate outside of the workspace: in `folder`, with the
+/// versions that the workspace has, so that nothing new is fetched and what is shared is built once.
+///
+/// # Panics
+///
+/// If the folder cannot be written to.
+pub fn cargo(folder: &Path, arguments: &[&str]) -> Command {
+    fs::copy(workspace().join("Cargo.lock"), folder.join("Cargo.lock")).unwrap();
+    let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command
+        .args(arguments)
+        .args(["--quiet", "--config", "profile.dev.debug=false"])
+        .current_dir(folder)
+        .env("CARGO_TARGET_DIR", target().join("fixtures"))
         // What the workspace's own tests are built with is not this crate's.
         .env_remove("RUSTFLAGS")
-        .env_remove("CARGO_ENCODED_RUSTFLAGS")
+        .env_remove("CARGO_ENCODED_RUSTFLAGS");
+    command
+}
+
+/// Builds the crate in `folder`, with `environment` besides our own, and returns its shared library.
+///
+/// # Panics
+///
+/// If it does not build.
+pub fn build_crate(folder: &Path, environment: &[(&str, &Path)]) -> PathBuf {
+    let mut build = cargo(folder, &["build"]);
+    let output = build
+        .arg("--message-format=json-render-diagnostics")
+        .envs(environment.iter().copied())
         .output()
-        .unwrap_or_else(|error| panic!("cargo build of {name}: {error}"));
-    assert!(output.status.success(), "{name}: {}", String::from_utf8_lossy(&output.stderr));
-    target.join("debug").join(format!("lib{}.so", name.replace('-', "_")))
+        .unwrap_or_else(|error| panic!("cargo build in {}: {error}", folder.display()));
+    assert!(output.status.success(), "{}: {}", folder.display(), String::from_utf8_lossy(&output.stderr));
+    let messages = String::from_utf8_lossy(&output.stdout);
+    let files = messages.lines().filter_map(|line| {
+        let message: serde_json::Value = serde_json::from_str(line).ok()?;
+        let files = message["filenames"].as_array()?.clone();
+        files.into_iter().find(|file| file.as_str().is_some_and(|file| file.ends_with(".so")))
+    });
+    // The last one is the crate's own; those before are macros.
+    let file = files.last().unwrap_or_else(|| panic!("{} is no cdylib", folder.display()));
+    PathBuf::from(file.as_str().unwrap())
+}
+
+/// Compiles a plugin in C, whose `plugin.json` lies beside it, with `flags` besides those that the guide names.
+///
+/// # Panics
+///
+/// If it does not compile without a warning.
+pub fn build_c(source: &Path, flags: &[&str]) -> PathBuf {
+    let folder = target().join("fixtures/c");
+    fs::create_dir_all(&folder).unwrap();
+    let name = source.file_stem().unwrap().to_str().unwrap();
+    let library = folder.join(format!("{name}{}.so", flags.concat()));
+    once(library.to_str().unwrap(), || {
+        let output = Command::new("cc")
+            .args(["-Wall", "-Wextra", "-Werror", "-std=c11", "-D_GNU_SOURCE", "-O1"])
+            .args(["-shared", "-fPIC", "-fvisibility=hidden", "-I"])
+            .arg(workspace().join("sdk/c"))
+            .args(flags)
+            .arg("-o")
+            .args([&library, &PathBuf::from(source.file_name().unwrap())])
+            .current_dir(source.parent().unwrap())
+            .output()
+            .unwrap_or_else(|error| panic!("cc {}: {error}", source.display()));
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        library.clone()
+    })
 }
 
 /// A directory that plugins are loaded from, removed with the test.

@@ -15,10 +15,13 @@ macro_rules! parsers {
 
 parsers! {
     a_damaged_batch_is_refused_or_read: stacksonde_batch::fuzz::fuzz_batch, batches();
+    any_batch_that_is_read_can_be_put_together: stacksonde_batch::fuzz::fuzz_merge, batches();
     any_batch_that_is_read_can_be_written_to_files: stacksonde_file_export::fuzz::fuzz_formats, batches();
     damaged_maps_are_read_as_far_as_they_make_sense: stacksonde::fuzz::fuzz_maps, [file("/proc/self/maps")];
     damaged_idle_times_are_read_as_far_as_they_make_sense: stacksonde::fuzz::fuzz_idle_times, [file("/proc/stat")];
     a_damaged_elf_file_is_refused_or_read: stacksonde::fuzz::fuzz_elf, [head_of_our_own_program()];
+    a_damaged_unwind_entry_is_refused_or_read: stacksonde::fuzz::fuzz_unwind_entry, [unwind_entry()];
+    a_file_with_damaged_unwind_information_is_read_as_far_as_it_makes_sense: stacksonde::fuzz::fuzz_unwind_file, [small_library()];
     a_damaged_sample_is_refused_or_read: stacksonde::fuzz::fuzz_sample, [sample()];
     a_damaged_notice_is_refused_or_read: stacksonde::fuzz::fuzz_notice, [mapping_notice()];
     a_damaged_vdso_or_release_has_a_version_or_none: stacksonde::fuzz::fuzz_kernel_version, kernel_versions();
@@ -28,6 +31,7 @@ parsers! {
     any_code_is_judged: stacksonde_probe_read_safety::fuzz::fuzz_code, [code()];
     a_damaged_kernel_config_has_the_option_or_not: stacksonde_probe_read_safety::fuzz::fuzz_kernel_config, [options()];
     a_damaged_lifecycle_notice_is_read_or_not: stacksonde::fuzz::fuzz_lifecycle_notice, [lifecycle_notice()];
+    a_damaged_schema_is_applied_as_far_as_it_makes_sense: stacksonde::fuzz::fuzz_schema, [schema()];
     damaged_btf_is_refused_or_read: stacksonde_btf_offsets::fuzz::fuzz_btf, [task_struct()];
 }
 
@@ -69,6 +73,29 @@ fn head_of_our_own_program() -> Vec<u8> {
 }
 
 /// A sample of two kernel and three user frames.
+/// Two bytes that say where the description begins, a common entry, a description of 64 bytes of code.
+pub(super) fn unwind_entry() -> Vec<u8> {
+    let mut common = vec![0, 0, 0, 0, 0, 0, 0, 0, 1, b'z', b'R', 0, 1, 0x78, 16, 1, 0x1b];
+    // cfa = rsp + 8, the return address at cfa - 8.
+    common.extend([0x0c, 7, 8, 0x90, 1, 0, 0]);
+    common[0] = u8::try_from(common.len() - 4).unwrap();
+    let at = u16::try_from(common.len()).unwrap();
+    let back = u8::try_from(common.len() + 4).unwrap();
+    // Push rbp, take it as a base, then the return.
+    let mut description = vec![0, 0, 0, 0, back, 0, 0, 0, 0, 1, 0, 0, 64, 0, 0, 0, 0];
+    description.extend([0x41, 0x0e, 16, 0x86, 2, 0x43, 0x0d, 6, 0x70, 0x0c, 7, 8]);
+    description[0] = u8::try_from(description.len() - 4).unwrap();
+    [&at.to_le_bytes()[..], &common, &description].concat()
+}
+
+/// The dynamic loader: every Linux has one, and it is small.
+fn small_library() -> Vec<u8> {
+    let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
+    let path =
+        maps.lines().filter_map(|line| line.split_whitespace().nth(5)).find(|path| path.contains("/ld-"));
+    file(path.unwrap_or("/proc/self/exe"))
+}
+
 fn sample() -> Vec<u8> {
     let mut bytes = vec![0; size_of::<stacksonde_ebpf::Sample>() + 5 * 8];
     bytes[std::mem::offset_of!(stacksonde_ebpf::Sample, kernel_frames)] = 2;
@@ -104,6 +131,14 @@ fn kernel_versions() -> [Vec<u8>; 3] {
 fn plugin_file() -> File {
     let sound = File::with_manifest(|_| {});
     File { needed: vec!["libc.so.6".into()], runpath: "/opt".into(), ..sound }
+}
+
+/// The schema of file-export, and keys of which some are wrong.
+fn schema() -> Vec<u8> {
+    let manifest: serde_json::Value =
+        serde_json::from_str(include_str!("../../plugins/file-export/plugin.json")).unwrap();
+    let config = serde_json::json!({ "formats": ["pprof", 3], "keep": 0, "files": "x", "other": {} });
+    serde_json::to_vec(&(&manifest["config_schema"], config)).unwrap()
 }
 
 /// BTF: `struct task_struct { struct { struct task_struct *stack; } ; int thread : 3; }`.

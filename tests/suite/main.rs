@@ -1,8 +1,10 @@
 //! Tests that need neither root nor a network.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "in a test a panic is the report")]
 
+mod batch_command;
 mod btf;
 mod file_export;
 mod fuzz;
 mod msrv;
 mod plugins;
+mod unwind;

@@ -1,8 +1,14 @@
 //! The plugin contract with real shared libraries: refused before they run, contained when they do.
 
+mod agreed;
+mod c_door;
+mod checked;
+mod compatible;
 mod contained;
 mod documented;
 mod loaded;
+mod log;
+mod made;
 mod refused;
 
 use stacksonde::config;

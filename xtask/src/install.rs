@@ -18,6 +18,17 @@ pub(crate) const TEST: &[Tool] = &[
     Tool("setpriv", "util-linux"),
 ];
 
+/// A second compiler, for the test that a plugin need not be built by the one that built the agent. Not every
+/// release of Debian has one that is new enough.
+const OTHER_COMPILER: &[Tool] = &[Tool("/usr/bin/rustc", "rustc-web")];
+
+/// Installs the second compiler if it can be had; the test that wants it says so if not.
+pub(crate) fn try_other_compiler() {
+    if let Err(error) = ensure(OTHER_COMPILER) {
+        eprintln!("no second Rust compiler: {error:#}");
+    }
+}
+
 /// Installs the packages of those tools that are missing.
 pub(crate) fn ensure(tools: &[Tool]) -> anyhow::Result<()> {
     let missing: Vec<_> = tools.iter().filter(|tool| !is_installed(tool.0)).map(|tool| tool.1).collect();

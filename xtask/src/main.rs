@@ -1,5 +1,6 @@
 //! Developer commands: `cargo xtask profile`, `cargo xtask test`, `cargo xtask lint`.
 
+mod bench;
 mod bench_start;
 mod install;
 mod lint;
@@ -16,7 +17,7 @@ usage: cargo xtask COMMAND
 
   profile [-d SECONDS] [-F HZ]   build, profile this machine, write profile.svg and profile.pb.gz
   test [--tier suite|kernel]...  run all tests, or those of the named tiers
-  bench start                    print how long the agent takes from exec to its first sample, step by step
+  bench plugins|start            print what plugins cost, or how long the agent takes to its first sample
   lint                           formatting, clippy, licences and sources of dependencies
   stage                          build and install agent and plugins for development, print where
 
@@ -28,7 +29,7 @@ fn main() -> ExitCode {
     let result = match arguments.first().map(String::as_str) {
         Some("profile") => profile::run(rest),
         Some("test") => test::run(rest),
-        Some("bench") if rest == ["start"] => bench_start::run(),
+        Some("bench") => bench::run(rest),
         Some("lint") => lint::run(),
         Some("stage") => stage::run(),
         Some("-h" | "--help") | None => {

@@ -21,6 +21,7 @@ pub(crate) fn run(arguments: &[String]) -> anyhow::Result<ExitCode> {
     let tiers = parse(arguments)?;
     install::ensure(install::BUILD)?;
     install::ensure(install::TEST)?;
+    install::try_other_compiler();
     let (mut passed, mut failed, mut skipped) = (0, 0, 0);
     for (tier, name) in tiers {
         println!("== tier {name}");
@@ -63,7 +64,10 @@ fn parse(arguments: &[String]) -> anyhow::Result<Vec<(Tier, &'static str)>> {
 /// Unit tests, documentation tests and the suite; the kernel tier's tests leave themselves out.
 fn suite() -> anyhow::Result<bool> {
     let mut tests = cargo();
-    tests.args(["test", "--quiet", "--workspace", "--lib", "--bins", "--test", "suite", "--test", "batch"]);
+    tests.args(["test", "--quiet", "--workspace", "--lib", "--bins"]);
+    for name in ["suite", "batch", "allocation", "layout"] {
+        tests.args(["--test", name]);
+    }
     let tests = status(&mut tests)?.success();
     let documentation = status(cargo().args(["test", "--quiet", "--workspace", "--doc"]))?.success();
     Ok(tests && documentation)

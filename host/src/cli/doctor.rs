@@ -3,10 +3,11 @@
 //! It changes nothing on the system: what it tries it undoes, and it attaches to nothing. `docs/doctor-json.md`
 //! describes the output for machines.
 
-use super::start::{self, ConfigArguments, Loaded};
+use super::admit::{Loaded, load_plugins};
+use super::start::ConfigArguments;
 use crate::negotiate::Level;
 use crate::negotiate::ask::DEFAULT_ORDER;
-use crate::plan::{self, Plan};
+use crate::plan::{self, Plan, Survey};
 use clap::Args;
 use serde::Serialize;
 use std::process::ExitCode;
@@ -60,8 +61,10 @@ struct RefusedPlugin {
 /// cannot run.
 pub fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     let config = arguments.config.load(Some("error"), &[])?;
-    let loaded = start::load_plugins(&config, &arguments.config.file_rules())?;
-    let plan = plan::make(&config, &loaded.plugins)?;
+    let survey = Survey::take(&config)?;
+    let rules = arguments.config.file_rules(&config.plugins);
+    let loaded = load_plugins(&config, &survey.capabilities, &rules)?;
+    let plan = plan::make(&config, &survey, &loaded.plugins);
     let report = Report {
         schema: SCHEMA,
         version: env!("CARGO_PKG_VERSION"),
@@ -78,6 +81,11 @@ pub fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         }
         for RefusedPlugin { name, reason, .. } in &report.plugins.refused {
             println!("plugin      {name} is not loaded: {reason}");
+        }
+        if !loaded.plugins.is_empty() {
+            println!(
+                "plugins     are loaded into the agent, which a crash or a call of exit() in one of them ends"
+            );
         }
         for advice in &report.advice {
             println!("advice      {advice}");

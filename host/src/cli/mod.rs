@@ -1,11 +1,13 @@
 //! The sub-commands, one file each.
 
+pub mod batch;
 pub mod config;
 pub mod doctor;
 pub mod plugin;
 pub mod record;
 pub mod run;
 
+mod admit;
 mod start;
 
 use clap::Subcommand;
@@ -19,8 +21,10 @@ pub enum Command {
     Record(record::Arguments),
     /// Profile until stopped, in intervals, and hand each profile to the configured exporters.
     Run(run::Arguments),
-    /// Show which plugins could be loaded, and which are refused and why. Runs none of their code.
+    /// Show which plugins could be loaded and which are refused and why; try one; write a new one.
     Plugin(plugin::Arguments),
+    /// Show what is in a batch: the bytes that exporters are given.
+    Batch(batch::Arguments),
     /// Check config files.
     Config(config::Arguments),
 }

@@ -1,4 +1,8 @@
-//! `stacksonde plugin`: what could be loaded, and what is refused and why. Runs no plugin code.
+//! `stacksonde plugin`: what could be loaded, and what is refused and why; a new plugin; a plugin on trial. Only the
+//! latter runs plugin code, in a process of its own.
+
+mod check;
+mod new;
 
 use super::start::ConfigArguments;
 use crate::config;
@@ -29,22 +33,54 @@ enum Command {
         #[command(flatten)]
         config: ConfigArguments,
     },
+    /// Run a plugin in a process of its own, with everything that a host asks of it, and say what passed.
+    Check {
+        /// Its name, or the path of its file.
+        plugin: String,
+        /// A key of the exporter's instance; may be given several times.
+        #[arg(long = "set", value_name = "KEY=VALUE", value_parser = check::key)]
+        keys: Vec<(String, serde_json::Value)>,
+        /// Be the process that runs it.
+        #[arg(long, hide = true)]
+        report: bool,
+        #[command(flatten)]
+        config: ConfigArguments,
+    },
+    /// Write a crate for a new plugin, ready to build and to test.
+    New(new::Arguments),
 }
 
 /// Exit status of something that was refused or is missing.
 const REFUSED: u8 = 2;
 
-/// Runs `stacksonde plugin`. The exit code is 2 if a plugin that was asked for, or is required, is missing
-/// or refused.
+/// Runs `stacksonde plugin`. The exit code is 2 if a plugin that was asked for, or is required, is missing or
+/// refused, or does not pass.
 ///
 /// # Errors
 ///
 /// The configuration cannot be used, or the output cannot be written.
 pub fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     let (text, is_sound) = match arguments.command {
-        Command::List(from) => list(&from.load(Some("warn"), &[])?.plugins, &from.file_rules()),
+        Command::New(arguments) => (new::write(&arguments)?, true),
+        Command::Check { plugin, keys, report, config: from } => {
+            let plugins = from.load(Some("warn"), &[])?.plugins;
+            let keys = keys.into_iter().collect();
+            match inspect(&plugin, &plugins, &from.file_rules(&plugins)) {
+                Ok(inspected) if report => {
+                    check::child(inspected, &keys)?;
+                    return Ok(ExitCode::SUCCESS);
+                }
+                Ok(inspected) => check::parent(&inspected, &keys)?,
+                Err(refusal) => (format!("{refusal}\n"), false),
+            }
+        }
+        Command::List(from) => {
+            let plugins = from.load(Some("warn"), &[])?.plugins;
+            list(&plugins, &from.file_rules(&plugins))
+        }
         Command::Info { plugin, config: from } => {
-            info(&plugin, &from.load(Some("warn"), &[])?.plugins, &from.file_rules())
+            let plugins = from.load(Some("warn"), &[])?.plugins;
+            info(&plugin, &plugins, &from.file_rules(&plugins))
         }
     };
     std::io::stdout().write_all(text.as_bytes()).context("standard output")?;
@@ -90,16 +126,19 @@ fn is_named(path: &Path, name: &str) -> bool {
     path.file_stem().is_some_and(|stem| stem == name)
 }
 
+/// `plugin` by its path or its name.
+fn inspect(plugin: &str, config: &config::Plugins, rules: &FileRules) -> Result<Inspected, Refusal> {
+    if !plugin.contains('/') {
+        return plugins::find(plugin, config, rules);
+    }
+    match std::path::absolute(plugin) {
+        Ok(path) => plugins::inspect(&path, rules),
+        Err(_) => Err(Refusal::NotAbsolute { path: PathBuf::from(plugin) }),
+    }
+}
+
 fn info(plugin: &str, config: &config::Plugins, rules: &FileRules) -> (String, bool) {
-    let inspected = if plugin.contains('/') {
-        match std::path::absolute(plugin) {
-            Ok(path) => plugins::inspect(&path, rules),
-            Err(_) => Err(Refusal::NotAbsolute { path: PathBuf::from(plugin) }),
-        }
-    } else {
-        plugins::find(plugin, config, rules)
-    };
-    match inspected {
+    match inspect(plugin, config, rules) {
         Ok(Inspected { path, manifest, .. }) => (describe(&path, &manifest), true),
         Err(refusal) => (format!("{refusal}\n"), false),
     }

@@ -47,7 +47,7 @@ pub fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         }
     }
     config.exporters = [("record".to_owned(), file_exporter(&arguments.output)?)].into();
-    let parts = start::prepare(&config, None, &arguments.config.file_rules())?;
+    let parts = start::prepare(&config, None, &arguments.config.file_rules(&config.plugins))?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(record(&arguments, parts))
 }

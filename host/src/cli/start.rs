@@ -1,13 +1,14 @@
 //! From arguments to a running agent: config, log, plugins, plan, exporters. Shared by `record` and `run`.
 
+use super::admit::{load_plugins, start_exporters};
 use crate::agent::{Agent, Parts};
 use crate::batch::Run;
 use crate::bpf::{Ids, Notices, Settings, TableSizes, monotonic_ns};
-use crate::config::{Config, Exporter, LogFormat, Sources};
+use crate::config::{self, Config, LogFormat, Sources};
 use crate::kernel::PidNamespace;
 use crate::negotiate::{Severity, State, features};
-use crate::plan::{self, Plan};
-use crate::plugins::{self, ExporterInstance, ExporterSettings, FileRules, Plugin, Refusal};
+use crate::plan::{self, Plan, Survey};
+use crate::plugins::{BATCH_FORMAT, FileRules};
 use crate::process::Budget;
 use crate::symbolize;
 use crate::telemetry::reached;
@@ -58,45 +59,14 @@ impl ConfigArguments {
     }
 
     /// How plugin files are judged.
-    pub(super) fn file_rules(&self) -> FileRules {
+    pub(super) fn file_rules(&self, config: &config::Plugins) -> FileRules {
         if self.trust_any_plugin_owner {
             tracing::warn!(
                 "--trust-any-plugin-owner: whoever can write a plugin's file can run code in this process"
             );
         }
-        FileRules { trust_any_owner: self.trust_any_plugin_owner, ..FileRules::default() }
+        FileRules::new(config, self.trust_any_plugin_owner)
     }
-}
-
-/// The plugins that a configuration names: what loaded, and what was refused.
-#[derive(Default)]
-pub(super) struct Loaded {
-    /// Loaded plugins.
-    pub(super) plugins: Vec<Plugin>,
-    /// Plugins that are not installed or were refused, with the reason.
-    pub(super) refused: Vec<(String, Refusal)>,
-}
-
-/// Loads the plugins of `plugins.load`; the error names one of `plugins.required` that did not load.
-pub(super) fn load_plugins(config: &Config, rules: &FileRules) -> anyhow::Result<Loaded> {
-    let mut loaded = Loaded::default();
-    for name in &config.plugins.load {
-        match plugins::find(name, &config.plugins, rules).and_then(plugins::load) {
-            Ok(plugin) => loaded.plugins.push(plugin),
-            Err(refusal) if config.plugins.required.contains(name) => {
-                return Err(refusal).with_context(|| format!("plugin `{name}` is required"));
-            }
-            Err(refusal) if refusal.is_not_found() => {
-                tracing::debug!(plugin = name, "{refusal}");
-                loaded.refused.push((name.clone(), refusal));
-            }
-            Err(refusal) => {
-                tracing::warn!(plugin = name, "{refusal}");
-                loaded.refused.push((name.clone(), refusal));
-            }
-        }
-    }
-    Ok(loaded)
 }
 
 /// Everything short of sampling: plugins loaded, the plan made, exporters created.
@@ -106,9 +76,11 @@ pub(super) fn prepare(
     rules: &FileRules,
 ) -> anyhow::Result<Parts> {
     reached("configuration read", monotonic_ns());
-    let loaded = load_plugins(config, rules)?;
+    let survey = Survey::take(config)?;
+    reached("system probed", monotonic_ns());
+    let loaded = load_plugins(config, &survey.capabilities, rules)?;
     reached("plugins loaded", monotonic_ns());
-    let plan = plan::make(config, &loaded.plugins)?;
+    let plan = plan::make(config, &survey, &loaded.plugins);
     reached("offsets found and confirmed", monotonic_ns());
     if let Some(refusal) = plan.refusal() {
         report_errors(&plan);
@@ -116,7 +88,7 @@ pub(super) fn prepare(
     }
     report(&plan);
     let offer = Offer {
-        formats: vec!["1".into()],
+        formats: vec![BATCH_FORMAT.into()],
         max_bytes: u64::from(u32::MAX),
         value_types: vec!["samples".into(), "cpu".into()],
         names_available: true,
@@ -207,43 +179,6 @@ fn ids(plan: &Plan) -> Ids {
         features::HELPER => Ids::Helper { device, inode },
         _ => Ids::Hidden,
     }
-}
-
-fn start_exporter(
-    plugin: &Plugin,
-    name: &str,
-    section: &Exporter,
-    offer: &Offer,
-) -> anyhow::Result<ExporterInstance> {
-    let settings = ExporterSettings::new(name, section);
-    Ok(ExporterInstance::start(plugin, settings, offer)?)
-}
-
-fn start_exporters(config: &Config, loaded: &Loaded, offer: &Offer) -> anyhow::Result<Vec<ExporterInstance>> {
-    let mut exporters = Vec::new();
-    for (name, section) in &config.exporters {
-        let plugin = loaded.plugins.iter().find(|plugin| plugin.name() == section.plugin);
-        let started = match plugin {
-            Some(plugin) => start_exporter(plugin, name, section, offer),
-            None => {
-                let refusal = loaded.refused.iter().find(|(refused, _)| *refused == section.plugin);
-                let reason =
-                    refusal.map_or_else(|| "not in plugins.load".into(), |(_, refusal)| refusal.to_string());
-                Err(anyhow::anyhow!("exporter `{name}` needs plugin `{}`: {reason}", section.plugin))
-            }
-        };
-        match started {
-            Ok(exporter) => exporters.push(exporter),
-            Err(error) if section.required => return Err(error),
-            Err(error) => tracing::error!("{error:#}; the other exporters go on"),
-        }
-    }
-    if exporters.is_empty() {
-        tracing::warn!(
-            "no exporter is running: profiles go nowhere; add a section `exporters.<name>` to the config"
-        );
-    }
-    Ok(exporters)
 }
 
 /// Says what the operator may want to know, as loudly as it matters; doctor tells all of it.

@@ -37,6 +37,8 @@ pub(super) enum Rule {
     Choices(&'static [&'static str]),
     /// A list of absolute paths.
     AbsolutePaths,
+    /// A table of SHA-256 digests.
+    Digests,
     /// A table whose keys belong to a plugin.
     Free,
 }
@@ -52,6 +54,7 @@ const RULES: &[(&str, Rule)] = &[
     ("memory.ring_bytes", Rule::PowerOfTwo(4096, 1 << 30)),
     ("memory.sideband_bytes", Rule::PowerOfTwo(4096, 1 << 30)),
     ("plugins.directories", Rule::AbsolutePaths),
+    ("plugins.pins", Rule::Digests),
     ("exporters.*.queue_bytes", Rule::Whole(1, i64::MAX as u64)),
     ("exporters.*.config", Rule::Free),
     ("log.filter", Rule::Filter),
@@ -77,6 +80,9 @@ impl Rule {
             Self::Texts => every(&|it| !it.is_empty()),
             Self::Choices(words) => every(&|it| words.contains(&it)),
             Self::AbsolutePaths => every(&|it| it.starts_with('/')),
+            Self::Digests => value
+                .as_object()
+                .is_some_and(|pins| pins.values().all(|pin| pin.as_str().is_some_and(is_digest))),
             Self::Free => value.is_object(),
         }
     }
@@ -98,6 +104,9 @@ impl Rule {
             Self::Texts => "a list of texts that are not empty".into(),
             Self::Choices(words) => format!("a list of any of {}", words.join(", ")),
             Self::AbsolutePaths => "a list of absolute paths".into(),
+            Self::Digests => {
+                "a table of plugins' names and the SHA-256 of their files, 64 hexadecimal digits each".into()
+            }
             Self::Free => "a table of the plugin's own keys".into(),
         }
     }
@@ -115,7 +124,7 @@ impl Rule {
                 Value::Array(Vec::new())
             }
             Self::Texts | Self::Choices(_) | Self::AbsolutePaths => text.split(',').map(str::trim).collect(),
-            Self::Free => text.into(),
+            Self::Digests | Self::Free => text.into(),
         }
     }
 }
@@ -234,6 +243,11 @@ fn is_filter(text: &str) -> bool {
         true => !text.is_empty() && text.parse::<LevelFilter>().is_ok(),
         false => EnvFilter::builder().parse(text).is_ok(),
     }
+}
+
+/// What `sha256sum` prints, in upper or lower case.
+fn is_digest(text: &str) -> bool {
+    text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
 /// The members of a structure, as JSON.

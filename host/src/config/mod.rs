@@ -22,6 +22,7 @@ mod validate;
 
 pub use load::{Sources, load};
 pub use problem::{ConfigError, Origin, Problem};
+pub(crate) use problem::{dotted, shown};
 
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -149,6 +150,11 @@ pub struct Plugins {
     pub load: Vec<String>,
     /// Names that must load.
     pub required: Vec<String>,
+    /// Libraries that a plugin may need beside the C library's: `libcurl.so.4`.
+    pub allow_needed: Vec<String>,
+    /// SHA-256 of a plugin's file, as 64 hexadecimal digits, by the plugin's name. A plugin with a pin is loaded
+    /// only if its file is exactly that one; a name without a pin is judged by its file's owner and mode alone.
+    pub pins: BTreeMap<String, String>,
 }
 
 /// One exporter instance.
@@ -247,6 +253,8 @@ impl Default for Plugins {
             .map(String::from)
             .into(),
             required: Vec::new(),
+            allow_needed: Vec::new(),
+            pins: BTreeMap::new(),
         }
     }
 }

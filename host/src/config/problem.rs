@@ -134,7 +134,7 @@ impl fmt::Display for ConfigError {
 }
 
 /// A path of keys as TOML writes it, without line breaks: parts that are more than a word are quoted.
-pub(super) fn dotted<S: AsRef<str>>(path: &[S]) -> String {
+pub(crate) fn dotted<S: AsRef<str>>(path: &[S]) -> String {
     let bare = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
     let part = |part: &str| match !part.is_empty() && part.bytes().all(bare) {
         true => part.to_owned(),
@@ -144,7 +144,7 @@ pub(super) fn dotted<S: AsRef<str>>(path: &[S]) -> String {
 }
 
 /// A value as JSON, short enough for a sentence.
-pub(super) fn shown(value: &serde_json::Value) -> String {
+pub(crate) fn shown(value: &serde_json::Value) -> String {
     const LONGEST: usize = 60;
     let text = value.to_string();
     let mut shown: String = text.chars().filter(|char| !char.is_control()).take(LONGEST).collect();

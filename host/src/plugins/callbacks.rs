@@ -14,6 +14,11 @@ pub(super) const HOST: HostRef = HostRef(CALLBACKS.static_as_prefix());
 const TARGET: &str = "plugin";
 
 extern "C" fn enabled(level: Level, _target: RStr<'_>) -> bool {
+    is_enabled(level)
+}
+
+/// Whether the log wants events of plugins of this level.
+pub(super) fn is_enabled(level: Level) -> bool {
     match level {
         Level::ERROR => tracing::enabled!(target: TARGET, tracing::Level::ERROR),
         Level::WARN => tracing::enabled!(target: TARGET, tracing::Level::WARN),
@@ -24,7 +29,11 @@ extern "C" fn enabled(level: Level, _target: RStr<'_>) -> bool {
 }
 
 extern "C" fn event(level: Level, target: RStr<'_>, instance: RStr<'_>, message: RStr<'_>) {
-    let (source, instance, message) = (target.as_str(), instance.as_str(), message.as_str());
+    tell(level, target.as_str(), instance.as_str(), message.as_str());
+}
+
+/// Puts an event of a plugin into the log.
+pub(super) fn tell(level: Level, source: &str, instance: &str, message: &str) {
     match level {
         Level::ERROR => tracing::error!(target: TARGET, instance, source, "{message}"),
         Level::WARN => tracing::warn!(target: TARGET, instance, source, "{message}"),

@@ -45,16 +45,16 @@ pub enum ElfError {
 /// What a shared library says before it is loaded.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct SharedLibrary<'a> {
-    /// Description of the first note of the owner and type that were asked for.
-    pub(super) note: Option<&'a [u8]>,
+    /// Type and description of the first note of the owner and of one of the types that were asked for.
+    pub(super) note: Option<(u32, &'a [u8])>,
     /// Libraries that it needs (`DT_NEEDED`).
     pub(super) needed: Vec<&'a str>,
     /// Where it wants them searched (`DT_RPATH`, `DT_RUNPATH`).
     pub(super) search_paths: Vec<&'a str>,
 }
 
-/// Reads `bytes`, a whole file, and looks for the note of `owner` and type `kind`.
-pub(super) fn read<'a>(bytes: &'a [u8], owner: &str, kind: u32) -> Result<SharedLibrary<'a>, ElfError> {
+/// Reads `bytes`, a whole file, and looks for the note of `owner` and one of the types `kinds`.
+pub(super) fn read<'a>(bytes: &'a [u8], owner: &str, kinds: &[u32]) -> Result<SharedLibrary<'a>, ElfError> {
     if !bytes.starts_with(b"\x7fELF") {
         return Err(ElfError::NotElf);
     }
@@ -63,7 +63,7 @@ pub(super) fn read<'a>(bytes: &'a [u8], owner: &str, kind: u32) -> Result<Shared
     for segment in &file.segments {
         match segment.kind {
             PT_NOTE if library.note.is_none() => {
-                library.note = find_note(file.content(segment, "a note")?, segment.align, owner, kind)?;
+                library.note = find_note(file.content(segment, "a note")?, segment.align, owner, kinds)?;
             }
             PT_DYNAMIC => file.read_dynamic(segment, &mut library)?,
             _ => {}
@@ -117,8 +117,8 @@ fn find_note<'a>(
     mut notes: &'a [u8],
     align: u64,
     owner: &str,
-    kind: u32,
-) -> Result<Option<&'a [u8]>, ElfError> {
+    kinds: &[u32],
+) -> Result<Option<(u32, &'a [u8])>, ElfError> {
     let align = if align == 8 { 8 } else { 4 };
     while notes.len() >= 12 {
         let note = (|| {
@@ -131,8 +131,8 @@ fn find_note<'a>(
             Some((name, u32_at(notes, 8)?, content, next))
         })();
         let (name, found, content, next) = note.ok_or(ElfError::Outside("a note"))?;
-        if found == kind && name.strip_suffix(b"\0") == Some(owner.as_bytes()) {
-            return Ok(Some(content));
+        if kinds.contains(&found) && name.strip_suffix(b"\0") == Some(owner.as_bytes()) {
+            return Ok(Some((found, content)));
         }
         notes = notes.get(next..).unwrap_or_default();
     }

@@ -115,7 +115,7 @@ impl ExporterInstance {
                 });
             }
         };
-        shared.limit_bytes(wants.max_bytes);
+        shared.agree(&wants);
         Ok(Self { name, wants, shared })
     }
 

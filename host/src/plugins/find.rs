@@ -2,8 +2,9 @@
 
 use super::elf::SharedLibrary;
 use super::verify::{self, FileRules};
-use super::{Inspected, Refusal, manifest, policy};
+use super::{Door, Inspected, Refusal, manifest, pin, policy};
 use crate::config;
+use stacksonde_plugin::manifest::C_NOTE_KIND;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
@@ -62,6 +63,9 @@ pub fn list(config: &config::Plugins, rules: &FileRules) -> Vec<(PathBuf, Result
 /// The first rule that the file breaks.
 pub fn inspect(path: &Path, rules: &FileRules) -> Result<Inspected, Refusal> {
     let mut file = verify::open(path, rules)?;
+    if let Some(pin) = rules.pin(path) {
+        file = pin::seal(path, &mut file, pin)?;
+    }
     let mut bytes = Vec::new();
     file.read_to_end(&mut bytes).map_err(|error| Refusal::Unreadable {
         path: path.into(),
@@ -70,11 +74,12 @@ pub fn inspect(path: &Path, rules: &FileRules) -> Result<Inspected, Refusal> {
     })?;
     let library = manifest::read(&bytes).map_err(|error| Refusal::Elf { path: path.into(), error })?;
     check_libraries(path, &library, rules)?;
-    let note = library.note.ok_or_else(|| Refusal::NoManifest { path: path.into() })?;
+    let (kind, note) = library.note.ok_or_else(|| Refusal::NoManifest { path: path.into() })?;
+    let door = if kind == C_NOTE_KIND { Door::C } else { Door::Rust };
     let manifest =
         manifest::parse(note).map_err(|reason| Refusal::BadManifest { path: path.into(), reason })?;
-    policy::check(path, &manifest)?;
-    Ok(Inspected { path: path.into(), manifest, file })
+    policy::check(path, &manifest, door)?;
+    Ok(Inspected { path: path.into(), manifest, door, file })
 }
 
 fn check_libraries(path: &Path, library: &SharedLibrary<'_>, rules: &FileRules) -> Result<(), Refusal> {

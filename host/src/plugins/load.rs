@@ -1,12 +1,13 @@
 //! From a checked file to a running plugin: dlopen, compare types, init.
 
 use super::deadline::PluginError;
+use super::entry::Entry;
 use super::provider::OffsetProvider;
-use super::{Inspected, Manifest, Refusal, SafetyCheck, callbacks, layout};
+use super::{Door, Inspected, Manifest, Refusal, SafetyCheck, c, callbacks, layout};
 use abi_stable::library::{AbiHeaderRef, LibHeader};
-use abi_stable::std_types::{ROption, RResult};
+use abi_stable::std_types::RResult;
 use libloading::os::unix::Library;
-use stacksonde_abi::{ExporterEntryRef, PluginRef, abi_stable};
+use stacksonde_abi::{PluginRef, abi_stable};
 use std::fmt;
 use std::os::fd::IntoRawFd;
 use std::path::{Path, PathBuf};
@@ -15,7 +16,13 @@ use std::path::{Path, PathBuf};
 pub struct Plugin {
     path: PathBuf,
     manifest: Manifest,
-    root: PluginRef,
+    root: Root,
+}
+
+/// What a plugin has to offer, by its door.
+enum Root {
+    Rust(PluginRef),
+    C(c::Exporter),
 }
 
 /// Loads what [`find`](super::find) or [`inspect`](super::inspect) returned. From here on the plugin's
@@ -25,26 +32,47 @@ pub struct Plugin {
 ///
 /// The loader's own error; types that differ from this host's; a failure of the plugin's first function.
 pub fn load(inspected: Inspected) -> Result<Plugin, Refusal> {
-    let Inspected { path, manifest, file } = inspected;
+    let Inspected { path, manifest, door, file } = inspected;
     // Never closed: glibc identifies a library by the path it was opened by, and another file under the
     // same number would be taken for this one.
     let descriptor = file.into_raw_fd();
     let library = open(&path, descriptor)?;
-    let header = header(&path, &library, &manifest.build.entry)?;
-    // Never unloaded: the plugin's threads, statics and vtables are in use from here on.
-    std::mem::forget(library);
-    let layout = header.layout().ok_or_else(|| Refusal::NoLayout { path: path.clone() })?;
+    let root = match door {
+        Door::Rust => {
+            let header = header(&path, &library, &manifest.build.entry);
+            // Never unloaded: the plugin's threads, statics and vtables are in use from here on.
+            std::mem::forget(library);
+            Root::Rust(start(&path, header?)?)
+        }
+        Door::C => {
+            // SAFETY: a symbol of this name is the function that the header declares.
+            let entry = unsafe { library.get::<c::EntryFunction>(c::SYMBOL.as_bytes()) };
+            let entry = entry
+                .map(|symbol| *symbol)
+                .map_err(|error| Refusal::Loader { path: path.clone(), reason: loader_reason(&error) });
+            std::mem::forget(library);
+            // SAFETY: the library is never unloaded; that it is as the header says is the trust that loading
+            // a plugin takes.
+            Root::C(unsafe { c::Exporter::start(&path, entry?) }?)
+        }
+    };
+    Ok(Plugin { path, manifest, root })
+}
+
+/// Compares types, and calls the plugin's first function.
+fn start(path: &Path, header: &'static LibHeader) -> Result<PluginRef, Refusal> {
+    let layout = header.layout().ok_or_else(|| Refusal::NoLayout { path: path.into() })?;
     layout::check(layout, header.version_strings())
-        .map_err(|mismatch| Refusal::Layout { path: path.clone(), mismatch })?;
+        .map_err(|mismatch| Refusal::Layout { path: path.into(), mismatch })?;
     // SAFETY: `layout::check` has found that every type reachable from the root is the same on both sides,
     // or is a prefix type of which one side has more fields, all of them after the last field of the
     // other. Such fields are read through accessors that ask the plugin's own field count first.
     let root = unsafe { header.unchecked_layout::<PluginRef>() }
-        .map_err(|error| Refusal::Init { path: path.clone(), reason: error.to_string().trim().into() })?;
-    if let RResult::RErr(fault) = (root.init())(callbacks::HOST) {
-        return Err(Refusal::Init { path, reason: fault.message.into() });
+        .map_err(|error| Refusal::Init { path: path.into(), reason: error.to_string().trim().into() })?;
+    match (root.init())(callbacks::HOST) {
+        RResult::ROk(()) => Ok(root),
+        RResult::RErr(fault) => Err(Refusal::Init { path: path.into(), reason: fault.message.into() }),
     }
-    Ok(Plugin { path, manifest, root })
 }
 
 fn open(path: &Path, descriptor: i32) -> Result<Library, Refusal> {
@@ -98,7 +126,8 @@ impl Plugin {
     ///
     /// The provider's constructor failed, panicked or did not return in time.
     pub fn offset_provider(&self) -> Result<Option<OffsetProvider>, PluginError> {
-        let entry = self.root.offset_provider().into_option();
+        let Root::Rust(root) = self.root else { return Ok(None) };
+        let entry = root.offset_provider().into_option();
         entry.map(|create| OffsetProvider::create(self.name(), create)).transpose()
     }
 
@@ -108,16 +137,20 @@ impl Plugin {
     ///
     /// The check's constructor failed, panicked or did not return in time.
     pub fn safety_check(&self) -> Result<Option<SafetyCheck>, PluginError> {
-        let entry = self.root.safety_check().into_option();
+        let Root::Rust(root) = self.root else { return Ok(None) };
+        let entry = root.safety_check().into_option();
         entry.map(|create| SafetyCheck::create(self.name(), create)).transpose()
     }
 
     /// Whether the plugin is an exporter.
     pub fn is_exporter(&self) -> bool {
-        matches!(self.root.exporter(), ROption::RSome(_))
+        self.exporter().is_some()
     }
 
-    pub(super) fn exporter(&self) -> Option<ExporterEntryRef> {
-        self.root.exporter().into_option()
+    pub(super) fn exporter(&self) -> Option<Entry> {
+        match self.root {
+            Root::Rust(root) => root.exporter().into_option().map(Entry::Rust),
+            Root::C(exporter) => Some(Entry::C(exporter)),
+        }
     }
 }

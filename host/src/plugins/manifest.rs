@@ -1,7 +1,7 @@
 //! What a plugin says of itself, read from its file.
 
 use super::elf::{self, ElfError, SharedLibrary};
-use stacksonde_plugin::manifest::{NOTE_KIND, OWNER};
+use stacksonde_plugin::manifest::{C_NOTE_KIND, NOTE_KIND, OWNER};
 use std::fs::File;
 use std::path::PathBuf;
 
@@ -10,6 +10,15 @@ pub use stacksonde_plugin::Manifest;
 /// The largest manifest, in bytes. Most of one is the JSON Schema of the configuration.
 const MAX_BYTES: usize = 256 << 10;
 
+/// The way in: which of the two contracts a plugin is built for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Door {
+    /// `stacksonde-plugin`, the SDK for Rust.
+    Rust,
+    /// `stacksonde_plugin.h`.
+    C,
+}
+
 /// A plugin that passed every check that needs none of its code to run.
 #[derive(Debug)]
 pub struct Inspected {
@@ -17,13 +26,15 @@ pub struct Inspected {
     pub path: PathBuf,
     /// What it says of itself.
     pub manifest: Manifest,
+    /// What it is built for.
+    pub door: Door,
     /// The descriptor that was checked, and that is loaded.
     pub(super) file: File,
 }
 
 /// Reads `bytes`, a whole file.
 pub(crate) fn read(bytes: &[u8]) -> Result<SharedLibrary<'_>, ElfError> {
-    elf::read(bytes, OWNER, NOTE_KIND)
+    elf::read(bytes, OWNER, &[NOTE_KIND, C_NOTE_KIND])
 }
 
 /// Reads the text of a manifest; an error is a reason in words.

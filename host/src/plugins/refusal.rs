@@ -85,6 +85,16 @@ pub enum Refusal {
         /// The limit.
         limit: u64,
     },
+    /// Another file than the one that is pinned.
+    #[error("{}: has the SHA-256 {found}, and plugins.pins says {pin}: install the file that was pinned, or pin this one", .path.display())]
+    Pin {
+        /// The file.
+        path: PathBuf,
+        /// Its digest.
+        found: String,
+        /// The configured one.
+        pin: String,
+    },
     /// Not a shared library that this machine could load.
     #[error("{}: {error}: install a build for this machine", .path.display())]
     Elf {
@@ -103,7 +113,7 @@ pub enum Refusal {
         entry: String,
     },
     /// It needs a library that is not expected in a plugin.
-    #[error("{}: needs the library `{library}`, which is not allowed: link it statically, or allow it", .path.display())]
+    #[error("{}: needs the library `{library}`, which is not allowed: link it statically, or add it to plugins.allow_needed", .path.display())]
     Library {
         /// The file.
         path: PathBuf,
@@ -151,6 +161,14 @@ pub enum Refusal {
         capability: String,
         /// Why it is not there, and what would change that.
         reason: String,
+    },
+    /// An instance's keys are not what the plugin takes.
+    #[error("plugin `{plugin}`: {}; `stacksonde plugin info {plugin}` lists its keys", .problems.join("; "))]
+    Config {
+        /// The plugin's name.
+        plugin: String,
+        /// What is wrong, a sentence each.
+        problems: Vec<String>,
     },
     /// The loader refused it.
     #[error("{}: cannot be loaded: {reason}; install a build for this system", .path.display())]

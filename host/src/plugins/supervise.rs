@@ -7,9 +7,11 @@ mod instance;
 mod pace;
 
 use super::exporter::{ExporterCounters, ExporterSettings, Health};
+use super::interval::Pending;
 use super::loss::{self, Reason};
 use super::queue::Queue;
 pub(super) use instance::run;
+use stacksonde_plugin::Wants;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -19,6 +21,7 @@ use std::time::{Duration, Instant};
 pub(super) struct Shared {
     name: String,
     deadline: Duration,
+    queue_bytes: u64,
     state: Mutex<State>,
     /// Wakes the thread: a batch came, or the end.
     work: Condvar,
@@ -28,6 +31,8 @@ pub(super) struct Shared {
 
 #[derive(Debug)]
 struct State {
+    /// Batches that wait to become one of the interval that the exporter wants.
+    pending: Pending,
     queue: Queue,
     max_bytes: Option<u64>,
     /// The batch that the thread is handing over.
@@ -48,9 +53,18 @@ impl State {
         *self.untold.entry(reason).or_default() += loss::samples(batch);
     }
 
+    fn enqueue(&mut self, batch: Arc<[u8]>) {
+        if self.max_bytes.is_some_and(|limit| batch.len() as u64 > limit) {
+            return self.lose(Reason::TooLarge, &batch);
+        }
+        for dropped in self.queue.push(batch) {
+            self.lose(Reason::QueueFull, &dropped);
+        }
+    }
+
     /// Loses what waits.
     fn lose_queue(&mut self, reason: Reason) {
-        for batch in self.queue.clear() {
+        for batch in self.pending.take().into_iter().chain(self.queue.clear()) {
             self.lose(reason, &batch);
         }
     }
@@ -76,6 +90,7 @@ struct Call {
 impl Shared {
     pub(super) fn new(settings: &ExporterSettings) -> Self {
         let state = State {
+            pending: Pending::default(),
             queue: Queue::new(settings.queue_batches, settings.queue_bytes),
             max_bytes: None,
             in_hand: None,
@@ -89,6 +104,7 @@ impl Shared {
         Self {
             name: settings.name.clone(),
             deadline: settings.deadline,
+            queue_bytes: settings.queue_bytes,
             state: Mutex::new(state),
             work: Condvar::new(),
             end: Condvar::new(),
@@ -99,9 +115,13 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Drops batches of more than `max_bytes` from here on.
-    pub(super) fn limit_bytes(&self, max_bytes: Option<u64>) {
-        self.lock().max_bytes = max_bytes;
+    /// Holds to what the exporter wants, from here on: drops larger batches, puts together those that come
+    /// too often.
+    pub(super) fn agree(&self, wants: &Wants) {
+        let mut state = self.lock();
+        state.max_bytes = wants.max_bytes;
+        let most = wants.max_bytes.map_or(self.queue_bytes, |most| most.min(self.queue_bytes));
+        state.pending = Pending::new(wants.min_interval_ms, most);
     }
 
     pub(super) fn submit(&self, batch: Arc<[u8]>) {
@@ -111,11 +131,9 @@ impl Shared {
             state.lose(Reason::Disabled, &batch);
         } else if state.stop.is_some() {
             state.lose(Reason::Shutdown, &batch);
-        } else if state.max_bytes.is_some_and(|limit| batch.len() as u64 > limit) {
-            state.lose(Reason::TooLarge, &batch);
         } else {
-            for dropped in state.queue.push(batch) {
-                state.lose(Reason::QueueFull, &dropped);
+            for batch in state.pending.push(batch) {
+                state.enqueue(batch);
             }
             self.work.notify_one();
         }
@@ -145,6 +163,9 @@ impl Shared {
     /// Tells the thread to have ended by `until`.
     pub(super) fn stop(&self, until: Instant) {
         let mut state = self.lock();
+        for batch in state.pending.take() {
+            state.enqueue(batch);
+        }
         state.stop.get_or_insert(until);
         self.work.notify_one();
     }

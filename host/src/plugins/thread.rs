@@ -5,10 +5,17 @@ use std::mem::MaybeUninit;
 use std::thread::Builder;
 
 /// Starts a thread that plugin code runs on. Signals are the agent's: the thread blocks all of them.
+///
+/// The thread does not end when `body` does, but sleeps until the process ends: at the end of a thread the C
+/// library runs destructors of thread-local values, a panic in which ends the process, and which may belong to
+/// a plugin.
 pub(super) fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> io::Result<()> {
     let guarded = move || {
         block_signals();
         body();
+        loop {
+            std::thread::park();
+        }
     };
     // Detached: nobody waits for plugin code without a limit.
     Builder::new().name(name.into()).spawn(guarded).map(drop)

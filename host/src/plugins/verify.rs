@@ -7,6 +7,8 @@
 //! store): there they can neither rename nor remove what is root's, and the next step must be.
 
 use super::Refusal;
+use crate::config;
+use std::collections::BTreeMap;
 use std::ffi::CString;
 use std::fs::File;
 use std::io;
@@ -26,6 +28,20 @@ pub struct FileRules {
     pub trust_any_owner: bool,
     /// Libraries that a plugin may need beside those that every Rust plugin does: `libcurl.so.4`.
     pub allow_needed: Vec<String>,
+    /// SHA-256 of a plugin's file by the plugin's name, in hexadecimal digits.
+    pub pins: BTreeMap<String, String>,
+}
+
+impl FileRules {
+    /// What `config` asks for; `trust_any_owner` comes from a flag, never from a file.
+    pub fn new(config: &config::Plugins, trust_any_owner: bool) -> Self {
+        Self { trust_any_owner, allow_needed: config.allow_needed.clone(), pins: config.pins.clone() }
+    }
+
+    /// The pin of the file at `path`, which is named for its plugin.
+    pub(super) fn pin(&self, path: &Path) -> Option<&str> {
+        self.pins.get(path.file_stem()?.to_str()?).map(String::as_str)
+    }
 }
 
 /// Walks to `path` and opens it for reading.

@@ -93,6 +93,11 @@ impl Tables {
         }
     }
 
+    /// Their memory.
+    pub fn memory(&self) -> &TableMemory {
+        &self.memory
+    }
+
     /// What was given up so far.
     pub fn counters(&self) -> TablesCounters {
         self.counters

@@ -1,6 +1,6 @@
 //! Fuzz targets: plain functions of bytes.
 
-use crate::{Batch, Row, Table};
+use crate::{Batch, Row, Table, merge};
 
 /// Parses `data` and, if it is a batch, reads every row of it.
 pub fn fuzz_batch(data: &[u8]) {
@@ -37,6 +37,15 @@ pub fn fuzz_batch(data: &[u8]) {
     batch.mappings().iter().for_each(drop);
     batch.attributes().iter().for_each(drop);
     batch.losses().iter().for_each(drop);
+}
+
+/// Puts `data`, if it is a batch, together with itself, and reads the result.
+pub fn fuzz_merge(data: &[u8]) {
+    if let Ok(batch) = Batch::parse(data)
+        && let Ok(merged) = merge(&[batch, batch])
+    {
+        assert!(Batch::parse(&merged).is_ok());
+    }
 }
 
 /// The range that a row names is there as a whole.

@@ -29,6 +29,7 @@
 
 mod check;
 mod header;
+mod merge;
 mod read;
 mod row;
 mod table;
@@ -37,8 +38,11 @@ mod write;
 
 #[doc(hidden)]
 pub mod fuzz;
+#[doc(hidden)]
+pub mod grown;
 
 pub use header::{FORMAT, Header};
+pub use merge::{MergeError, merge};
 pub use read::{Batch, ReadError};
 pub use row::Row;
 pub use table::{Rows, Table};

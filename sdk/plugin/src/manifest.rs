@@ -8,6 +8,8 @@ pub use crate::note::TARGET;
 pub const OWNER: &str = "Stacksonde";
 /// Type of that note: JSON for a plugin written with this SDK.
 pub const NOTE_KIND: u32 = 1;
+/// Type of that note for a plugin through the C door: the same JSON.
+pub const C_NOTE_KIND: u32 = 2;
 /// Version of the shape of a manifest.
 pub const SCHEMA: &str = "1";
 

@@ -1,4 +1,4 @@
-//! For authors' own tests: an exporter run the way the host does, without a host.
+//! For authors' own tests: a plugin run the way the host does, without a host.
 //!
 //! ```
 //! use stacksonde_plugin::{Exporter, Failure, Instance, batch::Batch, testing};
@@ -20,16 +20,19 @@
 //! testing::run_exporter::<Counter>(&serde_json::json!({}), &batches).unwrap();
 //! ```
 
-use crate::batch::tables::{
-    Frame, Function, Line, Location, Mapping, NATIVE, Process, Sample, Stack, Thread, ValueType,
-};
-use crate::batch::{Header, StringId, Writer};
+mod golden;
+
+pub use golden::{golden_batch, golden_batches};
+
 use crate::manifest::Manifest;
-use crate::role::exporter::Entry;
-use crate::{Exporter, Instance, Offer, Wants};
+use crate::role::{self, exporter::Entry};
+use crate::{
+    Answer, Capabilities, Exporter, Instance, Offer, OffsetProvider, Readiness, SafetyCheck, Verdict, Wants,
+};
 use schemars::JsonSchema;
+use serde::de::DeserializeOwned;
 use stacksonde_abi::Fault;
-use stacksonde_abi::abi_stable::std_types::{RSlice, RStr};
+use stacksonde_abi::abi_stable::std_types::{RResult, RSlice, RStr, RString};
 
 /// Negotiates with `E`, makes an instance with `config`, hands over `batches`, flushes, shuts down and drops
 /// it: through the same layer as in a shared library, so panics are errors here too.
@@ -68,13 +71,76 @@ fn json(value: &impl serde::Serialize) -> Result<String, String> {
     serde_json::to_string(value).map_err(|error| error.to_string())
 }
 
-/// Checks `manifest` (the `STACKSONDE_MANIFEST` of `export_plugin!`): it parses, it names the plugin and a
-/// license, and its `config_schema` is the schema of `Config`.
+/// Asks a new `P` for everything that it provides, as the host does: what it provides, whether it is ready on a
+/// system with `capabilities`, and for each fact. Returns the answers by fact.
 ///
 /// # Errors
 ///
-/// A sentence; for another schema with the right one to paste into `plugin.json`.
-pub fn check_manifest<Config: JsonSchema>(manifest: &str) -> Result<Manifest, String> {
+/// The first call that failed, with its message; fewer or more answers than questions; an answer to a question
+/// that nobody can answer.
+pub fn run_offset_provider<P: OffsetProvider + Default>(
+    capabilities: &Capabilities,
+) -> Result<Vec<(String, Answer)>, String> {
+    let mut object =
+        role::provider::create::<P>().into_result().map_err(|fault| fault.message.to_string())?;
+    let facts: Vec<String> = answer("provides", object.provides())?;
+    let capabilities = json(capabilities)?;
+    let _ready: Readiness = answer("probe", object.probe(RStr::from(capabilities.as_str())))?;
+    let queries = json(&facts)?;
+    let answers: Vec<Answer> = answer("discover", object.discover(RStr::from(queries.as_str())))?;
+    if answers.len() != facts.len() {
+        return Err(format!("discover: {} answers to {} queries", answers.len(), facts.len()));
+    }
+    let unknown = r#"["no.such.fact"]"#;
+    let unknown: Vec<Answer> = answer("discover", object.discover(RStr::from(unknown)))?;
+    if !matches!(unknown.as_slice(), [Err(_)]) {
+        return Err(format!("discover: it answered for `no.such.fact`: {unknown:?}"));
+    }
+    object.close().into_result().map_err(|fault| format!("drop: {}", fault.message))?;
+    Ok(facts.into_iter().zip(answers).collect())
+}
+
+/// Asks a new `C` to judge each hazard that it knows on the kernel of upstream version `kernel`, as the host does.
+///
+/// # Errors
+///
+/// The first call that failed, with its message; a kernel called safe from a hazard that nobody knows.
+pub fn run_safety_check<C: SafetyCheck + Default>(
+    kernel: [u32; 3],
+    capabilities: &Capabilities,
+) -> Result<Vec<(String, Verdict)>, String> {
+    let mut object = role::check::create::<C>().into_result().map_err(|fault| fault.message.to_string())?;
+    let hazards: Vec<String> = answer("hazards", object.hazards())?;
+    let capabilities = json(capabilities)?;
+    let [major, minor, patch] = kernel;
+    let mut assess = |hazard: &str| -> Result<Verdict, String> {
+        let capabilities = RStr::from(capabilities.as_str());
+        answer("assess", object.assess(RStr::from(hazard), major, minor, patch, capabilities))
+    };
+    let mut verdicts = Vec::new();
+    for hazard in hazards {
+        let verdict = assess(&hazard)?;
+        verdicts.push((hazard, verdict));
+    }
+    if let Verdict::Safe { evidence } = assess("no_such_hazard")? {
+        return Err(format!("assess: a kernel is called safe from `no_such_hazard`: {evidence}"));
+    }
+    object.close().into_result().map_err(|fault| format!("drop: {}", fault.message))?;
+    Ok(verdicts)
+}
+
+fn answer<T: DeserializeOwned>(what: &str, answer: RResult<RString, Fault>) -> Result<T, String> {
+    let text = answer.into_result().map_err(|fault| format!("{what}: {}", fault.message))?;
+    serde_json::from_str(&text).map_err(|error| format!("{what}: {error}"))
+}
+
+/// Reads `manifest` (the `STACKSONDE_MANIFEST` of `export_plugin!`): it parses, and it names the plugin and a
+/// license.
+///
+/// # Errors
+///
+/// A sentence.
+pub fn read_manifest(manifest: &str) -> Result<Manifest, String> {
     let manifest: Manifest =
         serde_json::from_str(manifest).map_err(|error| format!("the manifest cannot be read: {error}"))?;
     let plugin = &manifest.plugin;
@@ -85,64 +151,24 @@ pub fn check_manifest<Config: JsonSchema>(manifest: &str) -> Result<Manifest, St
     if plugin.license.is_empty() {
         return Err("`license` is empty: give an SPDX expression".into());
     }
+    Ok(manifest)
+}
+
+/// As [`read_manifest`]; besides, the manifest's `config_schema` is the schema of `Config`.
+///
+/// # Errors
+///
+/// A sentence; for another schema with the right one to paste into `plugin.json`.
+pub fn check_manifest<Config: JsonSchema>(manifest: &str) -> Result<Manifest, String> {
+    let manifest = read_manifest(manifest)?;
     let expected = schemars::schema_for!(Config).to_value();
-    match &plugin.config_schema {
+    match &manifest.plugin.config_schema {
         Some(stated) if *stated == expected => Ok(manifest),
         stated => Err(format!(
             "`config_schema` is {}, but the configuration's own schema is\n{expected:#}",
             if stated.is_some() { "another" } else { "missing" }
         )),
     }
-}
-
-/// A batch of one process with two named stacks of two frames, three samples in all.
-///
-/// # Panics
-///
-/// Never: the batch is small.
-#[expect(clippy::expect_used, reason = "a batch of a few hundred bytes is not too large")]
-pub fn golden_batch() -> Vec<u8> {
-    let mut writer =
-        Writer::new(Header { sequence: 1, start_ns: 0, end_ns: 10_000_000_000, ..Header::default() });
-    let (samples, count) = (writer.string("samples"), writer.string("count"));
-    writer.value_type(ValueType { kind: samples, unit: count, per_sample: 1 });
-    let (comm, path) = (writer.string("golden"), writer.string("/usr/bin/golden"));
-    let empty = StringId::default();
-    let process = writer.process(Process {
-        pid: 100,
-        parent_pid: 1,
-        comm,
-        executable: path,
-        cgroup: empty,
-        labels_start: 0,
-        labels_count: 0,
-    });
-    let thread = writer.thread(Thread { process, tid: 100, comm });
-    let mapping = writer.mapping(Mapping {
-        kind: NATIVE,
-        path,
-        build_id: empty,
-        start: 0x1000,
-        limit: 0x2000,
-        file_offset: 0,
-    });
-    let mut location = |name: &str, address| {
-        let name = writer.string(name);
-        let function = writer.function(Function { name, system_name: empty, file: empty, start_line: 0 });
-        let line = writer.line(Line { function, line: 0, column: 0 });
-        writer.location(Location { kind: NATIVE, mapping, address, lines_start: line, lines_count: 1 })
-    };
-    let main = location("main", 0x1100);
-    let leaves = [location("parse", 0x1200), location("write", 0x1300)];
-    let outcome = writer.string("complete");
-    for (leaf, count) in leaves.into_iter().zip([2, 1]) {
-        let frames_start = writer.frame(Frame { location: leaf });
-        writer.frame(Frame { location: main });
-        let stack =
-            writer.stack(Stack { frames_start, frames_count: 2, kernel_frames: 0, outcome, complete: 1 });
-        writer.sample(Sample { thread, stack, count, timestamps_start: 0, timestamps_count: 0 });
-    }
-    writer.finish().expect("a small batch")
 }
 
 #[cfg(test)]

@@ -3,25 +3,24 @@
 use super::Shared;
 use super::pace::{Backoff, Panics};
 use crate::plugins::deadline::PluginError;
+use crate::plugins::entry::{Entry, Object};
 use crate::plugins::exporter::ExporterSettings;
 use crate::plugins::loss::Reason;
 use crate::plugins::provider::json;
 use crate::plugins::thread;
-use abi_stable::std_types::{RBox, ROption, RResult, RSlice, RStr};
-use stacksonde_abi::{ExporterEntryRef, ExporterObject_TO, Fault, FaultKind, abi_stable};
-use stacksonde_plugin::{Instance, Offer, Wants};
+use abi_stable::std_types::{ROption, RResult, RSlice};
+use stacksonde_abi::{Fault, FaultKind, abi_stable};
+use stacksonde_plugin::{Offer, Wants};
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
 use std::time::{Duration, Instant, SystemTime};
-
-type Object = ExporterObject_TO<'static, RBox<()>>;
 
 /// How often one batch is tried.
 const ATTEMPTS: u32 = 8;
 
 /// The thread's body: negotiates, makes the instance, tells `ready`, and serves until the end.
 pub(in crate::plugins) fn run(
-    entry: ExporterEntryRef,
+    entry: Entry,
     settings: &ExporterSettings,
     offer: &Offer,
     shared: Arc<Shared>,
@@ -35,7 +34,7 @@ pub(in crate::plugins) fn run(
     let seed = SystemTime::UNIX_EPOCH.elapsed().map_or(1, |time| u64::from(time.subsec_nanos()));
     let mut supervisor = Supervisor {
         entry,
-        instance: json(&Instance { name: settings.name.clone() }),
+        name: settings.name.clone(),
         config: json(&settings.config),
         shared,
         object: None,
@@ -43,7 +42,7 @@ pub(in crate::plugins) fn run(
         retry: Backoff::new(Duration::from_millis(500), Duration::from_secs(30), seed),
         revival: Backoff::new(Duration::from_millis(250), Duration::from_secs(60), seed),
     };
-    let started = supervisor.negotiate(&settings.name, offer).and_then(|wants| {
+    let started = supervisor.negotiate(offer).and_then(|wants| {
         supervisor.create().map_err(|fault| PluginError::from_fault(&settings.name, fault))?;
         Ok(wants)
     });
@@ -55,8 +54,8 @@ pub(in crate::plugins) fn run(
 }
 
 struct Supervisor {
-    entry: ExporterEntryRef,
-    instance: String,
+    entry: Entry,
+    name: String,
     config: String,
     shared: Arc<Shared>,
     /// `None` after a panic.
@@ -67,15 +66,12 @@ struct Supervisor {
 }
 
 impl Supervisor {
-    fn negotiate(&self, name: &str, offer: &Offer) -> Result<Wants, PluginError> {
-        let offer_text = json(offer);
-        let answer = self.shared.call("negotiate", || {
-            (self.entry.negotiate())(RStr::from(self.config.as_str()), RStr::from(offer_text.as_str()))
-        });
-        let text = answer.into_result().map_err(|fault| PluginError::from_fault(name, fault))?;
+    fn negotiate(&self, offer: &Offer) -> Result<Wants, PluginError> {
+        let answer = self.shared.call("negotiate", || self.entry.negotiate(&self.config, offer));
+        let answer = answer.map_err(|fault| PluginError::from_fault(&self.name, fault))?;
         let nonsense =
-            |reason: String| PluginError::Nonsense { name: name.into(), what: "negotiate", reason };
-        let wants: Wants = serde_json::from_str(&text).map_err(|error| nonsense(error.to_string()))?;
+            |reason: String| PluginError::Nonsense { name: self.name.clone(), what: "negotiate", reason };
+        let wants = answer.map_err(nonsense)?;
         match &wants.format {
             Some(format) if !offer.formats.contains(format) => {
                 Err(nonsense(format!("it chose the format `{format}`, which was not offered")))
@@ -85,10 +81,8 @@ impl Supervisor {
     }
 
     fn create(&mut self) -> Result<(), Fault> {
-        let made = self.shared.call("create", || {
-            (self.entry.create())(RStr::from(self.instance.as_str()), RStr::from(self.config.as_str()))
-        });
-        self.object = Some(made.into_result()?);
+        let made = self.shared.call("create", || self.entry.create(&self.name, &self.config));
+        self.object = Some(made?);
         Ok(())
     }
 

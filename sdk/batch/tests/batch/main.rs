@@ -10,4 +10,5 @@ mod content;
 mod damage;
 mod golden;
 mod growth;
+mod merging;
 mod roundtrip;

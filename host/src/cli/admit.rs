@@ -1,0 +1,137 @@
+//! The plugins that a configuration names: all of them judged, then loaded; then the exporters' instances.
+
+use crate::config::{Config, Exporter, dotted};
+use crate::plugins::{self, ExporterInstance, ExporterSettings, FileRules, Inspected, Plugin, Refusal};
+use anyhow::{Context, bail};
+use stacksonde_plugin::{Capabilities, Offer};
+
+/// What loaded, and what was refused.
+#[derive(Default)]
+pub(super) struct Loaded {
+    /// Loaded plugins.
+    pub(super) plugins: Vec<Plugin>,
+    /// Plugins that are not installed or were refused, with the reason.
+    pub(super) refused: Vec<(String, Refusal)>,
+    /// Exporter instances whose keys are not what their plugin takes.
+    misconfigured: Vec<(String, Refusal)>,
+}
+
+/// Loads the plugins of `plugins.load`. No code of any of them runs before all of them have been judged.
+///
+/// # Errors
+///
+/// One of `plugins.required` is missing, is refused or fails to load, or an exporter that is required has wrong
+/// keys.
+pub(super) fn load_plugins(
+    config: &Config,
+    capabilities: &Capabilities,
+    rules: &FileRules,
+) -> anyhow::Result<Loaded> {
+    warn_of_preloading();
+    let mut loaded = Loaded::default();
+    let mut judged = Vec::new();
+    for name in &config.plugins.load {
+        let found = plugins::find(name, &config.plugins, rules).and_then(|inspected| {
+            plugins::check_needs(&inspected.manifest, capabilities)?;
+            Ok(inspected)
+        });
+        match found {
+            Ok(inspected) => judged.push((name, inspected)),
+            Err(refusal) => loaded.refuse(config, name, refusal)?,
+        }
+    }
+    for (_, inspected) in &judged {
+        for (instance, refusal) in misconfigured(config, inspected) {
+            if config.exporters.get(&instance).is_some_and(|exporter| exporter.required) {
+                return Err(refusal).with_context(|| format!("exporter `{instance}` is required"));
+            }
+            loaded.misconfigured.push((instance, refusal));
+        }
+    }
+    for (name, inspected) in judged {
+        match plugins::load(inspected) {
+            Ok(plugin) => loaded.plugins.push(plugin),
+            Err(refusal) => loaded.refuse(config, name, refusal)?,
+        }
+    }
+    Ok(loaded)
+}
+
+/// The exporter instances of a plugin whose keys are not what it takes.
+pub(super) fn misconfigured(config: &Config, plugin: &Inspected) -> Vec<(String, Refusal)> {
+    let name = &plugin.manifest.plugin.name;
+    let instances = config.exporters.iter().filter(|(_, exporter)| exporter.plugin == *name);
+    instances
+        .filter_map(|(instance, exporter)| {
+            let section = dotted(&["exporters", instance, "config"]);
+            let refusal = plugins::check_config(&plugin.manifest, &section, &exporter.config).err()?;
+            Some((instance.clone(), refusal))
+        })
+        .collect()
+}
+
+impl Loaded {
+    fn refuse(&mut self, config: &Config, name: &String, refusal: Refusal) -> anyhow::Result<()> {
+        if config.plugins.required.contains(name) {
+            return Err(refusal).with_context(|| format!("plugin `{name}` is required"));
+        }
+        if refusal.is_not_found() {
+            tracing::debug!(plugin = name, "{refusal}");
+        } else {
+            tracing::warn!(plugin = name, "{refusal}");
+        }
+        self.refused.push((name.clone(), refusal));
+        Ok(())
+    }
+
+    fn start(&self, name: &str, section: &Exporter, offer: &Offer) -> anyhow::Result<ExporterInstance> {
+        if let Some((_, refusal)) = self.misconfigured.iter().find(|(instance, _)| instance == name) {
+            bail!("exporter `{name}` is not started: {refusal}");
+        }
+        let Some(plugin) = self.plugins.iter().find(|plugin| plugin.name() == section.plugin) else {
+            let refusal = self.refused.iter().find(|(refused, _)| *refused == section.plugin);
+            let reason =
+                refusal.map_or_else(|| "not in plugins.load".into(), |(_, refusal)| refusal.to_string());
+            bail!("exporter `{name}` needs plugin `{}`: {reason}", section.plugin);
+        };
+        Ok(ExporterInstance::start(plugin, ExporterSettings::new(name, section), offer)?)
+    }
+}
+
+/// Negotiates with, and makes, every configured exporter instance.
+///
+/// # Errors
+///
+/// One that is required cannot be had.
+pub(super) fn start_exporters(
+    config: &Config,
+    loaded: &Loaded,
+    offer: &Offer,
+) -> anyhow::Result<Vec<ExporterInstance>> {
+    let mut exporters = Vec::new();
+    for (name, section) in &config.exporters {
+        match loaded.start(name, section, offer) {
+            Ok(exporter) => exporters.push(exporter),
+            Err(error) if section.required => return Err(error),
+            Err(error) => tracing::error!("{error:#}; the other exporters go on"),
+        }
+    }
+    if exporters.is_empty() {
+        tracing::warn!(
+            "no exporter is running: profiles go nowhere; add a section `exporters.<name>` to the config"
+        );
+    }
+    Ok(exporters)
+}
+
+/// What was put before our libraries acts before any check of ours.
+fn warn_of_preloading() {
+    for variable in ["LD_PRELOAD", "LD_AUDIT", "LD_LIBRARY_PATH"] {
+        if let Some(value) = std::env::var_os(variable).filter(|value| !value.is_empty()) {
+            tracing::warn!(
+                "{variable} is set to {value:?}: code from there may run in this process without any check; \
+                 start the agent without it"
+            );
+        }
+    }
+}

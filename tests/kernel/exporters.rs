@@ -1,0 +1,132 @@
+//! Exporters that misbehave in a running agent: sampling loses nothing, and the others get every batch.
+
+use stacksonde_tests::agent::Installed;
+use stacksonde_tests::kernel_tier;
+use stacksonde_tests::plugin::Stage;
+use std::fs;
+use std::path::PathBuf;
+use std::process::{Child, Stdio};
+use std::time::{Duration, Instant};
+
+/// An agent with a good exporter and others of the fixture `misbehaves`.
+struct Agent {
+    stage: Stage,
+    child: Child,
+}
+
+impl Agent {
+    /// Besides one with keys that its plugin does not take. `bad`: name, other keys of the instance, and what the fixture's config says.
+    fn start(bad: &[(&str, &str, &str)]) -> Self {
+        let stage = Stage::new();
+        stage.install("line-count");
+        stage.install("misbehaves");
+        let mut config = format!(
+            "[plugins]\ndirectories = [{:?}]\nload = [\"line-count\", \"misbehaves\"]\n\
+             [sampling]\nfrequency_hz = 99\ninterval_seconds = 1\n\
+             [exporters.wrong]\nplugin = \"line-count\"\nconfig.path = 7\n\
+             [exporters.good]\nplugin = \"line-count\"\nconfig.path = {:?}\n",
+            stage.path(),
+            stage.path().join("lines"),
+        );
+        for (name, keys, does) in bad {
+            config +=
+                &format!("[exporters.{name}]\nplugin = \"misbehaves\"\n{keys}\nconfig = {{ {does} }}\n");
+        }
+        let file = stage.path().join("agent.toml");
+        fs::write(&file, config).unwrap();
+        let mut command = Installed::from_environment().unwrap().command("run");
+        command.arg("--config").arg(file);
+        let child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        Self { stage, child }
+    }
+
+    fn lines(&self) -> PathBuf {
+        self.stage.path().join("lines")
+    }
+
+    fn wait_for_batches(&self, count: usize) {
+        let start = Instant::now();
+        while fs::read_to_string(self.lines()).unwrap_or_default().lines().count() < count {
+            assert!(start.elapsed() < Duration::from_secs(60), "the good exporter gets no batches");
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    }
+
+    /// What it said, and its exit code.
+    fn end(self) -> (Stage, String, Option<i32>) {
+        let output = self.child.wait_with_output().unwrap();
+        (self.stage, String::from_utf8(output.stderr).unwrap(), output.status.code())
+    }
+}
+
+/// The number after `key: ` in what was said of `exporter` at the end.
+fn counter(said: &str, exporter: &str, key: &str) -> u64 {
+    let line = said.lines().find(|line| line.contains(&format!("exporter ended exporter=\"{exporter}\"")));
+    let line = line.unwrap_or_else(|| panic!("nothing of {exporter} in: {said}"));
+    let value = line.split_once(&format!("{key}: ")).unwrap_or_else(|| panic!("no {key} in: {line}")).1;
+    value.split(|c: char| !c.is_ascii_digit()).next().unwrap().parse().unwrap()
+}
+
+#[test]
+fn exporters_that_misbehave_cost_neither_samples_nor_the_batches_of_others() {
+    kernel_tier!();
+    let agent = Agent::start(&[
+        ("create", "", "panic = \"create\""),
+        ("export", "", "panic = \"export\""),
+        ("drop", "", "panic = \"drop\""),
+        ("local", "", "panic = \"thread-local\""),
+        ("hang", "deadline_seconds = 1", "hang = \"export\""),
+        ("late", "deadline_seconds = 1", "sleep = \"2500\""),
+        ("retry", "", "retry = \"1000\""),
+    ]);
+    agent.wait_for_batches(6);
+    // SAFETY: plain numbers; the child is not yet waited for, so the id is still its own.
+    assert_eq!(unsafe { libc::kill(agent.child.id().cast_signed(), libc::SIGTERM) }, 0);
+    let asked = Instant::now();
+    let (stage, said, code) = agent.end();
+    let took = asked.elapsed();
+    assert_eq!(code, Some(0), "{said}");
+    // The promise to the service manager: 1.5 s for the exporters, and a second for what comes before.
+    assert!(took < Duration::from_secs(4), "took {took:?}: {said}");
+
+    let batches = fs::read_to_string(stage.path().join("lines")).unwrap().lines().count() as u64;
+    assert_eq!(counter(&said, "good", "delivered"), batches);
+    for reason in ["queue_full", "refused", "gave_up", "panicked", "disabled", "shutdown"] {
+        assert_eq!(counter(&said, "good", reason), 0, "{reason}");
+    }
+    let end = said.lines().rev().find(|line| line.contains("ended samples=")).unwrap();
+    // What the kernel never ran, on a busy machine, is no business of exporters.
+    for ours in ["ring_full", "no_ring", "no_scratch", "malformed", "stacks_full", "not_written"] {
+        assert!(!end.contains(ours), "{end}");
+    }
+
+    let wrong = "exporter `wrong` is not started: plugin `line-count`: `exporters.wrong.config.path` is 7; allowed: text";
+    assert!(said.contains(wrong), "{said}");
+    assert!(said.contains("`create`: create panicked at src/lib.rs"), "{said}");
+    assert!(said.contains("stuck: export has not returned within 1 s; other exporters go on"), "{said}");
+    assert!(said.contains("past its deadline"), "{said}");
+    assert!(counter(&said, "export", "panics") >= 2, "it was made anew: {said}");
+    assert_eq!(counter(&said, "drop", "panics"), 1);
+    assert_eq!(counter(&said, "local", "delivered"), batches);
+    assert_eq!(counter(&said, "hang", "delivered"), 0);
+    assert_eq!(counter(&said, "late", "overruns"), 1);
+    assert!(counter(&said, "late", "delivered") >= 2, "{said}");
+    assert!(counter(&said, "retry", "retries") >= 2, "{said}");
+}
+
+#[test]
+fn an_exporter_that_calls_exit_ends_the_agent_with_its_status() {
+    kernel_tier!();
+    let agent = Agent::start(&[("exit", "", "exit = \"export\"")]);
+    let (_stage, said, code) = agent.end();
+    assert_eq!(code, Some(3), "{said}");
+}
+
+#[test]
+fn an_exporter_that_closes_descriptors_of_others_ends_sampling_and_the_agent_says_so() {
+    kernel_tier!();
+    let agent = Agent::start(&[("close", "", "close = \"export\"")]);
+    let (_stage, said, code) = agent.end();
+    assert_eq!(code, Some(2), "{said}");
+    assert!(said.contains("reading samples failed"), "{said}");
+}

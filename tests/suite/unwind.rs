@@ -1,0 +1,233 @@
+//! Unwinding at a desk: the sampler's own C on plain memory, beside the walk in user space; rows beside
+//! what `readelf` makes of the same files.
+
+mod desk;
+#[cfg(target_arch = "x86_64")]
+mod readelf;
+
+use stacksonde::bpf::{Registers, StackCopy, TableMemory, TableSizes};
+use stacksonde::process::{parse_maps, segments};
+use stacksonde::unwind::{Architecture, CallFrames, Entry, PageKey, Rule, TableMapping, Tables, leave, rows};
+use stacksonde_ebpf::tables::{NOT_SAVED, PAGE_BITS, mapping_kind, rule_kind};
+use stacksonde_ebpf::{LEAF_WORDS, user_end};
+use std::fs::File;
+
+const PID: u32 = 4711;
+
+/// Our own executable mappings and what they show.
+struct Ourselves {
+    mappings: Vec<TableMapping>,
+    files: Vec<(File, CallFrames)>,
+}
+
+impl Ourselves {
+    fn look() -> Self {
+        let mut files: Vec<(String, File, CallFrames)> = Vec::new();
+        let mut mappings = Vec::new();
+        for map in parse_maps(&std::fs::read("/proc/self/maps").unwrap()) {
+            let Ok(file) = File::open(&map.path) else { continue };
+            let bytes = std::fs::read(&map.path).unwrap();
+            let stated =
+                segments(&*bytes).unwrap().iter().find_map(|s| s.address_of(map.file_offset)).unwrap();
+            let index = files.iter().position(|(path, ..)| *path == map.path).unwrap_or_else(|| {
+                let frames = CallFrames::find(&file).unwrap();
+                files.push((map.path.clone(), file, frames));
+                files.len() - 1
+            });
+            mappings.push(TableMapping {
+                start: map.start,
+                end: map.end,
+                bias: stated.wrapping_sub(map.start),
+                executable: u32::try_from(index).unwrap(),
+                kind: mapping_kind::ROWS,
+            });
+        }
+        Self { mappings, files: files.into_iter().map(|(_, file, frames)| (file, frames)).collect() }
+    }
+
+    /// The executable and the file address of an address.
+    fn locate(&self, address: u64) -> Option<(u32, u64)> {
+        let mapping = self.mappings.iter().find(|map| (map.start..map.end).contains(&address))?;
+        Some((mapping.executable, address.wrapping_add(mapping.bias)))
+    }
+
+    fn add_page(&self, tables: &mut Tables, executable: u32, address: u64) {
+        let (file, frames) = &self.files[executable as usize];
+        let rows = frames.rows_of_page(file, address >> PAGE_BITS).unwrap();
+        assert!(tables.add_page(PageKey::of(executable, address).unwrap(), &rows));
+    }
+}
+
+fn tables() -> Tables {
+    Tables::new(TableMemory::ours(&TableSizes::for_budget(64, 1024, 1 << 20)))
+}
+
+/// Our registers and the stack above them, taken a few calls deep.
+#[cfg(target_arch = "x86_64")]
+#[inline(never)]
+fn capture(depth: u32) -> (Registers, StackCopy) {
+    if depth > 0 {
+        let captured = capture(depth - 1);
+        return std::hint::black_box(captured);
+    }
+    let (pc, sp, fp, bx): (u64, u64, u64, u64);
+    // SAFETY: reads registers only.
+    unsafe {
+        std::arch::asm!(
+            "lea {pc}, [rip]", "mov {sp}, rsp", "mov {fp}, rbp", "mov {bx}, rbx",
+            pc = out(reg) pc, sp = out(reg) sp, fp = out(reg) fp, bx = out(reg) bx,
+        );
+    }
+    let bytes = usize::try_from(end_of_mapping(sp) - sp).unwrap().min(32 << 10);
+    // SAFETY: our own stack, from the stack pointer up to the end of its mapping at most.
+    let bytes = unsafe { std::slice::from_raw_parts(sp as *const u8, bytes) };
+    let registers = Registers { pc, sp, fp, bx, lr: 0, exact: true };
+    (registers, StackCopy { start: sp, bytes: bytes.into() })
+}
+
+/// Where the mapping of an address ends.
+#[cfg(target_arch = "x86_64")]
+fn end_of_mapping(address: u64) -> u64 {
+    let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
+    let range = |line: &str| {
+        let (start, end) = line.split_whitespace().next()?.split_once('-')?;
+        Some(u64::from_str_radix(start, 16).ok()?..u64::from_str_radix(end, 16).ok()?)
+    };
+    maps.lines().filter_map(range).find(|range| range.contains(&address)).unwrap().end
+}
+
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn kernel_and_user_space_walk_our_own_stack_alike() {
+    let (registers, stack) = std::thread::spawn(|| capture(5)).join().unwrap();
+    let ourselves = Ourselves::look();
+    let mut tables = tables();
+    let leaf = [0; LEAF_WORDS];
+    assert_eq!(desk::walk(tables.memory(), PID, &registers, leaf, &stack).0, user_end::NO_PROCESS);
+    assert!(tables.set_process(PID, &ourselves.mappings));
+
+    // The C, each time it lacks a page, gets it.
+    let (end, frames) = loop {
+        let (end, frames, last) = desk::walk(tables.memory(), PID, &registers, leaf, &stack);
+        if end != user_end::NO_ROWS {
+            break (end, frames);
+        }
+        let (executable, address) = ourselves.locate(last.address()).unwrap();
+        assert!(tables.rule_at(executable, address).is_none(), "the page was added and not found");
+        ourselves.add_page(&mut tables, executable, address);
+    };
+    let mut expected = vec![registers.pc];
+    let mut frame = registers;
+    let expected_end = loop {
+        let Some((executable, address)) = ourselves.locate(frame.address()) else {
+            break user_end::NO_MAPPING;
+        };
+        let rule = tables.rule_at(executable, address).unwrap();
+        match leave(&frame, rule, Some(&leaf), &stack, Architecture::OURS) {
+            Ok(caller) => frame = caller,
+            Err(end) => break end,
+        }
+        expected.push(frame.pc);
+    };
+    assert_eq!((end, &frames), (expected_end, &expected));
+    assert_eq!(end, user_end::COMPLETE, "down to the thread's clone: {frames:x?}");
+    assert!(frames.len() > 10, "{frames:x?}");
+}
+
+/// Every kind of rule with all sorts of registers: the C and the Rust agree on the caller or on the reason.
+#[test]
+fn kernel_and_user_space_leave_any_frame_alike() {
+    let mut random = stacksonde_tests::fuzz::Random::new(7);
+    let stack_start = 0x7fff_0000_0000u64;
+    let mut endings = std::collections::BTreeSet::new();
+    for _ in 0..10_000 {
+        let bytes: Vec<u8> = (0..256)
+            .flat_map(|_| {
+                // Words that look like addresses of this stack, of code, or like nothing.
+                let word = match random.below(4) {
+                    0 => 0,
+                    1 => stack_start + random.below(2048) as u64 / 8 * 8,
+                    2 => 0x40_0000 + random.below(4096) as u64,
+                    _ => random.below(usize::MAX) as u64,
+                };
+                word.to_ne_bytes()
+            })
+            .collect();
+        let stack = StackCopy { start: stack_start, bytes: bytes.into() };
+        let mut near = || stack_start + random.below(260) as u64 * 8;
+        let frame = Registers { pc: 0x40_0123, sp: near(), fp: near(), bx: near(), lr: near(), exact: true };
+        let leaf = std::array::from_fn(|_| near());
+        let kinds = [
+            rule_kind::NONE,
+            rule_kind::SP,
+            rule_kind::FP,
+            rule_kind::BX,
+            rule_kind::PLT,
+            rule_kind::DEREF_SP,
+            rule_kind::DEREF_FP,
+            rule_kind::SIGNAL,
+            rule_kind::END,
+            rule_kind::UNSUPPORTED,
+            rule_kind::REGISTER + 11,
+            rule_kind::RETURN_IN + 5,
+        ];
+        let offset =
+            |random: &mut stacksonde_tests::fuzz::Random| i16::try_from(random.below(40)).unwrap() - 8;
+        let rule = Rule {
+            kind: kinds[random.below(kinds.len())],
+            cfa: offset(&mut random).into(),
+            fp: [offset(&mut random), stacksonde_ebpf::tables::NOT_SAVED, stacksonde_ebpf::tables::AT_FP]
+                [random.below(3)],
+            other: [offset(&mut random), stacksonde_ebpf::tables::NOT_SAVED][random.below(2)],
+        };
+        let sizes = TableSizes { process_lines: 16, mappings: 16, page_lines: 16, row_lines: 64, rules: 16 };
+        let mut tables = Tables::new(TableMemory::ours(&sizes));
+        let mapping = TableMapping {
+            start: 0x40_0000,
+            end: 0x40_1000,
+            bias: 0,
+            executable: 1,
+            kind: mapping_kind::ROWS,
+        };
+        assert!(tables.set_process(PID, &[mapping]));
+        // The rule holds for the sampled address only; whatever is next ends the walk.
+        let rows = [(0x40_0000, Rule::END), (0x40_0123, rule), (0x40_0124, Rule::END)];
+        assert!(tables.add_page(PageKey::of(1, 0x40_0000).unwrap(), &rows));
+        let (end, frames, last) = desk::walk(tables.memory(), PID, &frame, leaf, &stack);
+        match leave(&frame, rule, Some(&leaf), &stack, Architecture::OURS) {
+            Ok(caller) => {
+                assert!(frames.len() >= 2, "{rule:?} {frame:?}: {end} and not {caller:?}");
+                assert_eq!(frames[1], caller.pc, "{rule:?} {frame:?}");
+                if frames.len() == 2 {
+                    assert_eq!(last, caller, "{rule:?} {frame:?}");
+                }
+                endings.insert("moved");
+            }
+            Err(expected) => {
+                assert_eq!((end, frames.len()), (expected, 1), "{rule:?} {frame:?}");
+                endings.insert(user_end::name(expected));
+            }
+        }
+    }
+    for ending in ["moved", "complete", "stack_unreadable", "bad_frame", "bad_frame_pointer", "no_code"] {
+        assert!(endings.contains(ending), "{ending} did not occur: {endings:?}");
+    }
+}
+
+#[test]
+fn a_functions_entry_becomes_rows() {
+    let data = crate::fuzz::unwind_entry();
+    let (at, bytes) = data.split_first_chunk::<2>().unwrap();
+    let entry = Entry { bytes, description: u16::from_le_bytes(*at).into(), address: 0x40_0000 };
+    let (rows, end) = rows(entry, &(0..u64::MAX), Architecture::X86_64).unwrap();
+    let rule = |kind, cfa, fp| Rule { kind, cfa, fp, other: NOT_SAVED };
+    let first = rows[0].0;
+    assert_eq!(end - first, 64);
+    let expected = [
+        (first, rule(rule_kind::SP, 1, NOT_SAVED)),
+        (first + 1, rule(rule_kind::SP, 2, -2)),
+        (first + 4, rule(rule_kind::FP, 2, -2)),
+        (first + 52, rule(rule_kind::SP, 1, -2)),
+    ];
+    assert_eq!(rows, expected);
+}

@@ -215,6 +215,15 @@ mod tests {
     }
 
     #[test]
+    fn the_configuration_may_assume_each_hazard_that_there_is() {
+        let mut config = crate::config::Config::default();
+        config.hazards.assume = known_names().into_iter().map(String::from).collect();
+        assert!(config.validate().is_empty());
+        config.hazards.assume.push("another".into());
+        assert!(!config.validate().is_empty());
+    }
+
+    #[test]
     fn an_assumed_hazard_is_in_range_and_still_may_be_proved_absent() {
         let assume = ["copy_from_user_nofault".to_owned()];
         assert_eq!(in_range(OUT_OF_RANGE, &assume), ["copy_from_user_nofault"]);

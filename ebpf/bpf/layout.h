@@ -144,11 +144,12 @@
 /* What is known of a mapping's code. */
 #define MAPPING_KINDS(V) \
 	V(ROWS, rows, 0, "It has unwind rows, by page.") \
-	V(FRAME_POINTERS, frame_pointers, 1, "It has none: frame pointers are followed.")
+	V(FRAME_POINTERS, frame_pointers, 1, "Made at run time: frame pointers are followed.") \
+	V(BARE, bare, 2, "A file without any (Go): frame pointers are followed, from one stack to another, too.")
 
 /* How a canonical frame address (CFA, DWARF 5, 6.4) is found, and with it the registers of the caller. */
 #define RULE_KINDS(V) \
-	V(NONE, none, 0, "No unwind information: the frame pointer is followed.") \
+	V(NONE, none, 0, "No unwind information: the frame pointer is followed; cfa 1: onto another stack, too.") \
 	V(SP, sp, 1, "cfa = sp + cfa") \
 	V(FP, fp, 2, "cfa = fp + cfa") \
 	V(BX, bx, 3, "cfa = rbx + cfa (x86-64)") \

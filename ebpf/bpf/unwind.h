@@ -243,13 +243,13 @@ static ALWAYS_INLINE u8 leave_signal(struct walk *walk)
 
 /* Code without unwind information: {caller's frame pointer, return address} lie at the frame pointer
  * (x86-64 psABI 3.2.2; AAPCS64 6.4.6, where a zero marks the root as in psABI 3.4.1). */
-static ALWAYS_INLINE u8 follow_frame_pointer(struct walk *walk)
+static ALWAYS_INLINE u8 follow_frame_pointer(struct walk *walk, u64 rule)
 {
 	u64 fp = walk->fp, caller, pc;
 
 	if (!fp)
 		return walk->count > 1 && !walk->exact ? USER_END_COMPLETE : USER_END_NO_FRAME_POINTER;
-	if ((fp & 7) || fp < walk->sp)
+	if ((fp & 7) || (fp < walk->sp && rule == RULE_NONE))
 		return USER_END_BAD_FRAME_POINTER;
 	look_at(walk, fp, 2);
 	if (load(walk, fp, &caller) || load(walk, fp + 8, &pc))
@@ -332,7 +332,7 @@ static ALWAYS_INLINE u8 leave_frame(struct walk *walk)
 		return USER_END_NO_MAPPING;
 
 	u64 what = mapping->what;
-	u64 rule = RULE_NONE;
+	u64 rule = what >> 32 == MAPPING_BARE ? RULE_NONE | 1 << 8 : RULE_NONE;
 	if (what >> 32 == MAPPING_ROWS) {
 		u64 in_file = address + mapping->bias;
 		u32 header = find_page((u32)what, in_file >> PAGE_SHIFT);
@@ -343,7 +343,7 @@ static ALWAYS_INLINE u8 leave_frame(struct walk *walk)
 	u8 kind = rule;
 	u8 moved = kind == RULE_END    ? USER_END_COMPLETE :
 		   kind == RULE_SIGNAL ? leave_signal(walk) :
-		   kind == RULE_NONE   ? follow_frame_pointer(walk) :
+		   kind == RULE_NONE   ? follow_frame_pointer(walk, rule) :
 					 follow_rule(walk, rule);
 	if (moved == MOVED && !walk->pc)
 		return walk->fp ? USER_END_NO_CODE : USER_END_COMPLETE;

@@ -155,6 +155,7 @@ impl Stages {
             if self.sweeps.is_some_and(|swept| swept.elapsed() >= SWEEP) {
                 self.sweeps = Some(Instant::now());
                 self.targets.forget(&self.processes.sweep());
+                self.unwinder.forget_processes();
             }
             match message {
                 Message::Events(events) => events.into_iter().for_each(|event| self.take(event)),
@@ -220,6 +221,10 @@ impl Publisher {
             }
         }
         let until = Instant::now() + self.shutdown_budget;
+        // All at once: one that hangs to the end takes no time from the others.
+        for exporter in &self.exporters {
+            exporter.stop(until);
+        }
         for exporter in self.exporters {
             let name = exporter.name().to_owned();
             summary.exporters.push((name, exporter.shutdown(until)));

@@ -32,6 +32,7 @@ impl Agent {
             config +=
                 &format!("[exporters.{name}]\nplugin = \"misbehaves\"\n{keys}\nconfig = {{ {does} }}\n");
         }
+        let config = config.replace("STAGE", stage.path().to_str().unwrap());
         let file = stage.path().join("agent.toml");
         fs::write(&file, config).unwrap();
         let mut command = Installed::from_environment().unwrap().command("run");
@@ -78,6 +79,7 @@ fn exporters_that_misbehave_cost_neither_samples_nor_the_batches_of_others() {
         ("hang", "deadline_seconds = 1", "hang = \"export\""),
         ("late", "deadline_seconds = 1", "sleep = \"2500\""),
         ("retry", "", "retry = \"1000\""),
+        ("the-last", "", "file = \"STAGE/log\""),
     ]);
     agent.wait_for_batches(6);
     // SAFETY: plain numbers; the child is not yet waited for, so the id is still its own.
@@ -107,8 +109,11 @@ fn exporters_that_misbehave_cost_neither_samples_nor_the_batches_of_others() {
     assert!(said.contains("past its deadline"), "{said}");
     assert!(counter(&said, "export", "panics") >= 2, "it was made anew: {said}");
     assert_eq!(counter(&said, "drop", "panics"), 1);
-    assert_eq!(counter(&said, "local", "delivered"), batches);
+    assert_eq!(counter(&said, "local", "delivered"), batches, "{said}");
     assert_eq!(counter(&said, "hang", "delivered"), 0);
+    // One that hangs to the end takes no time to finish from those that are ended after it.
+    assert_eq!(counter(&said, "the-last", "delivered"), batches);
+    assert!(fs::read_to_string(stage.path().join("log")).unwrap().ends_with("drop\n"), "{said}");
     assert_eq!(counter(&said, "late", "overruns"), 1);
     assert!(counter(&said, "late", "delivered") >= 2, "{said}");
     assert!(counter(&said, "retry", "retries") >= 2, "{said}");
@@ -123,10 +128,11 @@ fn an_exporter_that_calls_exit_ends_the_agent_with_its_status() {
 }
 
 #[test]
-fn an_exporter_that_closes_descriptors_of_others_ends_sampling_and_the_agent_says_so() {
+fn an_exporter_that_closes_descriptors_of_others_ends_the_agent_which_does_not_go_on_blindly() {
     kernel_tier!();
     let agent = Agent::start(&[("close", "", "close = \"export\"")]);
     let (_stage, said, code) = agent.end();
-    assert_eq!(code, Some(2), "{said}");
-    assert!(said.contains("reading samples failed"), "{said}");
+    // Which of its threads notices first, and how, is chance: an error, or an abort of the standard library's.
+    assert_ne!(code, Some(0), "{said}");
+    assert!(said.contains("ad file descriptor") || said.contains("descriptor already closed"), "{said}");
 }

@@ -52,6 +52,8 @@ impl Installed {
     /// A command of the agent, with the test's config.
     pub fn command(&self, subcommand: &str) -> Command {
         let mut command = Command::new(&self.agent);
+        // Cargo sets it for the tests; the agent warns of it.
+        command.env_remove("LD_LIBRARY_PATH");
         command.arg(subcommand).arg("--config").arg(&self.config);
         command
     }

@@ -75,13 +75,13 @@ pub fn build_crate(folder: &Path, environment: &[(&str, &Path)]) -> PathBuf {
         .unwrap_or_else(|error| panic!("cargo build in {}: {error}", folder.display()));
     assert!(output.status.success(), "{}: {}", folder.display(), String::from_utf8_lossy(&output.stderr));
     let messages = String::from_utf8_lossy(&output.stdout);
-    let files = messages.lines().filter_map(|line| {
+    let mut files = messages.lines().filter_map(|line| {
         let message: serde_json::Value = serde_json::from_str(line).ok()?;
         let files = message["filenames"].as_array()?.clone();
         files.into_iter().find(|file| file.as_str().is_some_and(|file| file.ends_with(".so")))
     });
     // The last one is the crate's own; those before are macros.
-    let file = files.last().unwrap_or_else(|| panic!("{} is no cdylib", folder.display()));
+    let file = files.next_back().unwrap_or_else(|| panic!("{} is no cdylib", folder.display()));
     PathBuf::from(file.as_str().unwrap())
 }
 

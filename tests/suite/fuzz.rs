@@ -27,11 +27,11 @@ parsers! {
     a_damaged_vdso_or_release_has_a_version_or_none: stacksonde::fuzz::fuzz_kernel_version, kernel_versions();
     a_damaged_plugin_file_is_refused_or_read: stacksonde::fuzz::fuzz_plugin_file, [plugin_file().bytes()];
     a_damaged_manifest_is_refused_or_read: stacksonde::fuzz::fuzz_manifest, [plugin_file().manifest.into_bytes()];
+    a_damaged_schema_is_applied_as_far_as_it_makes_sense: stacksonde::fuzz::fuzz_schema, [schema()];
     damaged_kallsyms_has_the_function_or_not: stacksonde_probe_read_safety::fuzz::fuzz_kallsyms, [kallsyms()];
     any_code_is_judged: stacksonde_probe_read_safety::fuzz::fuzz_code, [code()];
     a_damaged_kernel_config_has_the_option_or_not: stacksonde_probe_read_safety::fuzz::fuzz_kernel_config, [options()];
     a_damaged_lifecycle_notice_is_read_or_not: stacksonde::fuzz::fuzz_lifecycle_notice, [lifecycle_notice()];
-    a_damaged_schema_is_applied_as_far_as_it_makes_sense: stacksonde::fuzz::fuzz_schema, [schema()];
     damaged_btf_is_refused_or_read: stacksonde_btf_offsets::fuzz::fuzz_btf, [task_struct()];
 }
 

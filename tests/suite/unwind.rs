@@ -180,6 +180,10 @@ fn kernel_and_user_space_leave_any_frame_alike() {
                 [random.below(3)],
             other: [offset(&mut random), stacksonde_ebpf::tables::NOT_SAVED][random.below(2)],
         };
+        let rule = match rule.kind {
+            rule_kind::NONE => [Rule::NONE, Rule::BARE][random.below(2)],
+            _ => rule,
+        };
         let sizes = TableSizes { process_lines: 16, mappings: 16, page_lines: 16, row_lines: 64, rules: 16 };
         let mut tables = Tables::new(TableMemory::ours(&sizes));
         let mapping = TableMapping {

@@ -29,6 +29,22 @@ pub(crate) fn try_other_compiler() {
     }
 }
 
+/// What booting other kernels takes, and building them. A path is of a file that is no program.
+pub(crate) const VM: &[Tool] = &[
+    Tool("qemu-system-x86_64", "qemu-system-x86"),
+    Tool("busybox", "busybox-static"),
+    Tool("cpio", "cpio"),
+    Tool("make", "make"),
+    Tool("flex", "flex"),
+    Tool("bison", "bison"),
+    Tool("bc", "bc"),
+    Tool("xz", "xz-utils"),
+    Tool("perl", "perl"),
+    Tool("pahole", "dwarves"),
+    Tool("/usr/include/libelf.h", "libelf-dev"),
+    Tool("/usr/share/keyrings/debian-archive-keyring.gpg", "debian-archive-keyring"),
+];
+
 /// Installs the packages of those tools that are missing.
 pub(crate) fn ensure(tools: &[Tool]) -> anyhow::Result<()> {
     let missing: Vec<_> = tools.iter().filter(|tool| !is_installed(tool.0)).map(|tool| tool.1).collect();

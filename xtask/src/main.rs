@@ -1,4 +1,4 @@
-//! Developer commands: `cargo xtask profile`, `cargo xtask test`, `cargo xtask lint`.
+//! Developer commands: `cargo xtask profile`, `test`, `lint`, `vm`.
 
 mod bench;
 mod bench_start;
@@ -9,6 +9,7 @@ mod profile;
 mod run;
 mod stage;
 mod test;
+mod vm;
 
 use std::process::ExitCode;
 
@@ -16,7 +17,9 @@ const USAGE: &str = "\
 usage: cargo xtask COMMAND
 
   profile [-d SECONDS] [-F HZ]   build, profile this machine, write profile.svg and profile.pb.gz
-  test [--tier suite|kernel]...  run all tests, or those of the named tiers
+  test [--tier TIER]...          run all tests, or those of the named tiers: suite, kernel, vm
+  vm [--all] [ROW]...            boot other kernels under QEMU with the agent in them; all of them,
+                                 or those of the named rows, else those that CI boots
   bench plugins|start            print what plugins cost, or how long the agent takes to its first sample
   lint                           formatting, clippy, licences and sources of dependencies
   stage                          build and install agent and plugins for development, print where
@@ -32,6 +35,7 @@ fn main() -> ExitCode {
         Some("bench") => bench::run(rest),
         Some("lint") => lint::run(),
         Some("stage") => stage::run(),
+        Some("vm") => vm::run(rest),
         Some("-h" | "--help") | None => {
             println!("{USAGE}");
             return ExitCode::SUCCESS;

@@ -37,7 +37,7 @@ pub(crate) fn is_root() -> bool {
     std::os::unix::fs::MetadataExt::uid(&std::fs::metadata("/proc/self").expect("/proc is mounted")) == 0
 }
 
-/// Whether a program can be found.
+/// Whether a program can be found, or the file of a path is there.
 pub(crate) fn is_installed(program: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
     // Administrators' programs are not on everybody's PATH.

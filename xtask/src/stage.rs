@@ -26,8 +26,16 @@ pub(crate) fn run() -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Builds with a cargo profile and installs the plugins.
-pub(crate) fn build(profile: &str) -> anyhow::Result<Stage> {
+/// What was built, in the target folder.
+pub(crate) struct Built {
+    /// The agent's binary.
+    pub(crate) agent: PathBuf,
+    /// The plugins' names and libraries.
+    pub(crate) plugins: Vec<(String, PathBuf)>,
+}
+
+/// Builds agent and plugins with a cargo profile.
+pub(crate) fn compile(profile: &str) -> anyhow::Result<Built> {
     install::ensure(install::BUILD)?;
     let plugins = plugins()?;
     let mut build = cargo();
@@ -36,7 +44,15 @@ pub(crate) fn build(profile: &str) -> anyhow::Result<Stage> {
         build.arg("--package").arg(format!("stacksonde-{plugin}"));
     }
     must(&mut build)?;
-    let built = target_folder().join(profile);
+    let folder = target_folder().join(profile);
+    let library = |plugin: &str| folder.join(format!("libstacksonde_{}.so", plugin.replace('-', "_")));
+    let plugins = plugins.into_iter().map(|plugin| (plugin.clone(), library(&plugin))).collect();
+    Ok(Built { agent: folder.join("stacksonde"), plugins })
+}
+
+/// Builds with a cargo profile and installs the plugins.
+pub(crate) fn build(profile: &str) -> anyhow::Result<Stage> {
+    let built = compile(profile)?;
     let folder = folder(profile);
     let installed = folder.join("plugins-1");
     must(
@@ -45,16 +61,15 @@ pub(crate) fn build(profile: &str) -> anyhow::Result<Stage> {
             .arg(&folder)
             .arg(&installed),
     )?;
-    for plugin in &plugins {
-        let library = built.join(format!("libstacksonde_{}.so", plugin.replace('-', "_")));
-        put(&library, &installed.join(format!("{plugin}.so")))?;
+    for (plugin, library) in &built.plugins {
+        put(library, &installed.join(format!("{plugin}.so")))?;
     }
     let config = folder.join("stage.toml");
-    let draft = built.join("stage.toml");
+    let draft = built.agent.with_file_name("stage.toml");
     let text = format!("[plugins]\ndirectories = [\"{}\"]\n", installed.display());
     std::fs::write(&draft, text).with_context(|| format!("cannot write {}", draft.display()))?;
     put(&draft, &config)?;
-    Ok(Stage { agent: built.join("stacksonde"), config })
+    Ok(Stage { agent: built.agent, config })
 }
 
 /// A file of root's that only root can change. It is replaced, not rewritten: an agent may have it loaded.

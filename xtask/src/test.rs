@@ -1,7 +1,7 @@
 //! `cargo xtask test`: all tiers, or those that are named.
 
 use crate::run::{cargo, is_installed, is_root, status};
-use crate::{install, stage};
+use crate::{install, stage, vm};
 use anyhow::bail;
 use std::process::ExitCode;
 
@@ -12,9 +12,11 @@ enum Tier {
     Suite,
     /// Root and this machine's kernel.
     Kernel,
+    /// QEMU, and other kernels.
+    Vm,
 }
 
-const TIERS: [(Tier, &str); 2] = [(Tier::Suite, "suite"), (Tier::Kernel, "kernel")];
+const TIERS: [(Tier, &str); 3] = [(Tier::Suite, "suite"), (Tier::Kernel, "kernel"), (Tier::Vm, "vm")];
 
 /// Runs the tiers one after the other, all of them even if one fails.
 pub(crate) fn run(arguments: &[String]) -> anyhow::Result<ExitCode> {
@@ -28,6 +30,7 @@ pub(crate) fn run(arguments: &[String]) -> anyhow::Result<ExitCode> {
         let outcome = match tier {
             Tier::Suite => suite(),
             Tier::Kernel => kernel(),
+            Tier::Vm => vm::tier(),
         };
         match outcome {
             Ok(true) => passed += 1,
@@ -52,10 +55,12 @@ fn parse(arguments: &[String]) -> anyhow::Result<Vec<(Tier, &'static str)>> {
     }
     let mut tiers = Vec::new();
     for pair in arguments.chunks(2) {
-        let [flag, name] = pair else { bail!("--tier takes a name: suite or kernel") };
+        let [flag, name] = pair else { bail!("--tier takes a name: suite, kernel or vm") };
         match TIERS.iter().find(|(_, known)| known == name) {
             Some(tier) if flag == "--tier" => tiers.push(*tier),
-            _ => bail!("`{flag} {name}` is not an argument of test; it takes --tier suite and --tier kernel"),
+            _ => bail!(
+                "`{flag} {name}` is not an argument of test; it takes --tier suite, --tier kernel and --tier vm"
+            ),
         }
     }
     Ok(tiers)

@@ -33,6 +33,7 @@ pub(super) fn load_plugins(
     for name in &config.plugins.load {
         let found = plugins::find(name, &config.plugins, rules).and_then(|inspected| {
             plugins::check_needs(&inspected.manifest, capabilities)?;
+            check_own_keys(config, &inspected)?;
             Ok(inspected)
         });
         match found {
@@ -70,12 +71,22 @@ pub(super) fn misconfigured(config: &Config, plugin: &Inspected) -> Vec<(String,
         .collect()
 }
 
+/// Checks the keys under `offsets.config` that are this plugin's.
+pub(super) fn check_own_keys(config: &Config, plugin: &Inspected) -> Result<(), Refusal> {
+    let name = &plugin.manifest.plugin.name;
+    match config.offsets.config.get(name).and_then(|section| section.as_object()) {
+        Some(keys) => plugins::check_config(&plugin.manifest, &dotted(&["offsets", "config", name]), keys),
+        None => Ok(()),
+    }
+}
+
 impl Loaded {
     fn refuse(&mut self, config: &Config, name: &String, refusal: Refusal) -> anyhow::Result<()> {
         if config.plugins.required.contains(name) {
             return Err(refusal).with_context(|| format!("plugin `{name}` is required"));
         }
-        if refusal.is_not_found() {
+        // What this system does not have, or nobody installed, is told by doctor, and by what goes without.
+        if refusal.is_not_found() || matches!(refusal, Refusal::Needs { .. }) {
             tracing::debug!(plugin = name, "{refusal}");
         } else {
             tracing::warn!(plugin = name, "{refusal}");

@@ -19,8 +19,8 @@ pub struct Arguments {
 enum Question {
     /// Say what is wrong with files, as `run` would read them: together, later ones winning.
     ///
-    /// The environment is left out, so that the answer is about the files alone. Keys of exporters are checked by
-    /// what their plugins state, where these are installed; no code of theirs runs.
+    /// The environment is left out, so that the answer is about the files alone. Keys of plugins are checked by
+    /// what they state, where they are installed; no code of theirs runs.
     Check {
         /// TOML files.
         #[arg(required = true, value_name = "FILE")]
@@ -43,7 +43,7 @@ pub fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
             return Ok(ExitCode::from(WRONG));
         }
     };
-    let problems = exporters(&config, &FileRules::new(&config.plugins, trust_any_plugin_owner));
+    let problems = in_plugins(&config, &FileRules::new(&config.plugins, trust_any_plugin_owner));
     for problem in &problems {
         eprintln!("{problem}");
     }
@@ -54,18 +54,21 @@ pub fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// What is wrong with the keys of exporters, or with their plugins.
-fn exporters(config: &Config, rules: &FileRules) -> Vec<String> {
-    let used: BTreeSet<&String> = config.exporters.values().map(|exporter| &exporter.plugin).collect();
+/// What is wrong with the keys that are plugins' own, or with those plugins.
+fn in_plugins(config: &Config, rules: &FileRules) -> Vec<String> {
+    let exporters = config.exporters.values().map(|exporter| &exporter.plugin);
+    let used: BTreeSet<&String> = exporters.chain(config.offsets.config.keys()).collect();
     let mut problems = Vec::new();
     for name in used {
         match plugins::find(name, &config.plugins, rules) {
             Ok(plugin) => {
                 let refusals = admit::misconfigured(config, &plugin);
                 problems.extend(refusals.into_iter().map(|(_, refusal)| refusal.to_string()));
+                problems
+                    .extend(admit::check_own_keys(config, &plugin).err().map(|refusal| refusal.to_string()));
             }
             Err(refusal) if refusal.is_not_found() => {
-                eprintln!("note: the keys of its exporters are not checked: {refusal}");
+                eprintln!("note: its keys are not checked: {refusal}");
             }
             Err(refusal) => problems.push(refusal.to_string()),
         }

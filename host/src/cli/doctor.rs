@@ -79,13 +79,13 @@ pub fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         for LoadedPlugin { name, version, file } in &report.plugins.loaded {
             println!("plugin      {name} {version} from {file}");
         }
-        for RefusedPlugin { name, reason, .. } in &report.plugins.refused {
-            println!("plugin      {name} is not loaded: {reason}");
-        }
-        if !loaded.plugins.is_empty() {
+        if !report.plugins.loaded.is_empty() {
             println!(
                 "plugins     are loaded into the agent, which a crash or a call of exit() in one of them ends"
             );
+        }
+        for RefusedPlugin { name, reason, .. } in &report.plugins.refused {
+            println!("plugin      {name} is not loaded: {reason}");
         }
         for advice in &report.advice {
             println!("advice      {advice}");

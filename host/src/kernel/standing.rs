@@ -1,6 +1,6 @@
 //! What this process may do, and what stands in its way: read once, used to explain refusals.
 
-use std::path::Path;
+use std::ffi::CStr;
 
 /// Bits of a capability set (`include/uapi/linux/capability.h`).
 pub(super) const CAP_IPC_LOCK: u32 = 14;
@@ -53,10 +53,19 @@ impl Standing {
 /// Where the kernel states its lockdown mode; there only if securityfs is mounted.
 pub(super) const LOCKDOWN: &str = "/sys/kernel/security/lockdown";
 
-/// Whether securityfs is there, whatever it holds.
+/// Whether securityfs is mounted, whatever it holds: without security modules it is empty.
 pub(super) fn securityfs_is_mounted() -> bool {
-    // Every kernel with securityfs lists its security modules there.
-    Path::new("/sys/kernel/security/lsm").exists()
+    is_securityfs(c"/sys/kernel/security")
+}
+
+fn is_securityfs(path: &CStr) -> bool {
+    // SECURITYFS_MAGIC in include/uapi/linux/magic.h.
+    const MAGIC: libc::c_long = 0x7363_6673;
+    // SAFETY: a structure of plain integers, for which zero is a value.
+    let mut found: libc::statfs = unsafe { std::mem::zeroed() };
+    // SAFETY: the path ends with a zero and the structure is ours for the call.
+    let status = unsafe { libc::statfs(path.as_ptr(), &raw mut found) };
+    status == 0 && found.f_type == MAGIC
 }
 
 fn status_field<'a>(status: &'a str, name: &str) -> Option<&'a str> {
@@ -106,6 +115,15 @@ mod tests {
         assert_eq!(chosen("[none] integrity confidentiality\n").as_deref(), Some("none"));
         assert_eq!(chosen("none integrity [confidentiality]\n").as_deref(), Some("confidentiality"));
         assert_eq!(chosen("none\n"), None);
+    }
+
+    #[test]
+    fn knows_securityfs_by_its_kind_and_not_by_what_it_holds() {
+        assert!(!is_securityfs(c"/proc"));
+        assert!(!is_securityfs(c"/nonexistent"));
+        let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap();
+        let mounted = mounts.lines().any(|line| line.split(' ').nth(1) == Some("/sys/kernel/security"));
+        assert_eq!(securityfs_is_mounted(), mounted);
     }
 
     #[test]

@@ -43,15 +43,31 @@ pub struct KernelVersion {
 impl KernelVersion {
     /// Asks every source in order; `None` if not even `uname -r` begins with a version.
     pub fn detect() -> Option<Self> {
-        let found = |version: Option<Version>, source| version.map(|version| Self { version, source });
         let uname = |file: &str| std::fs::read_to_string(format!("/proc/sys/kernel/{file}")).ok();
-        let vdso = own_vdso();
         let signature = std::fs::read_to_string("/proc/version_signature").ok();
-        found(vdso.as_deref().and_then(in_vdso), Source::Vdso)
-            .or_else(|| found(signature.and_then(|s| in_version_signature(&s)), Source::VersionSignature))
-            .or_else(|| found(uname("version").and_then(|s| in_uname_version(&s)), Source::UnameVersion))
-            .or_else(|| found(uname("osrelease").and_then(|s| leading(&s)), Source::UnameRelease))
+        choose([
+            (own_vdso().as_deref().and_then(in_vdso), Source::Vdso),
+            (signature.and_then(|s| in_version_signature(&s)), Source::VersionSignature),
+            (uname("version").and_then(|s| in_uname_version(&s)), Source::UnameVersion),
+            (uname("osrelease").and_then(|s| leading(&s)), Source::UnameRelease),
+        ])
     }
+}
+
+/// The first that is known. A version code holds no patch above 255 and then says 255; there the
+/// next source that says a higher one of the same series is taken.
+fn choose(sources: [(Option<Version>, Source); 4]) -> Option<KernelVersion> {
+    let mut known = sources
+        .into_iter()
+        .filter_map(|(version, source)| version.map(|version| KernelVersion { version, source }));
+    let first = known.next()?;
+    let [major, minor, patch] = first.version.0;
+    if first.source != Source::Vdso || patch < 255 {
+        return Some(first);
+    }
+    let exact =
+        known.find(|other| matches!(other.version.0, [a, b, c] if (a, b) == (major, minor) && c > 255));
+    Some(exact.unwrap_or(first))
 }
 
 /// A copy of our vDSO, by its extent in `/proc/self/maps`.
@@ -244,6 +260,30 @@ mod tests {
         ] {
             assert_eq!(leading(release), version.map(Version), "{release}");
         }
+    }
+
+    #[test]
+    fn takes_the_exact_patch_from_elsewhere_where_the_note_cannot_hold_it() {
+        use Source::{UnameRelease, UnameVersion, Vdso, VersionSignature};
+        let table = [
+            // Debian's 5.10.0-46: its source is 5.10.262.
+            (Some([5, 10, 255]), Some([5, 10, 262]), Some([5, 10, 0]), [5, 10, 262], UnameVersion),
+            (Some([5, 10, 255]), None, Some([5, 10, 0]), [5, 10, 255], Vdso),
+            (Some([5, 10, 255]), Some([6, 1, 300]), None, [5, 10, 255], Vdso),
+            (Some([6, 1, 192]), Some([6, 1, 193]), Some([6, 1, 0]), [6, 1, 192], Vdso),
+            (None, Some([6, 1, 192]), Some([6, 1, 0]), [6, 1, 192], UnameVersion),
+            (None, None, Some([6, 1, 0]), [6, 1, 0], UnameRelease),
+        ];
+        for (vdso, debian, release, version, source) in table {
+            let sources = [
+                (vdso.map(Version), Vdso),
+                (None, VersionSignature),
+                (debian.map(Version), UnameVersion),
+                (release.map(Version), UnameRelease),
+            ];
+            assert_eq!(choose(sources), Some(KernelVersion { version: Version(version), source }));
+        }
+        assert_eq!(choose([Vdso, VersionSignature, UnameVersion, UnameRelease].map(|s| (None, s))), None);
     }
 
     #[test]

@@ -114,6 +114,12 @@ pub(super) struct Exporter {
     destroy: Option<unsafe extern "C" fn(*mut c_void)>,
 }
 
+/// What a structure says of its size.
+#[expect(clippy::cast_possible_truncation, reason = "structures of some tens of bytes")]
+const fn size<T>() -> u32 {
+    size_of::<T>() as u32
+}
+
 /// The largest sentence of a plugin, in bytes.
 const MESSAGE: usize = 1024;
 
@@ -121,7 +127,7 @@ const MESSAGE: usize = 1024;
 fn attempt(call: impl FnOnce(&mut Error) -> i32) -> Result<(), Fault> {
     let mut message = [0u8; MESSAGE];
     let mut error = Error {
-        size: size_of::<Error>() as u32,
+        size: size::<Error>(),
         kind: 0,
         after_ms: 0,
         message: message.as_mut_ptr().cast(),
@@ -174,15 +180,14 @@ impl Exporter {
     pub(super) fn negotiate(&self, config: &str, offer: &Offer) -> Result<Wants, Fault> {
         let Some(negotiate) = self.negotiate else { return Ok(Wants::default()) };
         let offer = COffer {
-            size: size_of::<COffer>() as u32,
+            size: size::<COffer>(),
             format: 1,
             max_bytes: offer.max_bytes,
             interval_ms: offer.interval_ms,
             names_available: offer.names_available.into(),
             reserved: 0,
         };
-        let size = size_of::<CWants>() as u32;
-        let mut wants = CWants { size, names: 1, max_bytes: 0, min_interval_ms: 0 };
+        let mut wants = CWants { size: size::<CWants>(), names: 1, max_bytes: 0, min_interval_ms: 0 };
         // SAFETY: the function is as the header says; everything lives through the call.
         attempt(|error| unsafe { negotiate(Bytes::new(config.as_bytes()), &offer, &mut wants, error) })?;
         Ok(Wants {

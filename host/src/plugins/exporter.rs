@@ -150,6 +150,11 @@ impl ExporterInstance {
         self.shared.health()
     }
 
+    /// Tells the instance to finish by `until`, without waiting for it; [`shutdown`](Self::shutdown) waits.
+    pub fn stop(&self, until: Instant) {
+        self.shared.stop(until);
+    }
+
     /// Hands over what still waits, then flushes, shuts down and drops the instance; returns at `until` at
     /// the latest. What then still waits is counted as dropped, and a call that has not returned is left
     /// behind.

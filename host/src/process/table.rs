@@ -155,6 +155,8 @@ impl Processes {
                 let mapping = Mapping { start: *start, end: *end, file_offset: *file_offset, what };
                 self.map(notice, mapping);
             }
+            // Whose they were is not known, so no table is believed whole any more.
+            NoticeKind::Lost { .. } => self.known.values_mut().for_each(|process| process.whole = false),
             NoticeKind::Exit if main_thread => {
                 if let Some(process) = self.known.get_mut(&notice.pid) {
                     process.ended = true;
@@ -180,9 +182,6 @@ impl Processes {
         self.make_room(pid);
         let process = self.known.entry(pid).or_default();
         process.touched_ns = time_ns;
-        if !raw.user.is_empty() && !process.whole {
-            self.read_maps(pid, raw.tid, time_ns);
-        }
         let mut frames = Vec::with_capacity(raw.kernel.len() + raw.user.len());
         frames.extend(
             raw.kernel.iter().enumerate().map(|(depth, address)| Frame::Kernel(in_call(depth, *address))),
@@ -254,7 +253,7 @@ impl Processes {
         };
         let (whole, read_ns) =
             self.known.get(&pid).map_or((false, 0), |process| (process.whole, process.read_ns));
-        if !whole || (!covered(self) && time_ns.saturating_sub(read_ns) > REREAD_NS) {
+        if (!whole || !covered(self)) && time_ns.saturating_sub(read_ns) > REREAD_NS {
             self.known.entry(pid).or_default();
             self.read_maps(pid, tid, time_ns);
         }

@@ -78,6 +78,9 @@ impl Unwinder {
 
     /// What happened to a process changes its mappings: until it is sampled again it is not in the tables.
     pub fn notice(&mut self, notice: &Notice) {
+        if let NoticeKind::Lost { .. } = notice.kind {
+            return self.forget_processes();
+        }
         let concerns = match &notice.kind {
             NoticeKind::Exec { .. } | NoticeKind::Map { .. } => true,
             NoticeKind::Exit | NoticeKind::Fork { .. } => notice.pid == notice.tid,
@@ -87,6 +90,13 @@ impl Unwinder {
             self.tables.remove_process(notice.pid);
             self.versions.remove(&notice.pid);
         }
+    }
+
+    /// Takes all processes out of the tables until they are sampled again: what happened to them may have
+    /// gone unnoticed.
+    pub fn forget_processes(&mut self) {
+        self.versions.keys().for_each(|pid| self.tables.remove_process(*pid));
+        self.versions.clear();
     }
 
     /// Finishes a walk that the sampler could not, and puts into the tables what was wanting.
@@ -142,7 +152,7 @@ impl Unwinder {
             self.sources.clear();
         }
         let source = self.sources.entry(executable.id).or_insert_with(|| CallFrames::find(&file));
-        let Some(source) = source else { return Rule::NONE };
+        let Some(source) = source else { return Rule::BARE };
         match source.rows_of_page(&file, u64::from(key.page)) {
             Ok(rows) => {
                 self.counters.pages_read += 1;
@@ -171,7 +181,7 @@ impl Unwinder {
                     Code::Anonymous => (0, 0, mapping_kind::FRAME_POINTERS),
                     Code::File(executable, address) => {
                         let bare = matches!(sources.get(&executable.id), Some(None));
-                        let kind = if bare { mapping_kind::FRAME_POINTERS } else { mapping_kind::ROWS };
+                        let kind = if bare { mapping_kind::BARE } else { mapping_kind::ROWS };
                         (executable.id, address.0.wrapping_sub(start), kind)
                     }
                     Code::Nothing => return None,

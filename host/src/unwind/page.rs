@@ -35,14 +35,13 @@ pub(super) fn block(
 ) -> Option<Vec<u64>> {
     let first = u64::from(key.page) << PAGE_BITS;
     let mut packed: Vec<u32> = Vec::with_capacity(rows.len() + PAGE_BUCKETS);
-    let mut starts = [0u16; PAGE_BUCKETS + 1];
+    let mut starts = Vec::with_capacity(PAGE_BUCKETS + 1);
     let mut rest = rows.iter().peekable();
     let mut current = number(Rule::NONE)?;
-    for bucket in 0..PAGE_BUCKETS {
-        let begin = first + ((bucket as u64) << BUCKET_BITS);
+    for begin in (first..).step_by(1 << BUCKET_BITS).take(PAGE_BUCKETS) {
         let end = begin + (1 << BUCKET_BITS);
         let bucket_start = packed.len();
-        starts[bucket] = u16::try_from(bucket_start).ok()?;
+        starts.push(u16::try_from(bucket_start).ok()?);
         while let Some((start, rule)) = rest.next_if(|(start, _)| *start < end) {
             let rule = number(*rule)?;
             let low = u32::try_from(start.saturating_sub(begin)).ok()?;
@@ -61,7 +60,7 @@ pub(super) fn block(
             packed.push(u32::from(current) << 16);
         }
     }
-    starts[PAGE_BUCKETS] = u16::try_from(packed.len()).ok()?;
+    starts.push(u16::try_from(packed.len()).ok()?);
 
     let mut words = vec![0u64; WORDS];
     words[0] = key.word();
@@ -79,12 +78,18 @@ pub(super) fn block(
 
 /// The number of the rule for a byte of the page, out of its block.
 pub(super) fn rule_number(word: impl Fn(usize) -> u64, in_page: u32) -> u16 {
-    let start = |bucket: usize| (word(1 + bucket / 4) >> (bucket % 4 * 16)) as usize & 0xffff;
-    let bucket = (in_page >> BUCKET_BITS) as usize & (PAGE_BUCKETS - 1);
-    let row = |index: usize| (word(WORDS + index / 2) >> (index % 2 * 32)) as u32;
-    let rows = start(bucket)..start(bucket + 1);
-    let found = rows.take_while(|index| row(*index) & 0xff <= in_page & 0xff).last();
-    found.map_or(0, |index| (row(index) >> 16) as u16)
+    let start = |bucket: usize| low_half(word(1 + bucket / 4) >> (bucket % 4 * 16));
+    let bucket = (in_page >> BUCKET_BITS) as usize % PAGE_BUCKETS;
+    let row = |index: usize| word(WORDS + index / 2) >> (index % 2 * 32);
+    let rows = usize::from(start(bucket))..usize::from(start(bucket + 1));
+    let found = rows.take_while(|index| row(*index) & 0xff <= u64::from(in_page & 0xff)).last();
+    found.map_or(0, |index| low_half(row(index) >> 16))
+}
+
+/// The lowest 16 bits.
+fn low_half(word: u64) -> u16 {
+    let [low, high, ..] = word.to_le_bytes();
+    u16::from_le_bytes([low, high])
 }
 
 #[cfg(test)]

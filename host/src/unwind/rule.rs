@@ -22,6 +22,8 @@ pub struct Rule {
 impl Rule {
     /// No unwind information.
     pub const NONE: Self = Self::bare(rule_kind::NONE);
+    /// No unwind information in the whole file, as in Go's, whose runtime switches stacks.
+    pub const BARE: Self = Self { cfa: 1, ..Self::NONE };
     /// Not understood.
     pub const UNSUPPORTED: Self = Self::bare(rule_kind::UNSUPPORTED);
     /// A root.

@@ -30,7 +30,7 @@ pub fn leave(
     let caller = match rule.kind {
         rule_kind::END => return Err(user_end::COMPLETE),
         rule_kind::SIGNAL => leave_signal(frame, stack, architecture),
-        rule_kind::NONE => follow_frame_pointer(frame, stack),
+        rule_kind::NONE => follow_frame_pointer(frame, rule, stack),
         _ => follow_rule(frame, rule, leaf, stack, architecture),
     }?;
     match (caller.pc, caller.fp) {
@@ -59,12 +59,12 @@ fn leave_signal(frame: &Registers, stack: &StackCopy, architecture: Architecture
     })
 }
 
-fn follow_frame_pointer(frame: &Registers, stack: &StackCopy) -> Result<Registers, u8> {
+fn follow_frame_pointer(frame: &Registers, rule: Rule, stack: &StackCopy) -> Result<Registers, u8> {
     let fp = frame.fp;
     if fp == 0 {
         return Err(if frame.exact { user_end::NO_FRAME_POINTER } else { user_end::COMPLETE });
     }
-    if fp % 8 != 0 || fp < frame.sp {
+    if !fp.is_multiple_of(8) || (fp < frame.sp && rule == Rule::NONE) {
         return Err(user_end::BAD_FRAME_POINTER);
     }
     let (caller, pc) = (load(stack, fp)?, load(stack, fp.wrapping_add(8))?);
@@ -106,7 +106,7 @@ fn follow_rule(
     };
     let (pc, bx) = match architecture {
         Architecture::X86_64 => {
-            if (cfa <= frame.sp && !in_register) || cfa % 8 != 0 {
+            if (cfa <= frame.sp && !in_register) || !cfa.is_multiple_of(8) {
                 return Err(user_end::BAD_FRAME);
             }
             let pc = if in_register { register(rule.kind)? } else { load(stack, plus(cfa, -1))? };
@@ -114,7 +114,7 @@ fn follow_rule(
         }
         Architecture::Aarch64 => {
             let standing = cfa == frame.sp || other == NOT_SAVED;
-            if cfa < frame.sp || cfa % 16 != 0 || (standing && !frame.exact) {
+            if cfa < frame.sp || !cfa.is_multiple_of(16) || (standing && !frame.exact) {
                 return Err(user_end::BAD_FRAME);
             }
             // The bits above the address may sign it.

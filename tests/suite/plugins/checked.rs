@@ -81,6 +81,26 @@ fn config_check_names_the_key_and_what_is_allowed() {
     }
 }
 
+#[test]
+fn config_check_judges_the_keys_of_an_offset_provider_too() {
+    let stage = Stage::new();
+    let config = stage.path().join("agent.toml");
+    let file = plugin::File::with_manifest(|manifest| {
+        manifest["build"]["kinds"] = json!(["offset-provider"]);
+        manifest["plugin"]["config_schema"] = json!({ "type": "object", "additionalProperties": false, "properties": { "file": { "type": "string" } } });
+    });
+    stage.write("by-hand", &file.bytes());
+    let text = format!(
+        "[plugins]\ndirectories = [{:?}]\nload = [\"by-hand\"]\n[offsets.config.by-hand]\nfiel = \"/x\"\n",
+        stage.path()
+    );
+    fs::write(&config, text).unwrap();
+    let output = stacksonde(&["config", "check", config.to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(2));
+    let expected = "unknown key `offsets.config.by-hand.fiel`; did you mean `file`?";
+    assert!(said(&output).contains(expected), "{}", said(&output));
+}
+
 /// `plugin check` of a fixture that misbehaves as `key` says.
 fn check(key: &str) -> (Option<i32>, String) {
     let stage = Stage::new();

@@ -111,7 +111,7 @@ impl Told {
                 }
                 (_, _, Some(CANNOT_REPORT)) => {
                     "it closed a descriptor that is not its own; as part of the agent \
-                                                it would end sampling"
+                                                it would end the agent"
                         .into()
                 }
                 (_, _, code) => format!(

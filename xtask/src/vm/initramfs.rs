@@ -1,0 +1,134 @@
+//! The guest's file system: busybox, the agent as it is built here with its libraries and plugins,
+//! and a program whose stacks are known.
+
+use crate::run::{must, workspace};
+use crate::stage::Built;
+use anyhow::{Context, bail};
+use std::collections::BTreeSet;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+/// The first process.
+const INIT: &str = include_str!("guest-init.sh");
+
+/// Where the agent looks for plugins, and where it is told so.
+const PLUGINS: &str = "usr/lib/stacksonde/plugins-1";
+const CONFIG: (&str, &str) =
+    ("etc/stacksonde/stacksonde.toml", "[plugins]\ndirectories = [\"/usr/lib/stacksonde/plugins-1\"]\n");
+
+/// As `tests/src/target.rs` compiles it.
+const TARGET_FLAGS: [&str; 9] = [
+    "-O2",
+    "-g",
+    "-fno-optimize-sibling-calls",
+    "-fno-omit-frame-pointer",
+    "-mno-omit-leaf-frame-pointer",
+    "-nostdlib",
+    "-static",
+    "-ffreestanding",
+    "-fno-stack-protector",
+];
+
+/// Packs it into `folder`.
+pub(super) fn build(built: &Built, folder: &Path) -> anyhow::Result<PathBuf> {
+    let root = Root(folder.join("root"));
+    if root.0.exists() {
+        std::fs::remove_dir_all(&root.0).with_context(|| format!("cannot empty {}", root.0.display()))?;
+    }
+    root.write("init", INIT, 0o755)?;
+    root.write(CONFIG.0, CONFIG.1, 0o644)?;
+    let mut files = vec![busybox()?, built.agent.clone()];
+    root.copy(&files[0], "bin/busybox")?;
+    root.copy(&built.agent, "bin/stacksonde")?;
+    for (name, library) in &built.plugins {
+        root.copy(library, format!("{PLUGINS}/{name}.so"))?;
+        files.push(library.clone());
+    }
+    for library in libraries(&files)? {
+        root.copy(&library, library.strip_prefix("/").unwrap_or(&library))?;
+    }
+    let source = workspace().join("tests/targets/c_chain.c");
+    must(Command::new("cc").args(TARGET_FLAGS).arg(source).arg("-o").arg(root.0.join("bin/c_chain")))?;
+    let packed = folder.join("initramfs.gz");
+    // In the archive all is root's, as the agent demands of its plugins.
+    let pack = "find . | cpio --quiet --create --format=newc --owner=0:0 | gzip -1";
+    let pack = format!("set -o pipefail; {pack} > \"$0\"");
+    must(Command::new("bash").arg("-c").arg(pack).arg(&packed).current_dir(&root.0))?;
+    Ok(packed)
+}
+
+struct Root(PathBuf);
+
+impl Root {
+    fn place(&self, name: impl AsRef<Path>) -> anyhow::Result<PathBuf> {
+        let path = self.0.join(name);
+        let folder = path.parent().unwrap_or(&self.0);
+        std::fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+        Ok(path)
+    }
+
+    fn write(&self, name: &str, text: &str, mode: u32) -> anyhow::Result<()> {
+        let path = self.place(name)?;
+        std::fs::write(&path, text)
+            .and_then(|()| std::fs::set_permissions(&path, PermissionsExt::from_mode(mode)))
+            .with_context(|| format!("cannot write {}", path.display()))
+    }
+
+    fn copy(&self, from: &Path, name: impl AsRef<Path>) -> anyhow::Result<()> {
+        let to = self.place(name)?;
+        std::fs::copy(from, &to)
+            .with_context(|| format!("cannot copy {} to {}", from.display(), to.display()))?;
+        Ok(())
+    }
+}
+
+fn busybox() -> anyhow::Result<PathBuf> {
+    let places = ["/usr/bin/busybox", "/bin/busybox"].map(PathBuf::from);
+    let found = places.into_iter().find(|path| path.exists());
+    found.context("no busybox in /usr/bin; install Debian's package busybox-static")
+}
+
+/// The shared libraries that these need, and the loader, wherever they lie here.
+fn libraries(files: &[PathBuf]) -> anyhow::Result<BTreeSet<PathBuf>> {
+    let mut found = BTreeSet::new();
+    for file in files {
+        let output = Command::new("ldd").arg(file).stdin(Stdio::null()).output().context("cannot run ldd")?;
+        // A static program has none, which ldd takes for an error.
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        for line in text.lines() {
+            if line.contains("not found") {
+                bail!("{} needs a library that is not here: {}", file.display(), line.trim());
+            }
+            found.extend(library(line));
+        }
+    }
+    Ok(found)
+}
+
+/// `libc.so.6 => /lib/x86_64-linux-gnu/libc.so.6 (0x..)`, or `/lib64/ld-linux-x86-64.so.2 (0x..)`.
+fn library(line: &str) -> Option<PathBuf> {
+    let words = line.split_whitespace();
+    words.map(Path::new).find(|word| word.is_absolute()).map(Path::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn finds_the_path_in_each_kind_of_line_of_ldd() {
+        let table = [
+            ("\tlinux-vdso.so.1 (0x00007f83f944d000)", None),
+            (
+                "\tlibc.so.6 => /lib/x86_64-linux-gnu/libc.so.6 (0x00007f)",
+                Some("/lib/x86_64-linux-gnu/libc.so.6"),
+            ),
+            ("\t/lib64/ld-linux-x86-64.so.2 (0x00007f)", Some("/lib64/ld-linux-x86-64.so.2")),
+            ("\tstatically linked", None),
+        ];
+        for (line, path) in table {
+            assert_eq!(library(line), path.map(PathBuf::from), "{line}");
+        }
+    }
+}

@@ -1,11 +1,12 @@
 //! From a configuration and the loaded plugins to a [`Plan`]: the only file that looks, asks and confirms.
 
-use crate::bpf::{IdFacts, OwnNamespace, confirm_entry_registers, confirm_ids};
+use crate::bpf::{IdFacts, OwnNamespace, confirm_entry_registers, confirm_ids, monotonic_ns};
 use crate::config::Config;
 use crate::kernel::{self, KernelVersion, PidNamespace, UnknownCapability};
 use crate::negotiate::hazards::{Assessment, in_range};
 use crate::negotiate::{Fact, Findings, Provider, Questions, Wishes, decide, needed_facts, settle};
 use crate::plugins::{OffsetProvider, Plugin};
+use crate::telemetry::reached;
 use stacksonde_ebpf::selfprobe::Trigger;
 use stacksonde_plugin::fact::{
     PID_LEVEL, PID_NUMBERS, STACK_PT_REGS, TASK_STRUCT_GROUP_LEADER, TASK_STRUCT_STACK,
@@ -57,7 +58,9 @@ impl Provider for PluginProvider<'_> {
     }
 
     fn discover(&mut self, queries: &[String]) -> Result<Vec<Answer>, String> {
-        self.provider.discover(queries).map_err(|error| error.to_string())
+        let answers = self.provider.discover(queries).map_err(|error| error.to_string());
+        reached(&format!("asked {} for {}", self.name, queries.join(", ")), monotonic_ns());
+        answers
     }
 }
 

@@ -3,6 +3,12 @@
 use serde::Serialize;
 use std::collections::BTreeMap;
 
+/// Notes in the log, for who asks for `stacksonde::start=debug`, when a step of the start was reached
+/// (CLOCK_MONOTONIC, nanoseconds). `cargo xtask bench start` makes a table of it.
+pub(crate) fn reached(step: &str, at_ns: u64) {
+    tracing::debug!(target: "stacksonde::start", step, at_ns);
+}
+
 macro_rules! losses {
     ($($variant:ident, $name:literal, $text:literal, $remedy:literal;)*) => {
         /// Why a sample that was due is not in a profile.

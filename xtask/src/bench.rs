@@ -1,7 +1,7 @@
 //! `cargo xtask bench`: prints what things cost. Nothing is asserted: a number is true for one machine and one day.
 
-use crate::install;
 use crate::run::{cargo, must};
+use crate::{bench_start, install};
 use anyhow::bail;
 use std::process::ExitCode;
 
@@ -9,7 +9,8 @@ use std::process::ExitCode;
 pub(crate) fn run(arguments: &[String]) -> anyhow::Result<ExitCode> {
     match arguments {
         [name] if name == "plugins" => plugins()?,
-        _ => bail!("bench takes one of: plugins"),
+        [name] if name == "start" => return bench_start::run(),
+        _ => bail!("bench takes one of: plugins, start"),
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -1,6 +1,7 @@
 //! Developer commands: `cargo xtask profile`, `test`, `lint`, `vm`.
 
 mod bench;
+mod bench_start;
 mod install;
 mod lint;
 mod load;
@@ -19,7 +20,7 @@ usage: cargo xtask COMMAND
   test [--tier TIER]...          run all tests, or those of the named tiers: suite, kernel, vm
   vm [--all] [ROW]...            boot other kernels under QEMU with the agent in them; all of them,
                                  or those of the named rows, else those that CI boots
-  bench plugins                  print what loading plugins and handing over a batch cost
+  bench plugins|start            print what plugins cost, or how long the agent takes to its first sample
   lint                           formatting, clippy, licences and sources of dependencies
   stage                          build and install agent and plugins for development, print where
 

@@ -4,6 +4,7 @@ use super::books::{Books, Interval, Received};
 use super::merge::{Event, Merge};
 use super::sampler::{Cpu, LoadError, Sampler};
 use super::{Notice, RawSample};
+use crate::telemetry::reached;
 use stacksonde_ebpf::sample::Record;
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
@@ -64,6 +65,8 @@ pub struct Reader {
     start_ns: u64,
     /// When the list of CPUs was last looked at.
     looked_ns: u64,
+    /// Whether there was a sample yet.
+    has_sampled: bool,
 }
 
 impl Reader {
@@ -83,6 +86,7 @@ impl Reader {
             received: Received::default(),
             start_ns,
             looked_ns: start_ns,
+            has_sampled: false,
         })
     }
 
@@ -178,7 +182,12 @@ impl Reader {
         for cpu in &mut self.sampler.cpus {
             while let Some(record) = cpu.ring.next() {
                 match Record::parse(&record) {
-                    Ok(record) => self.merge.add([Event::Sample(RawSample::from(&record))]),
+                    Ok(record) => {
+                        if !std::mem::replace(&mut self.has_sampled, true) {
+                            reached("first sample taken", record.head.time_ns);
+                        }
+                        self.merge.add([Event::Sample(RawSample::from(&record))]);
+                    }
                     Err(error) => {
                         tracing::debug!(cpu = cpu.number, %error, "a record of the sampler could not be read");
                         self.received.malformed += 1;

@@ -3,7 +3,7 @@
 use super::admit::{load_plugins, start_exporters};
 use crate::agent::{Agent, Parts};
 use crate::batch::Run;
-use crate::bpf::{Ids, Notices, Settings, TableSizes};
+use crate::bpf::{Ids, Notices, Settings, TableSizes, monotonic_ns};
 use crate::config::{self, Config, LogFormat, Sources};
 use crate::kernel::PidNamespace;
 use crate::negotiate::{Severity, State, features};
@@ -11,6 +11,7 @@ use crate::plan::{self, Plan, Survey};
 use crate::plugins::{BATCH_FORMAT, FileRules};
 use crate::process::Budget;
 use crate::symbolize;
+use crate::telemetry::reached;
 use anyhow::{Context, bail};
 use clap::Args;
 use stacksonde_plugin::{Offer, Outcome};
@@ -74,9 +75,13 @@ pub(super) fn prepare(
     interval: Option<Duration>,
     rules: &FileRules,
 ) -> anyhow::Result<Parts> {
+    reached("configuration read", monotonic_ns());
     let survey = Survey::take(config)?;
+    reached("system probed", monotonic_ns());
     let loaded = load_plugins(config, &survey.capabilities, rules)?;
+    reached("plugins loaded", monotonic_ns());
     let plan = plan::make(config, &survey, &loaded.plugins);
+    reached("offsets found and confirmed", monotonic_ns());
     if let Some(refusal) = plan.refusal() {
         report_errors(&plan);
         bail!(refusal);
@@ -114,7 +119,9 @@ pub(super) fn prepare(
 
 /// Starts sampling, and says which CPUs are left out.
 pub(super) fn arm(parts: Parts) -> anyhow::Result<Agent> {
+    reached("exporters ready", monotonic_ns());
     let agent = Agent::start(parts)?;
+    reached("programs loaded, sampling", monotonic_ns());
     for refused in agent.refused_cpus() {
         tracing::warn!("{refused}");
     }

@@ -147,15 +147,19 @@ fn one(
     let doubt = said(|verdict| match verdict {
         Verdict::Unproven { reason } => Some(reason),
         _ => None,
-    })
-    .unwrap_or_else(|| "no check is installed".into());
+    });
+    let remedy = match doubt {
+        Some(_) => format!("let the plugin {} see what it could not, or update the kernel", hazard.check),
+        None => format!("install the plugin {}, which can prove it, or update the kernel", hazard.check),
+    };
+    let doubt = doubt.unwrap_or_else(|| "no check is installed".into());
     let reason = format!(
         "on {kernel} {}, unless it was fixed there; that could not be proved ({doubt}), and it may well be fine",
         hazard.effect
     );
     Finding {
         mitigation: (on_unproven == OnUnproven::Mitigate).then_some(hazard.mitigation),
-        remedy: format!("install the plugin {}, which can prove it, or update the kernel", hazard.check),
+        remedy,
         refuses: on_unproven == OnUnproven::Refuse,
         ..finding(HazardState::Unproven, reason)
     }
@@ -211,7 +215,18 @@ mod tests {
         let failed = said(Verdict::Unproven { reason: "the symbol is hidden".into() });
         let found = &judge(IN_RANGE, &[], &[failed], OnUnproven::Mitigate)[0];
         assert!(found.reason.contains("probe-read-safety: the symbol is hidden"), "{}", found.reason);
-        assert!(found.remedy.contains("probe-read-safety"));
+        assert!(found.remedy.contains("let the plugin probe-read-safety see"), "{}", found.remedy);
+        let found = &judge(IN_RANGE, &[], &[], OnUnproven::Mitigate)[0];
+        assert!(found.remedy.contains("install the plugin probe-read-safety"), "{}", found.remedy);
+    }
+
+    #[test]
+    fn the_configuration_may_assume_each_hazard_that_there_is() {
+        let mut config = crate::config::Config::default();
+        config.hazards.assume = known_names().into_iter().map(String::from).collect();
+        assert!(config.validate().is_empty());
+        config.hazards.assume.push("another".into());
+        assert!(!config.validate().is_empty());
     }
 
     #[test]

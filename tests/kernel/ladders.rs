@@ -218,6 +218,8 @@ fn the_limit_of_locked_memory_is_left_alone_where_the_kernel_does_not_ask() {
     let folder = tempfile::tempdir().unwrap();
     let installed = Installed::from_environment().unwrap();
     let output = Command::new("bash")
+        // Cargo sets it for its tests, and the agent warns of it.
+        .env_remove("LD_LIBRARY_PATH")
         .args(["-c", "ulimit -l 64; exec \"$@\"", "bash"])
         .arg(&installed.agent)
         .args(["record", "-d", "1", "--log", "debug", "--config"])

@@ -13,6 +13,7 @@ mod layout {
     include!(concat!(env!("OUT_DIR"), "/layout.rs"));
 }
 
+pub mod raw;
 pub mod sample;
 pub mod selfprobe;
 

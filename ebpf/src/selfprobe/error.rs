@@ -76,18 +76,3 @@ pub enum Error {
         error: io::Error,
     },
 }
-
-/// An error and its causes in one line, of the verifier's log the last line that says something.
-pub(super) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = String::new();
-    let mut next = Some(error);
-    while let Some(error) = next {
-        let said = error.to_string();
-        let line = said.lines().rev().find(|l| !l.trim().is_empty() && !l.starts_with("processed "));
-        if let Some(line) = line.filter(|line| !text.ends_with(line)) {
-            text = if text.is_empty() { line.into() } else { format!("{text}: {line}") };
-        }
-        next = error.source();
-    }
-    text
-}

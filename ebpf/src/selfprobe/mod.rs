@@ -20,6 +20,7 @@
 mod call;
 pub mod entry;
 mod error;
+mod load;
 pub mod measure;
 mod probe;
 mod process;

@@ -2,11 +2,11 @@
 
 use super::call;
 use super::entry::Planted;
-use super::error::{Error, chain};
-use crate::{Peek, Request};
-use aya::maps::{Array, MapData};
-use aya::programs::{ProgramError, RawTracePoint, TracePoint};
-use aya::{Ebpf, EbpfLoader, Pod};
+use super::error::Error;
+use super::load::{attach_tracepoint, load};
+use crate::raw::{One, Plain, open_raw_tracepoint};
+use crate::{PEEK_BYTES, Peek, Request};
+use aya_obj::generated::bpf_prog_type::{self, BPF_PROG_TYPE_RAW_TRACEPOINT, BPF_PROG_TYPE_TRACEPOINT};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
@@ -35,11 +35,11 @@ impl Trigger {
         }
     }
 
-    fn program(self) -> &'static str {
+    fn program(self) -> (&'static str, bpf_prog_type) {
         match self {
-            Self::TestRun => "selfprobe",
-            Self::SyscallTracepoint => "on_bpf",
-            Self::RawTracepoint => "on_sys_enter",
+            Self::TestRun => ("selfprobe", BPF_PROG_TYPE_RAW_TRACEPOINT),
+            Self::SyscallTracepoint => ("on_bpf", BPF_PROG_TYPE_TRACEPOINT),
+            Self::RawTracepoint => ("on_sys_enter", BPF_PROG_TYPE_RAW_TRACEPOINT),
         }
     }
 }
@@ -47,29 +47,18 @@ impl Trigger {
 /// The program, loaded and, where that is the way, attached. Dropping it removes it from the kernel.
 pub(super) struct Armed {
     pub(super) trigger: Trigger,
-    /// Of the program that is run on request.
-    program: Option<OwnedFd>,
-    peeks: Array<MapData, PeekValue>,
-    requests: Array<MapData, RequestValue>,
-    /// Owns programs, links and maps.
-    _object: Ebpf,
+    program: OwnedFd,
+    /// What keeps it attached.
+    link: Option<OwnedFd>,
+    peeks: One<Peek>,
+    requests: One<Request>,
 }
 
-/// [`Peek`] for aya, which wants a type of ours.
-#[derive(Clone, Copy)]
-#[repr(transparent)]
-struct PeekValue(Peek);
+// SAFETY: u64 fields and an array of bytes whose size is a multiple of 8, repr(C): no padding.
+unsafe impl Plain for Peek {}
 
-// SAFETY: `Peek` is u64 fields and an array of bytes whose size is a multiple of 8, repr(C): no padding.
-unsafe impl Pod for PeekValue {}
-
-/// [`Request`] for aya.
-#[derive(Clone, Copy)]
-#[repr(transparent)]
-struct RequestValue(Request);
-
-// SAFETY: `Request` is u64 fields only, repr(C): no padding.
-unsafe impl Pod for RequestValue {}
+// SAFETY: u64 fields only, repr(C): no padding.
+unsafe impl Plain for Request {}
 
 /// The part of `union bpf_attr` that BPF_PROG_TEST_RUN of a raw tracepoint reads
 /// (`include/uapi/linux/bpf.h`, 5.10).
@@ -100,62 +89,45 @@ const NO_COMMAND: u64 = 0x7fff_ffff;
 
 impl Armed {
     pub(super) fn load(trigger: Trigger) -> Result<Self, Error> {
-        let refused = |error: &dyn std::error::Error| Error::Refused(chain(error));
-        let missing = |what: &str| Error::Refused(format!("this build's object has no `{what}`"));
-        let mut object = EbpfLoader::new()
-            // The kernel's own BTF is not needed: no relocation refers to it.
-            .btf(None)
-            .load(crate::selfprobe_object())
-            .map_err(|error| refused(&error))?;
-        let name = trigger.program();
-        let found = object.program_mut(name).ok_or_else(|| missing(name))?;
-        let mut program = None;
-        match trigger {
-            Trigger::TestRun => {
-                let raw: &mut RawTracePoint = found.try_into().map_err(|error| refused(&error))?;
-                raw.load().map_err(|error| refused(&error))?;
-                let descriptor = raw.fd().map_err(|error| refused(&error))?.as_fd().try_clone_to_owned();
-                program = Some(descriptor.map_err(|error| refused(&error))?);
-            }
+        let (name, kind) = trigger.program();
+        let refused = |error: io::Error| Error::Refused(error.to_string());
+        let peeks = One::<Peek>::create().map_err(refused)?;
+        let requests = One::<Request>::create().map_err(refused)?;
+        let maps = [("peeks", peeks.as_fd()), ("requests", requests.as_fd())];
+        let program = load(crate::selfprobe_object(), name, kind, &maps)?;
+        let not_attached = |error| Error::NotRun { by: trigger.name(), error };
+        let link = match trigger {
+            Trigger::TestRun => None,
             Trigger::SyscallTracepoint => {
-                let point: &mut TracePoint = found.try_into().map_err(|error| refused(&error))?;
-                point.load().map_err(|error| refused(&error))?;
-                point.attach("syscalls", "sys_enter_bpf").map_err(|error| not_attached(trigger, &error))?;
+                Some(attach_tracepoint("syscalls", "sys_enter_bpf", program.as_fd()))
             }
-            Trigger::RawTracepoint => {
-                let raw: &mut RawTracePoint = found.try_into().map_err(|error| refused(&error))?;
-                raw.load().map_err(|error| refused(&error))?;
-                raw.attach("sys_enter").map_err(|error| not_attached(trigger, &error))?;
-            }
-        }
-        let peeks = object.take_map("peeks").ok_or_else(|| missing("peeks"))?;
-        let peeks = Array::try_from(peeks).map_err(|error| refused(&error))?;
-        let requests = object.take_map("requests").ok_or_else(|| missing("requests"))?;
-        let requests = Array::try_from(requests).map_err(|error| refused(&error))?;
-        Ok(Self { trigger, program, peeks, requests, _object: object })
+            Trigger::RawTracepoint => Some(open_raw_tracepoint(c"sys_enter", program.as_fd())),
+        };
+        let link = link.transpose().map_err(not_attached)?;
+        Ok(Self { trigger, program, link, peeks, requests })
     }
 
     /// Makes `request` the one that [`Armed::fire`] has answered. Not for a forked child.
     pub(super) fn prepare(&mut self, request: &Request) -> Result<(), Error> {
-        if self.program.is_some() {
+        if self.link.is_none() {
             return Ok(());
         }
-        self.requests.set(0, RequestValue(*request), 0).map_err(|error| Error::Refused(chain(&error)))
+        self.requests.set(request).map_err(|error| Error::Refused(error.to_string()))
     }
 
     /// Makes the system call in which the request is answered. Allocates nothing and takes no lock, so
     /// that a forked child may do it.
     pub(super) fn fire(&self, request: &Request, with: &With<'_>) -> Result<(), Error> {
         let not_run = |error| Error::NotRun { by: self.trigger.name(), error };
-        let Some(program) = &self.program else {
+        if self.link.is_some() {
             // It fails, as it should: there is no such command.
             let mut nothing = 0u64;
             // SAFETY: no byte of the attributes is read: their size is 0.
             unsafe { with.bpf(request.cookie, std::ptr::from_mut(&mut nothing).cast(), 0) };
             return Ok(());
-        };
+        }
         let mut attributes = TestRun {
-            prog_fd: u32::try_from(program.as_raw_fd()).map_err(io::Error::other).map_err(not_run)?,
+            prog_fd: u32::try_from(self.program.as_raw_fd()).map_err(io::Error::other).map_err(not_run)?,
             ctx_size_in: u32::try_from(size_of::<Request>()).map_err(io::Error::other).map_err(not_run)?,
             ctx_in: std::ptr::from_ref(request).expose_provenance() as u64,
             ..TestRun::default()
@@ -177,10 +149,14 @@ impl Armed {
 
     /// What the program read for `request`.
     pub(super) fn answer(&self, request: &Request) -> Result<Peek, Error> {
-        let PeekValue(peek) = self.peeks.get(&0, 0).map_err(|error| Error::Refused(chain(&error)))?;
+        let mut peek = EMPTY;
+        self.peeks.get(&mut peek).map_err(|error| Error::Refused(error.to_string()))?;
         if peek.cookie == request.cookie { Ok(peek) } else { Err(Error::Silent(self.trigger.name())) }
     }
 }
+
+/// Nothing read yet.
+const EMPTY: Peek = Peek { address: 0, refused: 0, cookie: 0, task: 0, bytes: [0; PEEK_BYTES] };
 
 /// What is planted while the system call is made.
 pub(super) enum With<'a> {
@@ -211,8 +187,4 @@ impl With<'_> {
 pub(super) fn cookie() -> Result<u64, Error> {
     let Planted([random, ..]) = Planted::random()?;
     Ok(random << 32 | NO_COMMAND)
-}
-
-fn not_attached(trigger: Trigger, error: &ProgramError) -> Error {
-    Error::NotRun { by: trigger.name(), error: io::Error::other(chain(error)) }
 }

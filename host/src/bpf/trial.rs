@@ -2,11 +2,10 @@
 
 use super::perf::Event;
 use super::sideband::SideBand;
-use aya_obj::generated::{
-    bpf_attr, bpf_cmd, bpf_cmd::*, bpf_insn, bpf_map_type, bpf_map_type::*, bpf_prog_type, bpf_prog_type::*,
-};
+use aya_obj::generated::{bpf_insn, bpf_map_type::*, bpf_prog_type, bpf_prog_type::*};
+use stacksonde_ebpf::raw::{create_map, load_program, run};
 use std::io;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 
 /// What can be tried.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,12 +43,16 @@ pub fn attempt(trial: Trial, cpu: u32) -> io::Result<()> {
         Trial::Map => create_map(BPF_MAP_TYPE_ARRAY, 4, 4, 1, None).map(drop),
         Trial::PerfEventProgram => load(BPF_PROG_TYPE_PERF_EVENT).map(drop),
         Trial::RawTracepointProgram => load(BPF_PROG_TYPE_RAW_TRACEPOINT).map(drop),
-        Trial::RawTracepointRun => load(BPF_PROG_TYPE_RAW_TRACEPOINT).and_then(run),
+        Trial::RawTracepointRun => {
+            load(BPF_PROG_TYPE_RAW_TRACEPOINT).and_then(|program| run(program.as_fd()))
+        }
         Trial::TracepointProgram => load(BPF_PROG_TYPE_TRACEPOINT).map(drop),
         Trial::CgroupIdHelper => load_program(BPF_PROG_TYPE_PERF_EVENT, &cgroup_id()).map(drop),
         Trial::NamespaceIdsHelper => load_program(BPF_PROG_TYPE_PERF_EVENT, &namespace_ids()).map(drop),
         Trial::RingBuffer => ring().map(drop),
-        Trial::ArrayOfMaps => create_map(BPF_MAP_TYPE_ARRAY_OF_MAPS, 4, 4, 1, Some(ring()?)).map(drop),
+        Trial::ArrayOfMaps => {
+            create_map(BPF_MAP_TYPE_ARRAY_OF_MAPS, 4, 4, 1, Some(ring()?.as_fd())).map(drop)
+        }
         // An hour: it is never switched on.
         Trial::CpuClock => Event::cpu_clock(cpu, 3_600_000_000_000).map(drop),
         Trial::SideBand => side_band(false),
@@ -64,24 +67,6 @@ fn page_bytes() -> io::Result<u32> {
 
 fn ring() -> io::Result<OwnedFd> {
     create_map(BPF_MAP_TYPE_RINGBUF, 0, 0, page_bytes()?, None)
-}
-
-fn create_map(
-    kind: bpf_map_type,
-    key_bytes: u32,
-    value_bytes: u32,
-    entries: u32,
-    inner: Option<OwnedFd>,
-) -> io::Result<OwnedFd> {
-    let mut attributes = zeroed();
-    attributes.__bindgen_anon_1.map_type = kind as u32;
-    attributes.__bindgen_anon_1.key_size = key_bytes;
-    attributes.__bindgen_anon_1.value_size = value_bytes;
-    attributes.__bindgen_anon_1.max_entries = entries;
-    if let Some(inner) = &inner {
-        attributes.__bindgen_anon_1.inner_map_fd = number(inner)?;
-    }
-    descriptor(BPF_MAP_CREATE, &mut attributes)
 }
 
 /// Loads `return 0`.
@@ -121,51 +106,9 @@ const STORE: u8 = 0x7a;
 const CALL: u8 = 0x85;
 const EXIT: u8 = 0x95;
 
-fn load_program(kind: bpf_prog_type, program: &[bpf_insn]) -> io::Result<OwnedFd> {
-    let license = c"GPL";
-    let mut attributes = zeroed();
-    attributes.__bindgen_anon_3.prog_type = kind as u32;
-    attributes.__bindgen_anon_3.insn_cnt = u32::try_from(program.len()).map_err(io::Error::other)?;
-    attributes.__bindgen_anon_3.insns = program.as_ptr().expose_provenance() as u64;
-    attributes.__bindgen_anon_3.license = license.as_ptr().expose_provenance() as u64;
-    descriptor(BPF_PROG_LOAD, &mut attributes)
-}
-
 fn instruction(code: u8, to: u8, from: u8, off: i16, imm: i32) -> bpf_insn {
     let mut instruction = bpf_insn { code, _bitfield_align_1: [], _bitfield_1: Default::default(), off, imm };
     instruction.set_dst_reg(to);
     instruction.set_src_reg(from);
     instruction
-}
-
-fn run(program: OwnedFd) -> io::Result<()> {
-    let mut attributes = zeroed();
-    attributes.test.prog_fd = number(&program)?;
-    bpf(BPF_PROG_TEST_RUN, &mut attributes).map(drop)
-}
-
-fn zeroed() -> bpf_attr {
-    // SAFETY: a union of plain integers, for which zero is a value, the documented default.
-    unsafe { std::mem::zeroed() }
-}
-
-fn number(descriptor: &OwnedFd) -> io::Result<u32> {
-    u32::try_from(descriptor.as_raw_fd()).map_err(io::Error::other)
-}
-
-fn descriptor(command: bpf_cmd, attributes: &mut bpf_attr) -> io::Result<OwnedFd> {
-    let descriptor = bpf(command, attributes)?;
-    let descriptor = libc::c_int::try_from(descriptor).map_err(io::Error::other)?;
-    // SAFETY: the kernel just gave us this descriptor, nobody else owns it.
-    Ok(unsafe { OwnedFd::from_raw_fd(descriptor) })
-}
-
-fn bpf(command: bpf_cmd, attributes: &mut bpf_attr) -> io::Result<libc::c_long> {
-    let bytes = libc::c_uint::try_from(size_of::<bpf_attr>()).map_err(io::Error::other)?;
-    // SAFETY: `attributes` has the stated size; the pointers in it, if any, are of live values of
-    // the callers.
-    let result = unsafe {
-        libc::syscall(libc::SYS_bpf, command as libc::c_uint, std::ptr::from_mut(attributes), bytes)
-    };
-    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
 }

@@ -3,11 +3,8 @@
 use crate::bpf::{parse_idle_times, parse_lifecycle, parse_notice};
 use crate::kernel::{in_uname_version, in_vdso, in_version_signature};
 use crate::plugins::{check_schema, parse_manifest, read_library};
-use crate::process::{build_id_of, parse_maps, segments};
+use crate::process::{build_id_of, in_memory, parse_maps, segments};
 use crate::unwind::{Architecture, CallFrames, Entry, rows};
-use std::fs::File;
-use std::io::Write;
-use std::os::fd::FromRawFd;
 
 /// A perf side-band record.
 pub fn fuzz_notice(data: &[u8]) {
@@ -72,12 +69,9 @@ pub fn fuzz_unwind_entry(data: &[u8]) {
 
 /// A file with call frame information, and the rows of some of its pages.
 pub fn fuzz_unwind_file(data: &[u8]) {
-    // SAFETY: the name is a C string; a new descriptor or -1 comes back.
-    let descriptor = unsafe { libc::memfd_create(c"fuzz".as_ptr(), libc::MFD_CLOEXEC) };
-    assert!(descriptor >= 0, "memfd_create");
-    // SAFETY: the kernel just gave us this descriptor, nobody else owns it.
-    let mut file = unsafe { File::from_raw_fd(descriptor) };
-    assert!(file.write_all(data).is_ok(), "a file in memory can be written");
+    let file = in_memory(c"fuzz", data);
+    assert!(file.is_some(), "a file in memory can be made");
+    let Some(file) = file else { return };
     if let Some(frames) = CallFrames::find(&file) {
         for page in [0, 1, 2, 3, 0x400, 0x401, u64::from(u32::MAX)] {
             let _rows = frames.rows_of_page(&file, page);

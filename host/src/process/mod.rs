@@ -18,6 +18,7 @@ pub use maps_file::{MapsLine, parse_maps};
 pub use table::{Budget, Processes, TableCounters};
 pub use targets::Targets;
 
+pub(crate) use vdso::in_memory;
 #[cfg(test)]
 pub(crate) use vdso::own_range as own_vdso;
 

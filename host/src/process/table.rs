@@ -248,13 +248,9 @@ impl Processes {
 
     /// What is at an address of a process. A file's is held open from now on, if it can be.
     pub fn code_at(&mut self, pid: u32, tid: u32, address: u64, time_ns: u64) -> Code {
-        let covered = |this: &Self| {
-            this.known.get(&pid).is_some_and(|process| process.mappings.find(address).is_some())
-        };
-        let (whole, read_ns) =
-            self.known.get(&pid).map_or((false, 0), |process| (process.whole, process.read_ns));
-        if (!whole || !covered(self)) && time_ns.saturating_sub(read_ns) > REREAD_NS {
-            self.known.entry(pid).or_default();
+        let process = self.known.entry(pid).or_default();
+        let believed = process.whole && process.mappings.find(address).is_some();
+        if !believed && time_ns.saturating_sub(process.read_ns) > REREAD_NS {
             self.read_maps(pid, tid, time_ns);
         }
         let Some(process) = self.known.get_mut(&pid) else { return Code::Nothing };

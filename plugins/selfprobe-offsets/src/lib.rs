@@ -4,8 +4,8 @@
 //! nothing: neither BTF nor tracepoints nor tracefs nor kallsyms is needed. How offsets follow from
 //! what the program sees is in [`stacksonde_ebpf::selfprobe::measure`].
 
-use stacksonde_ebpf::selfprobe::measure::{Fact, Measurer};
-use stacksonde_ebpf::selfprobe::{Selfprobe, Trigger};
+use stacksonde_ebpf::selfprobe::Trigger;
+use stacksonde_ebpf::selfprobe::measure::{Fact, Measured, measure_all};
 use stacksonde_plugin::{Answer, Capabilities, Offset, OffsetProvider, Outcome, Readiness};
 
 stacksonde_plugin::export_plugin! {
@@ -40,21 +40,13 @@ impl OffsetProvider for SelfprobeOffsets {
     }
 
     fn discover(&mut self, queries: &[String]) -> Vec<Answer> {
-        match Selfprobe::open(&[Trigger::TestRun]) {
-            Ok(probe) => {
-                let mut measurer = Measurer::new(probe);
-                queries.iter().map(|query| answer(query, &mut measurer)).collect()
-            }
-            Err(error) => queries.iter().map(|_| Err(error.to_string())).collect(),
-        }
+        let measured = measure_all(&[Trigger::TestRun], queries, "selfprobe-offsets");
+        measured.into_iter().map(|measured| measured.map(answer)).collect()
     }
 }
 
-fn answer(query: &str, measurer: &mut Measurer) -> Answer {
-    let fact = Fact::named(query)
-        .ok_or_else(|| format!("`{query}` is not a fact that selfprobe-offsets can measure"))?;
-    let measured = measurer.measure(fact)?;
-    Ok(Offset { value: measured.value, method: measured.method.into(), evidence: measured.evidence })
+fn answer(measured: Measured) -> Offset {
+    Offset { value: measured.value, method: measured.method.into(), evidence: measured.evidence }
 }
 
 #[cfg(test)]

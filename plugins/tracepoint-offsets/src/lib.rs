@@ -7,8 +7,8 @@
 //! that measuring takes. Our own system calls are told from others by a random number in them, so
 //! that pid namespaces do not matter.
 
-use stacksonde_ebpf::selfprobe::measure::{Fact, Measurer};
-use stacksonde_ebpf::selfprobe::{Selfprobe, Trigger};
+use stacksonde_ebpf::selfprobe::Trigger;
+use stacksonde_ebpf::selfprobe::measure::{Fact, Measured, measure_all};
 use stacksonde_plugin::{Answer, Capabilities, Offset, OffsetProvider, Outcome, Readiness};
 
 stacksonde_plugin::export_plugin! {
@@ -72,21 +72,13 @@ impl OffsetProvider for TracepointOffsets {
     }
 
     fn discover(&mut self, queries: &[String]) -> Vec<Answer> {
-        match Selfprobe::open(&self.ways) {
-            Ok(probe) => {
-                let mut measurer = Measurer::new(probe);
-                queries.iter().map(|query| answer(query, &mut measurer)).collect()
-            }
-            Err(error) => queries.iter().map(|_| Err(error.to_string())).collect(),
-        }
+        let measured = measure_all(&self.ways, queries, "tracepoint-offsets");
+        measured.into_iter().map(|measured| measured.map(answer)).collect()
     }
 }
 
-fn answer(query: &str, measurer: &mut Measurer) -> Answer {
-    let fact = Fact::named(query)
-        .ok_or_else(|| format!("`{query}` is not a fact that tracepoint-offsets can measure"))?;
-    let measured = measurer.measure(fact)?;
-    Ok(Offset { value: measured.value, method: measured.method.into(), evidence: measured.evidence })
+fn answer(measured: Measured) -> Offset {
+    Offset { value: measured.value, method: measured.method.into(), evidence: measured.evidence }
 }
 
 #[cfg(test)]

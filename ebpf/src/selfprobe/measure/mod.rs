@@ -13,7 +13,7 @@ mod threads;
 
 pub use registers::EntryRegisters;
 
-use super::{Error, Selfprobe};
+use super::{Error, Selfprobe, Trigger};
 use ids::PidLayout;
 
 /// What can be measured.
@@ -90,6 +90,18 @@ pub struct Measured {
     pub method: &'static str,
     /// What a sceptic may check.
     pub evidence: String,
+}
+
+/// Measures the facts of these names by the first of `triggers` that works; `plugin` is who measures, for
+/// what it is told to and cannot.
+pub fn measure_all(triggers: &[Trigger], names: &[String], plugin: &str) -> Vec<Result<Measured, String>> {
+    let mut measurer = match Selfprobe::open(triggers) {
+        Ok(probe) => Measurer::new(probe),
+        Err(error) => return names.iter().map(|_| Err(error.to_string())).collect(),
+    };
+    let unknown = |name: &str| format!("`{name}` is not a fact that {plugin} can measure");
+    let one = |name: &String| measurer.measure(Fact::named(name).ok_or_else(|| unknown(name))?);
+    names.iter().map(one).collect()
 }
 
 /// Measures facts, each once.

@@ -3,10 +3,9 @@
 use crate::process::{Executable, Frame, Identity, comm_text};
 use crate::profile::Profile;
 use crate::symbolize::Names;
-use crate::telemetry::EXCLUDED;
 use stacksonde_batch::tables::{
-    Attribute, Frame as FrameRow, Function, Line, Location, Loss, Mapping, NONE, Process, Sample, Stack,
-    Thread, Timestamp, ValueType,
+    Attribute, EXCLUDED, Frame as FrameRow, Function, Line, Location, Loss, Mapping, NONE, Process, Sample,
+    Stack, Thread, Timestamp, ValueType,
 };
 use stacksonde_batch::{Header, TooLarge, Writer};
 use stacksonde_ebpf::{kernel_end, user_end};

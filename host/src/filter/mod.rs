@@ -139,7 +139,13 @@ impl Filter {
     pub fn admits(&mut self, sample: &RawSample) -> bool {
         let is_checked = !self.rules.names.is_empty();
         let name = if is_checked { self.name_of(sample) } else { [0; 16] };
-        let Some((veto, by_id)) = self.veto(sample, &name) else { return true };
+        let Some((veto, by_id)) = self.veto(sample, &name) else {
+            // It may have been left out under another name or in another cgroup, and its other threads still are.
+            if sample.pid != 0 && (is_checked || !self.rules.cgroups.is_empty()) {
+                self.slots.remove_process(sample.pid);
+            }
+            return true;
+        };
         self.counters.excluded_in_user_space += 1;
         match veto {
             Veto::Cgroup if by_id => self.slots.add_cgroup(sample.cgroup_id),

@@ -3,6 +3,7 @@
 use crate::process::{Executable, Frame, Identity, comm_text};
 use crate::profile::Profile;
 use crate::symbolize::Names;
+use crate::telemetry::EXCLUDED;
 use stacksonde_batch::tables::{
     Attribute, Frame as FrameRow, Function, Line, Location, Loss, Mapping, NONE, Process, Sample, Stack,
     Thread, Timestamp, ValueType,
@@ -211,7 +212,10 @@ impl Batch {
 
     fn losses(&mut self, profile: &Profile, dropped: &Dropped) {
         let lost = profile.losses.iter().map(|(loss, count)| (loss.name(), count));
-        for (reason, count) in lost.chain(dropped.iter().map(|(reason, count)| (reason.as_str(), *count))) {
+        let excluded = (profile.excluded > 0).then_some((EXCLUDED, profile.excluded));
+        for (reason, count) in
+            lost.chain(excluded).chain(dropped.iter().map(|(reason, count)| (reason.as_str(), *count)))
+        {
             let reason = self.writer.string(reason);
             self.writer.loss(Loss { reason, count });
         }

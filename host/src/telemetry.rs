@@ -9,6 +9,10 @@ pub(crate) fn reached(step: &str, at_ns: u64) {
     tracing::debug!(target: "stacksonde::start", step, at_ns);
 }
 
+/// Name of the counter of samples that the filter leaves out. They are missing from profiles as losses are, and travel
+/// beside them, but nothing went wrong.
+pub const EXCLUDED: &str = "samples_excluded";
+
 macro_rules! losses {
     ($($variant:ident, $name:literal, $text:literal, $remedy:literal;)*) => {
         /// Why a sample that was due is not in a profile.

@@ -73,7 +73,7 @@
 #define MAX_STACK_PAGES 9
 
 /* What the sampler counts on each CPU. Every run of the program ends in exactly one of the
- * counters after `runs`. */
+ * counters after `runs`, up to `excluded`. */
 #define COUNTER_FIELDS(F, A) \
 	F(u64, runs, "Runs of the sampling program.") \
 	F(u64, idle, "Runs in the idle task, for which there is no record.") \
@@ -81,7 +81,10 @@
 	F(u64, ring_full, "Records lost because the ring was full.") \
 	F(u64, no_ring, "Records lost because this CPU has no ring.") \
 	F(u64, no_scratch, "Records lost because the scratch area could not be had.") \
-	F(u64, excluded, "Runs in processes that the filter leaves out, for which there is no record.")
+	F(u64, excluded, "Runs in processes that the filter leaves out, for which there is no record.") \
+	F(u64, frames_recalled, "Frames whose rule was found in the table `recent`.") \
+	F(u64, frames_looked_up, "Frames whose rule was found by mapping, page and row.") \
+	F(u64, frames_mistaken, "Frames for which the two gave another rule; only counted where that is checked.")
 
 /* What happened to a process. */
 #define NOTICE_EXEC 1
@@ -118,7 +121,8 @@
  * u64 words in lines of LINE_WORDS (a cache line); nothing in them is a pointer.
  *
  * processes  open addressing by pid, PROCESS_PROBES lines from its hash on; a slot is two words:
- *            pid | 0 (0: free), then first mapping | count << 32
+ *            pid | epoch << 32 (0: free), then first mapping | count << 32
+ *            The epoch is another each time that the mappings of any process are put in.
  * mappings   four words each, those of a process side by side, by address:
  *            start, end, file address minus address, executable | MAPPING_ kind << 32
  * pages      open addressing by (executable, page of file addresses), PAGE_PROBES lines from its hash
@@ -128,7 +132,12 @@
  *            where the rows of each BUCKET_BYTES of code begin; the first row of a bucket that has
  *            any begins at its first byte.
  *            row (32 bits, two a word): first byte it holds for, within the bucket | rule << 16
- * rules      one word each: RULE_ kind | cfa << 8 (24 bits) | fp << 32 | other << 48, the last three
+ * recent     rules that were found lately, written by the sampler itself. A bucket of one line; the low
+ *            bits of a hash of epoch and address choose it. A slot is a word: the high 48 bits of the
+ *            hash, then the number of the rule. So a process whose mappings change leaves nothing behind
+ *            that could be found again.
+ * rules      numbers 0 and 1 are RULE_NONE without and with cfa 1.
+ *            one word each: RULE_ kind | cfa << 8 (24 bits) | fp << 32 | other << 48, the last three
  *            signed, in units of 8 bytes
  */
 #define LINE_WORDS 8

@@ -179,7 +179,7 @@ impl Stages {
                     let table = self.processes.counters();
                     let unwound = self.unwinder.counters();
                     let filtered = self.filter.counters();
-                    tracing::debug!(ticks = ?interval.ticks, ?table, ?unwound, ?filtered, "interval is over");
+                    tracing::debug!(ticks = ?interval.ticks, frames = ?interval.frames, ?table, ?unwound, ?filtered, "interval is over");
                     let profile = self.builder.finish(&interval);
                     self.unwinder.keep(&profile.frames);
                     if to.send(profile).is_err() {

@@ -13,6 +13,7 @@ mod namespaces;
 mod offsets;
 mod plan;
 mod providers;
+mod recalling;
 mod refusals;
 mod rejected;
 mod unwinding;

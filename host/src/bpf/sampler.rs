@@ -29,6 +29,8 @@ pub struct Settings {
     pub user_walk: UserWalk,
     /// Whether kernel stacks are walked.
     pub kernel_stacks: bool,
+    /// Whether what the sampler remembers of unwinding is checked each time.
+    pub verify_recent: bool,
     /// How large the unwind tables are.
     pub tables: TableSizes,
     /// Whether the cgroup of each sample is asked for.
@@ -420,12 +422,16 @@ fn load_object(settings: &Settings, possible_cpus: u32) -> Result<Ebpf, LoadErro
         .override_global("wake_bytes", &wake_bytes, true)
         .override_global("process_lines_mask", &(tables.process_lines - 1), true)
         .override_global("page_lines_mask", &(tables.page_lines - 1), true)
+        .override_global("recent_lines_mask", &tables.recent_lines.saturating_sub(1), true)
+        .override_global("use_recent", &u32::from(tables.recent_lines > 0), true)
+        .override_global("verify_recent", &u32::from(settings.verify_recent), true)
         .override_global("filter_lines_mask", &(tables.filter_lines - 1), true)
         .map_max_entries("filter", tables.filter_lines + 1)
         .map_max_entries("processes", tables.process_lines)
         .map_max_entries("mappings", tables.mappings)
         .map_max_entries("pages", tables.page_lines)
         .map_max_entries("rows", tables.row_lines)
+        .map_max_entries("recent", tables.recent_lines.max(1))
         .map_max_entries("rules", tables.rules)
         .map_max_entries("rings", possible_cpus)
         .map_max_entries("scratch", possible_cpus)

@@ -158,10 +158,12 @@ fn sampler_settings(config: &Config, plan: &Plan) -> Settings {
         sideband_bytes: config.memory.sideband_bytes,
         entry_registers: stack.zip(fact(stacksonde_plugin::fact::STACK_PT_REGS)),
         user_walk: if plan.mitigates("no_user_reads") { UserWalk::ByKernel } else { UserWalk::ByTables },
+        verify_recent: config.sampling.verify_unwinding,
         tables: TableSizes::for_budget(
             config.memory.max_processes,
             config.memory.max_mappings,
             config.memory.unwind_rows_bytes.into(),
+            config.memory.recent_rules_bytes.into(),
         ),
         kernel_stacks: plan.state("kernel_stacks") != State::Off,
         cgroup_ids: !matches!(

@@ -72,6 +72,7 @@ const RULES: &[(&str, Rule)] = &[
     ("hazards.on_unproven", Rule::Choice(&["mitigate", "refuse", "ignore"])),
     ("memory.ring_bytes", Rule::PowerOfTwo(4096, 1 << 30)),
     ("memory.sideband_bytes", Rule::PowerOfTwo(4096, 1 << 30)),
+    ("memory.recent_rules_bytes", Rule::Whole(0, 4 << 20)),
     ("plugins.directories", Rule::AbsolutePaths),
     ("plugins.pins", Rule::Digests),
     ("exporters.*.queue_bytes", Rule::Whole(1, i64::MAX as u64)),

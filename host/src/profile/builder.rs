@@ -126,7 +126,7 @@ impl<T: Hash + Eq> Interned<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bpf::{RawSample, Ticks};
+    use crate::bpf::{Frames, RawSample, Ticks};
     use crate::process::Identity;
     use std::sync::Arc;
 
@@ -149,7 +149,7 @@ mod tests {
     }
 
     fn interval(ticks: Ticks) -> Interval {
-        Interval { start_ns: 1, end_ns: 2, ticks }
+        Interval { start_ns: 1, end_ns: 2, ticks, frames: Frames::default() }
     }
 
     #[test]

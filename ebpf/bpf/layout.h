@@ -34,7 +34,8 @@
 	V(BAD_FRAME, bad_frame, 14, "An unwind rule led to a frame that does not lie above the one before.") \
 	V(STACK_CUT, stack_cut, 15, "The stack is larger than what is copied for a walk in user space.") \
 	V(NO_CODE, no_code, 16, "A return address lies in no executable mapping.") \
-	V(MEMORY_GONE, memory_gone, 17, "The process was ending and had no memory any more, so no user stack.")
+	V(MEMORY_GONE, memory_gone, 17, "The process was ending and had no memory any more, so no user stack.") \
+	V(CODE_REPLACED, code_replaced, 18, "Other code had just taken the place of what the tables knew, so the walk may be wrong.")
 
 /* How the kernel part of a sample ended. */
 #define KERNEL_ENDS(V) \
@@ -66,7 +67,9 @@
 	F(u8, user_end, "A `UserEnd`.") \
 	F(u8, kernel_end, "A `KernelEnd`.") \
 	F(u8, user_exact, "1 if user_pc is where execution stood, 0 if it is a return address.") \
-	A(u8, reserved, 1, "Zero.")
+	A(u8, reserved, 1, "Zero.") \
+	F(u32, epoch, "Epoch of the process in the tables by which it was walked; 0: it was not in them.") \
+	F(u32, reserved_too, "Zero.")
 
 /* A copy of the stack: whole pages of this size, the first one holds the stack pointer. */
 #define STACK_PAGE_BYTES 4096

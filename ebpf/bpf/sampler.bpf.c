@@ -354,11 +354,13 @@ static ALWAYS_INLINE int take_sample(struct perf_event_context *context, int by_
 
 	u32 user_frames = 0;
 	head->stack_bytes = 0;
+	head->epoch = 0;
 	if (end == USER_END_COMPLETE) {
 		if (!by_tables) {
 			user_frames = walk_by_kernel(context, record, kernel_frames, &end);
 		} else {
 			user_frames = walk_by_tables(record, cpu, head->pid, kernel_frames, &end);
+			head->epoch = walk->epoch;
 			count->frames_recalled += walk->recalled;
 			count->frames_looked_up += walk->looked_up;
 			count->frames_mistaken += walk->mistaken;

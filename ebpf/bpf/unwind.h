@@ -71,6 +71,7 @@ static ALWAYS_INLINE u64 find_process(struct walk *walk, u32 pid)
 {
 	u64 hash = pid * TABLE_HASH_FACTOR;
 
+	walk->epoch = 0;
 #pragma clang loop unroll(disable)
 	for (u32 probe = 0; probe < PROCESS_PROBES; probe++) {
 		struct line *line = process_line(((u32)(hash >> 32) + probe) & process_mask());
@@ -81,10 +82,10 @@ static ALWAYS_INLINE u64 find_process(struct walk *walk, u32 pid)
 			if ((u32)line->words[slot] == pid) {
 				u64 key = *(volatile u64 *)&line->words[slot];
 				walk->region = *(volatile u64 *)&line->words[slot + 1];
-				walk->epoch = key >> 32;
 				/* The slot may have changed hands in between. */
 				if (*(volatile u64 *)&line->words[slot] != key || (u32)key != pid)
-					walk->region = 0;
+					return 0;
+				walk->epoch = key >> 32;
 				return walk->region;
 			}
 	}

@@ -197,7 +197,7 @@ impl Stages {
             Event::Notice(notice) => {
                 self.filter.notice(&notice);
                 self.processes.notice(&notice);
-                self.unwinder.notice(&notice);
+                self.unwinder.notice(&notice, &mut self.processes);
             }
             Event::Sample(mut sample) if self.filter.admits(&sample) => {
                 self.processes.recognise(&sample);

@@ -51,6 +51,15 @@ fn nothing_is_recalled_that_is_not_so_any_more() {
     for work in ["work_3", "work_40"] {
         assert!(stacks.with_chain(&["main", "work", work, "spin"]).samples() > 50, "{work}: {stacks:?}");
     }
-    let (incomplete, all) = (stacks.incomplete().samples(), stacks.samples());
-    assert!(incomplete * 100 < all, "{incomplete} of {all}: {stacks:?}");
+    // Until the sampler knows of other code under the same addresses it may walk wrongly, and says so.
+    let spinning = stacks.with_frame(|frame| frame == "spin");
+    let whole = |frames: &[String]| {
+        ["work_3", "work_40"]
+            .iter()
+            .any(|work| frames.windows(4).any(|f| f == ["main", "work", work, "spin"]))
+    };
+    let replaced = |frames: &[String]| frames.iter().any(|frame| frame == "[incomplete: code_replaced]");
+    assert!(spinning.matching(replaced).samples() > 0, "some were sampled meanwhile: {stacks:?}");
+    let wrong = spinning.matching(|frames| !whole(frames) && !replaced(frames));
+    assert_eq!(wrong.samples(), 0, "{wrong:?}");
 }

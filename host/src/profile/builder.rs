@@ -141,6 +141,7 @@ mod tests {
             kernel: Box::default(),
             rest: None,
             user: frames.into(),
+            epoch: 0,
             user_end: stacksonde_ebpf::user_end::COMPLETE,
             kernel_end: stacksonde_ebpf::kernel_end::NOT_IN_KERNEL,
         };

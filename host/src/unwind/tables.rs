@@ -11,6 +11,7 @@ use super::slab::Slab;
 use crate::bpf::{SharedWords, TableMemory};
 use stacksonde_ebpf::tables::{HASH_FACTOR, MAPPING_WORDS, PAGE_BITS, PAGE_LINES, PROCESS_LINES, WORDS};
 use std::collections::HashMap;
+use std::ops::Range;
 use std::sync::atomic::Ordering::{Relaxed, Release};
 use std::time::Duration;
 
@@ -73,6 +74,7 @@ struct Resident {
 struct Installed {
     first: u32,
     count: u32,
+    epoch: u32,
     used: u64,
 }
 
@@ -212,11 +214,29 @@ impl Tables {
             return false;
         };
         self.memory.processes[slot + 1].store(u64::from(first) | u64::from(count) << 32, Relaxed);
-        self.epoch = self.epoch.wrapping_add(1);
+        self.epoch = self.epoch.wrapping_add(1).max(1);
         self.memory.processes[slot].store(u64::from(pid) | u64::from(self.epoch) << 32, Release);
         self.clock += 1;
-        self.processes.insert(pid, Installed { first, count, used: self.clock });
+        self.processes.insert(pid, Installed { first, count, epoch: self.epoch, used: self.clock });
         true
+    }
+
+    /// The mappings of a process that is in which overlap `range`, and its epoch.
+    pub fn overlapping(
+        &self,
+        pid: u32,
+        range: Range<u64>,
+    ) -> Option<(u32, impl Iterator<Item = TableMapping>)> {
+        let installed = self.processes.get(&pid)?;
+        let first = installed.first as usize * MAPPING_WORDS;
+        let words = &self.memory.mappings[first..first + installed.count as usize * MAPPING_WORDS];
+        let mappings = words.chunks_exact(MAPPING_WORDS).map(|words| {
+            let [start, end, bias, what] = std::array::from_fn(|word| words[word].load(Relaxed));
+            let [a, b, c, d, kind, ..] = what.to_le_bytes();
+            TableMapping { start, end, bias, executable: u32::from_le_bytes([a, b, c, d]), kind }
+        });
+        let overlap = move |mapping: &TableMapping| mapping.start < range.end && range.start < mapping.end;
+        Some((installed.epoch, mappings.filter(overlap)))
     }
 
     /// Takes out the mappings of a process: it ended, or they changed.

@@ -143,7 +143,7 @@ fn spawn<T: Send + 'static>(
 /// How often `/proc` is looked through where notices are lacking.
 const SWEEP: Duration = Duration::from_secs(1);
 
-/// How long other rules wait while nothing happens.
+/// How long other rules wait at most while nothing happens.
 const LOOK: Duration = Duration::from_millis(200);
 
 /// The stages between raw samples and profiles.
@@ -159,20 +159,13 @@ struct Stages {
 impl Stages {
     fn run(mut self, messages: &Receiver<Message>, wanted: &Receiver<Rules>, to: &SyncSender<Profile>) {
         loop {
-            if let Ok(rules) = wanted.try_recv() {
-                self.filter.change(rules);
-            }
-            let message = match messages.recv_timeout(LOOK) {
+            let message = messages.recv_timeout(LOOK);
+            self.look_around(wanted);
+            let message = match message {
                 Ok(message) => message,
                 Err(RecvTimeoutError::Timeout) => continue,
                 Err(RecvTimeoutError::Disconnected) => return,
             };
-            self.filter.recheck(monotonic_ns());
-            if self.sweeps.is_some_and(|swept| swept.elapsed() >= SWEEP) {
-                self.sweeps = Some(Instant::now());
-                self.filter.forget(&self.processes.sweep());
-                self.unwinder.forget_processes();
-            }
             match message {
                 Message::Events(events) => events.into_iter().for_each(|event| self.take(event)),
                 Message::Interval(interval) => {
@@ -189,6 +182,20 @@ impl Stages {
                     self.filter.next_interval();
                 }
             }
+        }
+    }
+
+    /// Whether there are other rules, and what else may have changed that no message tells: where everything is
+    /// excluded there may be none for long.
+    fn look_around(&mut self, wanted: &Receiver<Rules>) {
+        if let Ok(rules) = wanted.try_recv() {
+            self.filter.change(rules);
+        }
+        self.filter.recheck(monotonic_ns());
+        if self.sweeps.is_some_and(|swept| swept.elapsed() >= SWEEP) {
+            self.sweeps = Some(Instant::now());
+            self.filter.forget(&self.processes.sweep());
+            self.unwinder.forget_processes();
         }
     }
 

@@ -6,6 +6,7 @@ mod books;
 mod chains;
 mod doctor;
 mod exporters;
+mod filters;
 mod hazards;
 mod ladders;
 mod lifecycle;

@@ -123,7 +123,7 @@ impl Profiler {
             .replace("{out}", &self.out(folder))
             .replace("{collector}", sink::ADDRESS);
         let script = format!(
-            "mount -t tracefs tracefs /sys/kernel/tracing 2>/dev/null; ulimit -l unlimited 2>/dev/null; exec {line}"
+            "mount -t tracefs tracefs /sys/kernel/tracing 2>/dev/null; mount -t debugfs debugfs /sys/kernel/debug 2>/dev/null; ulimit -l unlimited 2>/dev/null; exec {line}"
         );
         let log = std::fs::File::create(self.log(folder)).context("cannot make a log")?;
         let mut command = Command::new("unshare");

@@ -7,6 +7,7 @@
  * host finds it by the event's own count).
  */
 #include "kernel.h"
+#include "filter.h"
 #include "ids.h"
 #include "layout.h"
 #include "registers.h"
@@ -42,8 +43,6 @@ struct scratch {
 /* Offset of task_struct.stack and, from there, of the registers saved on entry; 0: unknown. */
 const volatile u32 task_struct_stack = 0;
 const volatile u32 stack_pt_regs = 0;
-/* 1: never read user memory; take user stacks by the kernel's own walk instead. */
-const volatile u32 no_user_reads = 0;
 /* 1: walk kernel stacks. */
 const volatile u32 kernel_stacks = 1;
 /* 1: ask for the cgroup (helper bpf_get_current_cgroup_id exists). */
@@ -51,6 +50,8 @@ const volatile u32 cgroup_ids = 1;
 /* Lines of the tables `processes` and `pages`, less one; both are powers of two. */
 const volatile u32 process_lines_mask = 0;
 const volatile u32 page_lines_mask = 0;
+/* Buckets of the table `filter`, less one; a power of two. */
+const volatile u32 filter_lines_mask = 0;
 /* Pages of the stack that are copied at most where tables are wanting; MAX_STACK_PAGES or less. */
 const volatile u32 stack_pages = MAX_STACK_PAGES;
 /* Unread bytes in a ring above which its reader is woken at once. */
@@ -85,6 +86,8 @@ TABLE(mappings, struct mapping);
 TABLE(pages, struct line);
 TABLE(rows, struct line);
 TABLE(rules, u64);
+/* What is excluded, of layout.h too. */
+TABLE(filter, struct filter_line);
 
 struct ring {
 	MAP_UINT(type, BPF_MAP_TYPE_RINGBUF);
@@ -98,6 +101,26 @@ struct {
 	MAP_TYPE(key, u32);
 	MAP_VALUES(values, struct ring);
 } rings SEC(".maps");
+
+static ALWAYS_INLINE struct filter_line *filter_line(u32 line)
+{
+	return bpf_map_lookup_elem(&filter, &line);
+}
+
+static ALWAYS_INLINE u32 filter_mask(void)
+{
+	return filter_lines_mask;
+}
+
+static ALWAYS_INLINE void current_name(u64 name[2])
+{
+	bpf_get_current_comm(name, COMM_BYTES);
+}
+
+static ALWAYS_INLINE u64 current_cgroup(void)
+{
+	return cgroup_ids ? bpf_get_current_cgroup_id() : 0;
+}
 
 static ALWAYS_INLINE struct line *process_line(u32 line)
 {
@@ -261,8 +284,7 @@ static ALWAYS_INLINE u32 kernel_part(void *context, struct scratch *record)
 	return bytes > 0 ? ((u32)bytes / sizeof(u64)) & 127 : 0;
 }
 
-SEC("perf_event")
-int sample(struct perf_event_context *context)
+static ALWAYS_INLINE int take_sample(struct perf_event_context *context, int by_tables)
 {
 	u32 zero = 0;
 	struct counters *count = bpf_map_lookup_elem(&counters, &zero);
@@ -273,6 +295,11 @@ int sample(struct perf_event_context *context)
 	u64 ids = bpf_get_current_pid_tgid();
 	if (!ids) {
 		count->idle++;
+		return 0;
+	}
+	ids = own_ids(ids);
+	if (is_excluded(ids)) {
+		count->excluded++;
 		return 0;
 	}
 	u32 cpu = bpf_get_smp_processor_id();
@@ -289,8 +316,7 @@ int sample(struct perf_event_context *context)
 
 	struct sample *head = &record->sample;
 	head->time_ns = bpf_ktime_get_ns();
-	head->cgroup_id = cgroup_ids ? bpf_get_current_cgroup_id() : 0;
-	ids = own_ids(ids);
+	head->cgroup_id = current_cgroup();
 	head->pid = ids >> 32;
 	head->tid = (u32)ids;
 	head->cpu = cpu;
@@ -310,7 +336,7 @@ int sample(struct perf_event_context *context)
 	u32 user_frames = 0;
 	head->stack_bytes = 0;
 	if (end == USER_END_COMPLETE) {
-		if (no_user_reads) {
+		if (!by_tables) {
 			user_frames = walk_by_kernel(context, record, kernel_frames, &end);
 		} else {
 			user_frames = walk_by_tables(record, cpu, head->pid, kernel_frames, &end);
@@ -350,6 +376,22 @@ int sample(struct perf_event_context *context)
 	else
 		count->sent++;
 	return 0;
+}
+
+/* The host loads one of these. */
+
+SEC("perf_event")
+int sample(struct perf_event_context *context)
+{
+	return take_sample(context, 1);
+}
+
+/* Never reads user memory and contains nothing that would, for kernels where that is not safe, or
+ * whose verifier refuses the walk by tables (which it also checks where it is not reached). */
+SEC("perf_event")
+int sample_by_kernel_walk(struct perf_event_context *context)
+{
+	return take_sample(context, 0);
 }
 
 char LICENSE[] SEC("license") = "GPL";

@@ -17,7 +17,7 @@ pub struct Interval {
 }
 
 /// Ticks of all CPUs in one interval: `due = ran + idle_undelivered + undelivered` and
-/// `ran = idle + sent + ring_full + no_ring + no_scratch`, up to one tick a CPU that is under way.
+/// `ran = idle + excluded + sent + ring_full + no_ring + no_scratch`, up to one tick a CPU that is under way.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Ticks {
     /// Ticks that the perf events' own counts say were due.
@@ -26,6 +26,8 @@ pub struct Ticks {
     pub ran: u64,
     /// Runs in the idle task.
     pub idle: u64,
+    /// Runs in processes that the filter leaves out.
+    pub excluded: u64,
     /// Records written to rings.
     pub sent: u64,
     /// Records lost because a ring was full.
@@ -107,7 +109,8 @@ impl Books {
             let before = ticks;
             ticks.add(&now, page, period_ns);
             let lost = ticks.undelivered - before.undelivered + ticks.ring_full - before.ring_full;
-            tracing::debug!(cpu = number, due = ticks.due - before.due, lost, "the books of a CPU");
+            let excluded = ticks.excluded - before.excluded;
+            tracing::debug!(cpu = number, due = ticks.due - before.due, lost, excluded, "the books of a CPU");
             *page = now;
         }
         Ok(ticks)
@@ -126,6 +129,7 @@ impl Ticks {
         self.due += ran + missing;
         self.ran += ran;
         self.idle += idle;
+        self.excluded += since(|c| c.excluded);
         self.sent += since(|c| c.sent);
         self.ring_full += since(|c| c.ring_full);
         self.no_ring += since(|c| c.no_ring);

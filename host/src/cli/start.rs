@@ -3,8 +3,9 @@
 use super::admit::{load_plugins, start_exporters};
 use crate::agent::{Agent, Parts};
 use crate::batch::Run;
-use crate::bpf::{Ids, Notices, Settings, TableSizes, monotonic_ns};
+use crate::bpf::{Ids, Notices, Settings, TableSizes, UserWalk, monotonic_ns};
 use crate::config::{self, Config, LogFormat, Sources};
+use crate::filter::Rules;
 use crate::kernel::PidNamespace;
 use crate::negotiate::{Severity, State, features};
 use crate::plan::{self, Plan, Survey};
@@ -35,15 +36,19 @@ pub(super) struct ConfigArguments {
 }
 
 impl ConfigArguments {
-    /// Reads the configuration and starts logging. `quietly` is the log filter of a command for people.
-    pub(super) fn load(&self, quietly: Option<&str>, flags: &[(&str, String)]) -> anyhow::Result<Config> {
+    /// Reads the configuration.
+    pub(super) fn read(&self, flags: &[(&str, String)]) -> anyhow::Result<Config> {
         let mut flags: Vec<_> = flags.iter().map(|(key, value)| ((*key).to_owned(), value.clone())).collect();
         if let Some(filter) = &self.log {
             flags.push(("log.filter".into(), filter.clone()));
         }
         let files = if self.files.is_empty() { Sources::default_files() } else { self.files.clone() };
-        let config =
-            crate::config::load(&Sources { files, environment: Sources::process_environment(), flags })?;
+        Ok(crate::config::load(&Sources { files, environment: Sources::process_environment(), flags })?)
+    }
+
+    /// Reads the configuration and starts logging. `quietly` is the log filter of a command for people.
+    pub(super) fn load(&self, quietly: Option<&str>, flags: &[(&str, String)]) -> anyhow::Result<Config> {
+        let config = self.read(flags)?;
         let filter = match quietly {
             Some(quietly) if config.log.filter == crate::config::Log::default().filter => quietly,
             _ => &config.log.filter,
@@ -128,6 +133,15 @@ pub(super) fn arm(parts: Parts) -> anyhow::Result<Agent> {
     Ok(agent)
 }
 
+/// Says for the first time whose samples are wanted.
+pub(super) fn want(agent: &Agent, rules: Rules) -> anyhow::Result<()> {
+    match agent.want(rules) {
+        true => Ok(()),
+        // It waits for nothing else.
+        false => bail!("the agent ended before it began; the log says why"),
+    }
+}
+
 /// Ends if a stage of the agent ends without being asked to.
 pub(super) async fn failure(agent: &Agent) {
     while !agent.has_failed() {
@@ -143,7 +157,7 @@ fn sampler_settings(config: &Config, plan: &Plan) -> Settings {
         ring_bytes: config.memory.ring_bytes,
         sideband_bytes: config.memory.sideband_bytes,
         entry_registers: stack.zip(fact(stacksonde_plugin::fact::STACK_PT_REGS)),
-        no_user_reads: plan.mitigates("no_user_reads"),
+        user_walk: if plan.mitigates("no_user_reads") { UserWalk::ByKernel } else { UserWalk::ByTables },
         tables: TableSizes::for_budget(
             config.memory.max_processes,
             config.memory.max_mappings,

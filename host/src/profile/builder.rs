@@ -54,7 +54,7 @@ impl Builder {
         self.samples.entry((thread, stack)).or_default().push(raw.time_ns);
     }
 
-    /// Counts a sample of a process that was not asked for.
+    /// Counts a sample that was sent and is not wanted.
     pub fn exclude(&mut self) {
         self.excluded += 1;
     }
@@ -86,7 +86,7 @@ impl Builder {
             samples,
             losses,
             idle: ticks.idle + ticks.idle_undelivered,
-            excluded: done.excluded,
+            excluded: done.excluded + ticks.excluded,
         }
     }
 }

@@ -12,7 +12,7 @@ use crate::bpf::{Event, LoadError, Message, Notices, Reader, Sampler, Settings, 
 use crate::filter::{Filter, Rules, Slots};
 use crate::plugins::ExporterInstance;
 use crate::process::{Budget, Processes};
-use crate::profile::{Builder, Profile};
+use crate::profile::{self, Builder, Profile};
 use crate::summary::Summary;
 use crate::symbolize::{self, Symbolizer};
 use crate::unwind::{Tables, Unwinder};
@@ -34,8 +34,8 @@ pub struct Parts {
     pub interval: Option<Duration>,
     /// How much is remembered of processes.
     pub budget: Budget,
-    /// Distinct stacks of one profile.
-    pub max_stacks: usize,
+    /// How much one profile may hold.
+    pub profile: profile::Budget,
     /// How names are looked up; `None` if nobody wants names.
     pub symbolize: Option<symbolize::Options>,
     /// What is the same for every batch.
@@ -60,9 +60,8 @@ pub struct Agent {
 impl Agent {
     /// Loads the sampler and starts it. Samples wait until [`Agent::want`] says whose are wanted.
     pub fn start(parts: Parts) -> Result<Self, LoadError> {
-        let Parts { sampler, interval, budget, max_stacks, symbolize, run, exporters, shutdown_budget } =
-            parts;
-        let builder = Builder::new(sampler.period_ns, max_stacks);
+        let Parts { sampler, interval, budget, profile, symbolize, run, exporters, shutdown_budget } = parts;
+        let builder = Builder::new(sampler.period_ns, profile);
         let by_proc = sampler.notices != Notices::SideBand;
         let mut sampler = Sampler::load(&sampler)?;
         let tables = sampler.take_tables().ok_or(LoadError::Missing("tables"))?;
@@ -243,6 +242,9 @@ impl Publisher {
                 None => no_names(&profile),
             };
             summary.add(&profile, &names);
+            if let Some(symbolizer) = &symbolizer {
+                summary.names = symbolizer.counters();
+            }
             let nameless = no_names(&profile);
             for exporter in &self.exporters {
                 let names = if exporter.wants().names { &names } else { &nameless };

@@ -272,6 +272,8 @@ impl Sampler {
         let online = online_cpus().map_err(LoadError::Cpus)?;
         let possible = aya::util::nr_cpus().map_err(|(_, error)| LoadError::Cpus(error))?;
         let mut object = load_object(settings, u32::try_from(possible).unwrap_or(u32::MAX))?;
+        // aya reads the kernel's BTF, whether it needs it or not.
+        crate::memory::give_back();
 
         let program: &mut PerfEvent = object
             .program_mut(settings.user_walk.program())

@@ -50,7 +50,9 @@ const volatile u32 cgroup_ids = 1;
 const volatile u32 process_lines_mask = 0;
 const volatile u32 page_lines_mask = 0;
 /* Pages of the stack that are copied at most where tables are wanting; MAX_STACK_PAGES or less. */
-const volatile u32 stack_pages = MAX_STACK_PAGES;
+const volatile u32 stack_pages = DEFAULT_STACK_PAGES;
+/* 1: every record has a copy of the stack, from the innermost frame on (for tests). */
+const volatile u32 copy_always = 0;
 /* Unread bytes in a ring above which its reader is woken at once. */
 const volatile u64 wake_bytes = 0;
 
@@ -212,23 +214,34 @@ static ALWAYS_INLINE u32 walk_by_tables(struct scratch *record, u32 cpu, u32 pid
 	return record->walk.count;
 }
 
-/* Copies the stack from the page on in which the walk stopped, until a page fails. Returns bytes. */
-static ALWAYS_INLINE u32 copy_stack(struct scratch *record)
+/*
+ * Copies the stack from the page of `sp` on. Pages that cannot be read are left out: large arrays on the
+ * stack leave some that were never touched, and the page of `sp` itself may be the one that is just
+ * being faulted in. Returns bytes.
+ */
+static ALWAYS_INLINE u32 copy_stack(struct scratch *record, u64 sp)
 {
-	u64 start = record->walk.sp & ~(u64)(STACK_PAGE_BYTES - 1);
-	u32 page = 0;
+	u64 start = sp & ~(u64)(STACK_PAGE_BYTES - 1);
+	u64 present = 0;
+	u32 copied = 0, missing = 0;
 
-	record->sample.stack_start = start;
 	__builtin_memcpy(record->leaf, record->walk.leaf, sizeof(record->leaf));
 #pragma clang loop unroll(disable)
-	for (; page < MAX_STACK_PAGES; page++) {
-		if (page >= stack_pages)
+	for (u32 page = 0; page < STACK_SPAN_PAGES; page++) {
+		if (copied >= MAX_STACK_PAGES || copied >= stack_pages || missing > STACK_HOLE_PAGES)
 			break;
-		if (bpf_probe_read_user(&record->stack[page * STACK_PAGE_BYTES], STACK_PAGE_BYTES,
-					(void *)(start + page * STACK_PAGE_BYTES)))
-			break;
+		if (bpf_probe_read_user(&record->stack[copied * STACK_PAGE_BYTES], STACK_PAGE_BYTES,
+					(void *)(start + page * STACK_PAGE_BYTES))) {
+			missing++;
+			continue;
+		}
+		missing = 0;
+		present |= 1ULL << page;
+		copied++;
 	}
-	return page * STACK_PAGE_BYTES;
+	record->sample.stack_start = start;
+	record->sample.stack_present = present;
+	return copied * STACK_PAGE_BYTES;
 }
 
 /* Whether nothing of a process can be read any more, neither the stack nor the code it left. */
@@ -310,10 +323,13 @@ static ALWAYS_INLINE int take_sample(struct perf_event_context *context, int by_
 		if (!by_tables) {
 			user_frames = walk_by_kernel(context, record, kernel_frames, &end);
 		} else {
+			u64 leaf_sp = walk->sp;
 			user_frames = walk_by_tables(record, cpu, head->pid, kernel_frames, &end);
-			if (end == USER_END_NO_PROCESS || end == USER_END_NO_MAPPING || end == USER_END_NO_ROWS) {
-				head->stack_bytes = copy_stack(record);
-				if (!head->stack_bytes)
+			u32 wanting = end == USER_END_NO_PROCESS || end == USER_END_NO_MAPPING ||
+				      end == USER_END_NO_ROWS;
+			if (wanting || copy_always) {
+				head->stack_bytes = copy_stack(record, copy_always ? leaf_sp : walk->sp);
+				if (wanting && !head->stack_bytes)
 					end = USER_END_STACK_UNREADABLE;
 			}
 			if (end == USER_END_STACK_UNREADABLE && user_frames == 1 && kernel_frames &&

@@ -3,7 +3,7 @@
 use super::admit::{load_plugins, start_exporters};
 use crate::agent::{Agent, Parts};
 use crate::batch::Run;
-use crate::bpf::{Ids, Notices, Settings, TableSizes, UserWalk, monotonic_ns};
+use crate::bpf::{Ids, Notices, Settings, StackCopies, TableSizes, UserWalk, monotonic_ns};
 use crate::config::{self, Config, LogFormat, Sources};
 use crate::kernel::PidNamespace;
 use crate::negotiate::{Severity, State, features};
@@ -149,6 +149,7 @@ fn sampler_settings(config: &Config, plan: &Plan) -> Settings {
             config.memory.max_mappings,
             config.memory.unwind_rows_bytes.into(),
         ),
+        stack_copies: StackCopies::default(),
         kernel_stacks: plan.state("kernel_stacks") != State::Off,
         cgroup_ids: !matches!(
             plan.capabilities.get("bpf.helper.get_current_cgroup_id"),

@@ -7,6 +7,7 @@
 //!
 //! ```text
 //! source   an executable's call frame information, read page by page
+//! bare     code that it leaves out, as far as it is known
 //! cfi      one function's entry -> rows (gimli)
 //! rule     a row's meaning, in a word
 //! page     rows of a page as the block that the sampler searches
@@ -14,6 +15,7 @@
 //! walk     leaving a frame in user space
 //! ```
 
+mod bare;
 mod cfi;
 mod page;
 mod rule;
@@ -103,6 +105,9 @@ impl Unwinder {
     pub fn finish(&mut self, sample: &mut RawSample, processes: &mut Processes) {
         self.tables.touch_process(sample.pid);
         let Some(rest) = sample.rest.take() else { return };
+        if !matches!(sample.user_end, user_end::NO_PROCESS | user_end::NO_MAPPING | user_end::NO_ROWS) {
+            return;
+        }
         self.counters.finished_in_user_space += 1;
         let mut frames = sample.user.to_vec();
         let mut frame = rest.registers;

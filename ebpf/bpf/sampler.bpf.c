@@ -34,6 +34,8 @@ struct scratch {
 	u64 frames[MAX_KERNEL_FRAMES + MAX_USER_FRAMES];
 	u64 leaf[LEAF_REGISTERS];
 	u8 stack[MAX_STACK_PAGES * STACK_PAGE_BYTES];
+	/* Pages that were copied so far, and those side by side that could not be. */
+	u64 copied, missing;
 	struct walk walk;
 };
 
@@ -215,33 +217,39 @@ static ALWAYS_INLINE u32 walk_by_tables(struct scratch *record, u32 cpu, u32 pid
 }
 
 /*
- * Copies the stack from the page of `sp` on. Pages that cannot be read are left out: large arrays on the
- * stack leave some that were never touched, and the page of `sp` itself may be the one that is just
- * being faulted in. Returns bytes.
+ * Copies the stack from the page of `sp` on into this CPU's scratch area. Pages that cannot be read are left
+ * out: large arrays on the stack leave some that were never touched, and the page of `sp` itself may be the
+ * one that is just being faulted in. A global function, with what it counts in memory, so that the verifier
+ * sees one state for all numbers.
  */
-static ALWAYS_INLINE u32 copy_stack(struct scratch *record, u64 sp)
+__attribute__((noinline)) int copy_stack(u32 cpu, u64 sp)
 {
+	struct scratch *record = bpf_map_lookup_elem(&scratch, &cpu);
 	u64 start = sp & ~(u64)(STACK_PAGE_BYTES - 1);
-	u64 present = 0;
-	u32 copied = 0, missing = 0;
 
+	if (!record)
+		return 0;
 	__builtin_memcpy(record->leaf, record->walk.leaf, sizeof(record->leaf));
+	record->sample.stack_start = start;
+	record->sample.stack_present = 0;
+	record->copied = 0;
+	record->missing = 0;
 #pragma clang loop unroll(disable)
 	for (u32 page = 0; page < STACK_SPAN_PAGES; page++) {
-		if (copied >= MAX_STACK_PAGES || copied >= stack_pages || missing > STACK_HOLE_PAGES)
+		u64 at = *(volatile u64 *)&record->copied;
+		if (at >= MAX_STACK_PAGES || at >= stack_pages || *(volatile u64 *)&record->missing > STACK_HOLE_PAGES)
 			break;
-		if (bpf_probe_read_user(&record->stack[copied * STACK_PAGE_BYTES], STACK_PAGE_BYTES,
+		if (bpf_probe_read_user(&record->stack[at * STACK_PAGE_BYTES], STACK_PAGE_BYTES,
 					(void *)(start + page * STACK_PAGE_BYTES))) {
-			missing++;
+			record->missing++;
 			continue;
 		}
-		missing = 0;
-		present |= 1ULL << page;
-		copied++;
+		record->missing = 0;
+		record->sample.stack_present |= 1ULL << page;
+		record->copied = at + 1;
 	}
-	record->sample.stack_start = start;
-	record->sample.stack_present = present;
-	return copied * STACK_PAGE_BYTES;
+	record->sample.stack_bytes = record->copied * STACK_PAGE_BYTES;
+	return 0;
 }
 
 /* Whether nothing of a process can be read any more, neither the stack nor the code it left. */
@@ -328,7 +336,7 @@ static ALWAYS_INLINE int take_sample(struct perf_event_context *context, int by_
 			u32 wanting = end == USER_END_NO_PROCESS || end == USER_END_NO_MAPPING ||
 				      end == USER_END_NO_ROWS;
 			if (wanting || copy_always) {
-				head->stack_bytes = copy_stack(record, copy_always ? leaf_sp : walk->sp);
+				copy_stack(cpu, copy_always ? leaf_sp : walk->sp);
 				if (wanting && !head->stack_bytes)
 					end = USER_END_STACK_UNREADABLE;
 			}

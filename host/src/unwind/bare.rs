@@ -39,6 +39,9 @@ pub(super) fn rows(gap: &Range<u64>, code: &[u8], known: &KnownCode, architectur
             let start = gap.start + at as u64;
             pieces.push((start..start + 4, pushed(1)));
         }
+        if let Some(length) = clone_bytes(code) {
+            pieces.push((gap.start..gap.start + length as u64, pushed(1)));
+        }
         for init in known.init.into_iter().filter(|init| gap.contains(init)) {
             let bytes = usize::try_from(init - gap.start).ok().and_then(|at| code.get(at..)).unwrap_or(&[]);
             pieces.extend(init_rows(init, &bytes[..bytes.len().min(INIT_BYTES)]));
@@ -86,6 +89,16 @@ fn init_rows(init: u64, code: &[u8]) -> Vec<(Range<u64>, Rule)> {
     }
 }
 
+/// glibc's clone and clone3 end their call frame information just before the system call, for the sake of the
+/// child. Its parent stands there, with nothing pushed, up to the return (sysdeps/unix/sysv/linux/x86_64/clone.S):
+/// `syscall; test %rax, %rax; jl; jz; ret`.
+fn clone_bytes(code: &[u8]) -> Option<usize> {
+    match code {
+        [0x0f, 0x05, 0x48, 0x85, 0xc0, 0x7c, _, 0x74, _, 0xc3, ..] => Some(10),
+        _ => None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -100,6 +113,13 @@ mod tests {
         let found = rows(&(0x1000..0x2000), &[], &known, Architecture::X86_64);
         assert_eq!(found, [(0x1000, Rule::NONE), (0x1010, Rule::END), (0x1070, Rule::NONE)]);
         assert_eq!(rows(&(0x1020..0x1030), &[], &known, Architecture::X86_64), [(0x1020, Rule::END)]);
+    }
+
+    #[test]
+    fn a_parent_returns_from_clone() {
+        let code = [0x0f, 0x05, 0x48, 0x85, 0xc0, 0x7c, 0x13, 0x74, 0x01, 0xc3, 0x90];
+        let found = rows(&(0x1000..0x100b), &code, &KnownCode::default(), Architecture::X86_64);
+        assert_eq!(found, [(0x1000, pushed(1)), (0x100a, Rule::NONE)]);
     }
 
     #[test]

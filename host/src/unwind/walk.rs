@@ -1,7 +1,8 @@
 //! Leaving a frame in user space, by the same rules as the sampler (`ebpf/bpf/unwind.h`).
 
+use super::beyond::Stack;
 use super::rule::{Architecture, Rule};
-use crate::bpf::{Registers, StackCopy};
+use crate::bpf::Registers;
 use stacksonde_ebpf::tables::{AT_FP, NOT_SAVED, rule_kind};
 use stacksonde_ebpf::{LEAF_WORDS, user_end};
 
@@ -12,7 +13,7 @@ pub fn leave(
     frame: &Registers,
     rule: Rule,
     leaf: Option<&[u64; LEAF_WORDS]>,
-    stack: &StackCopy,
+    stack: &impl Stack,
     architecture: Architecture,
 ) -> Result<Registers, u8> {
     let caller = match rule.kind {
@@ -29,7 +30,7 @@ pub fn leave(
 }
 
 /// The registers that a signal interrupted: places as in `unwind.h`.
-fn leave_signal(frame: &Registers, stack: &StackCopy, architecture: Architecture) -> Result<Registers, u8> {
+fn leave_signal(frame: &Registers, stack: &impl Stack, architecture: Architecture) -> Result<Registers, u8> {
     let at = |offset| stack.word(frame.sp.wrapping_add(offset));
     let exact = true;
     Ok(match architecture {
@@ -47,7 +48,7 @@ fn leave_signal(frame: &Registers, stack: &StackCopy, architecture: Architecture
     })
 }
 
-fn follow_frame_pointer(frame: &Registers, rule: Rule, stack: &StackCopy) -> Result<Registers, u8> {
+fn follow_frame_pointer(frame: &Registers, rule: Rule, stack: &impl Stack) -> Result<Registers, u8> {
     let fp = frame.fp;
     if fp == 0 {
         return Err(if frame.exact { user_end::NO_FRAME_POINTER } else { user_end::COMPLETE });
@@ -63,7 +64,7 @@ fn follow_rule(
     frame: &Registers,
     rule: Rule,
     leaf: Option<&[u64; LEAF_WORDS]>,
-    stack: &StackCopy,
+    stack: &impl Stack,
     architecture: Architecture,
 ) -> Result<Registers, u8> {
     let plus = |base: u64, words: i32| base.wrapping_add_signed(i64::from(words) * 8);
@@ -116,6 +117,7 @@ fn follow_rule(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bpf::StackCopy;
 
     const LEAF: [u64; LEAF_WORDS] = [0, 0, 0, 0, 0, 0x77, 0, 0, 0, 0, 0, 0x1010, 0, 0, 0, 0];
 

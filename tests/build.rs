@@ -1,5 +1,5 @@
 //! Compiles the C that tests need: the BPF program that is set against the sampler, and the sampler's
-//! unwinder for user space.
+//! unwinder and filter for user space.
 
 use std::path::Path;
 use std::process::Command;
@@ -15,11 +15,14 @@ fn main() {
         _ => "-DSTACKSONDE_X86_64",
     };
     println!("cargo::rerun-if-changed=../ebpf/bpf");
-    let desk = out.join("desk.o");
-    compile("suite/unwind/desk.c", &[architecture, "-fPIC"], &desk);
+    let desks = ["unwind", "filter"].map(|what| {
+        let object = out.join(what).with_extension("o");
+        compile(&format!("suite/{what}/desk.c"), &[architecture, "-fPIC"], &object);
+        object
+    });
     let archive = out.join("libdesk.a");
     let _old = std::fs::remove_file(&archive);
-    let archived = Command::new("ar").arg("rcs").arg(&archive).arg(&desk).status();
+    let archived = Command::new("ar").arg("rcs").arg(&archive).args(&desks).status();
     if !archived.is_ok_and(|status| status.success()) {
         println!("cargo::error=`ar` could not make {}; is binutils installed?", archive.display());
     }

@@ -85,7 +85,8 @@
 	F(u64, sent, "Records written to the ring.") \
 	F(u64, ring_full, "Records lost because the ring was full.") \
 	F(u64, no_ring, "Records lost because this CPU has no ring.") \
-	F(u64, no_scratch, "Records lost because the scratch area could not be had.")
+	F(u64, no_scratch, "Records lost because the scratch area could not be had.") \
+	F(u64, excluded, "Runs in processes that the filter leaves out, for which there is no record.")
 
 /* What happened to a process. */
 #define NOTICE_EXEC 1
@@ -173,5 +174,31 @@
 /* Values of a rule's `fp` and `other` that are no offset from the CFA. */
 #define SAVED_NOT 0x7fff /* the register keeps its value */
 #define SAVED_AT_FP 0x7ffe /* fp = *fp */
+
+/*
+ * The filter: what is excluded, written by user space through shared memory, read by the sampler (filter.h)
+ * before anything else. An array of lines of LINE_WORDS. The first word of line 0 is made of FILTER_ASKS_ and
+ * FILTER_HAS_ bits; 0: nothing is excluded. Every other line is a bucket of slots of two words; a hash of what
+ * is looked for chooses the one bucket in which it may stand. The second word's highest byte is the slot's kind
+ * (0: free):
+ *
+ * FILTER_CGROUP   id of the cgroup; 0
+ *                 everything in that cgroup is excluded
+ * FILTER_NAME     bytes 0 to 7 of a name; bytes 8 to 14
+ *                 every process whose main thread is called so is excluded
+ * FILTER_PROCESS  pid | hash of its name << 32; id of its cgroup (56 bits)
+ *                 that process is excluded for as long as name (asked of the main thread only) and cgroup
+ *                 are the same; each is 0 unless it is asked for
+ */
+#define FILTER_KIND_SHIFT 56
+#define FILTER_CGROUP 1
+#define FILTER_NAME 2
+#define FILTER_PROCESS 3
+
+#define FILTER_ASKS_CGROUP 1
+#define FILTER_ASKS_NAME 2
+#define FILTER_HAS_CGROUPS 4
+#define FILTER_HAS_NAMES 8
+#define FILTER_HAS_PROCESSES 16
 
 #endif

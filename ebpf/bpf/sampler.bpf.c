@@ -7,6 +7,7 @@
  * host finds it by the event's own count).
  */
 #include "kernel.h"
+#include "filter.h"
 #include "ids.h"
 #include "layout.h"
 #include "registers.h"
@@ -51,6 +52,8 @@ const volatile u32 cgroup_ids = 1;
 /* Lines of the tables `processes` and `pages`, less one; both are powers of two. */
 const volatile u32 process_lines_mask = 0;
 const volatile u32 page_lines_mask = 0;
+/* Buckets of the table `filter`, less one; a power of two. */
+const volatile u32 filter_lines_mask = 0;
 /* Pages of the stack that are copied at most where tables are wanting; MAX_STACK_PAGES or less. */
 const volatile u32 stack_pages = DEFAULT_STACK_PAGES;
 /* 1: every record has a copy of the stack, from the innermost frame on (for tests). */
@@ -87,6 +90,8 @@ TABLE(mappings, struct mapping);
 TABLE(pages, struct line);
 TABLE(rows, struct line);
 TABLE(rules, u64);
+/* What is excluded, of layout.h too. */
+TABLE(filter, struct filter_line);
 
 struct ring {
 	MAP_UINT(type, BPF_MAP_TYPE_RINGBUF);
@@ -100,6 +105,26 @@ struct {
 	MAP_TYPE(key, u32);
 	MAP_VALUES(values, struct ring);
 } rings SEC(".maps");
+
+static ALWAYS_INLINE struct filter_line *filter_line(u32 line)
+{
+	return bpf_map_lookup_elem(&filter, &line);
+}
+
+static ALWAYS_INLINE u32 filter_mask(void)
+{
+	return filter_lines_mask;
+}
+
+static ALWAYS_INLINE void current_name(u64 name[2])
+{
+	bpf_get_current_comm(name, COMM_BYTES);
+}
+
+static ALWAYS_INLINE u64 current_cgroup(void)
+{
+	return cgroup_ids ? bpf_get_current_cgroup_id() : 0;
+}
 
 static ALWAYS_INLINE struct line *process_line(u32 line)
 {
@@ -293,6 +318,11 @@ static ALWAYS_INLINE int take_sample(struct perf_event_context *context, int by_
 		count->idle++;
 		return 0;
 	}
+	ids = own_ids(ids);
+	if (is_excluded(ids)) {
+		count->excluded++;
+		return 0;
+	}
 	u32 cpu = bpf_get_smp_processor_id();
 	struct scratch *record = bpf_map_lookup_elem(&scratch, &cpu);
 	if (!record) {
@@ -307,8 +337,7 @@ static ALWAYS_INLINE int take_sample(struct perf_event_context *context, int by_
 
 	struct sample *head = &record->sample;
 	head->time_ns = bpf_ktime_get_ns();
-	head->cgroup_id = cgroup_ids ? bpf_get_current_cgroup_id() : 0;
-	ids = own_ids(ids);
+	head->cgroup_id = current_cgroup();
 	head->pid = ids >> 32;
 	head->tid = (u32)ids;
 	head->cpu = cpu;

@@ -8,15 +8,16 @@
 //! rings, whose overflow is counted; exporters hold up nobody, their queues drop and count.
 
 use crate::batch::{self, Run};
-use crate::bpf::{Event, LoadError, Message, Notices, Reader, Sampler, Settings, Stop};
+use crate::bpf::{Event, LoadError, Message, Notices, Reader, Sampler, Settings, Stop, monotonic_ns};
+use crate::filter::{Filter, Rules, Slots};
 use crate::plugins::ExporterInstance;
-use crate::process::{Budget, Processes, Targets};
+use crate::process::{Budget, Processes};
 use crate::profile::{Builder, Profile};
 use crate::summary::Summary;
 use crate::symbolize::{self, Symbolizer};
 use crate::unwind::{Tables, Unwinder};
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -49,7 +50,7 @@ pub struct Parts {
 #[derive(Debug)]
 pub struct Agent {
     stop: Stop,
-    targets: SyncSender<Targets>,
+    rules: SyncSender<Rules>,
     reader: JoinHandle<Result<(), LoadError>>,
     profiler: JoinHandle<()>,
     publisher: JoinHandle<Summary>,
@@ -57,7 +58,7 @@ pub struct Agent {
 }
 
 impl Agent {
-    /// Loads the sampler and starts it. Samples wait until [`Agent::watch`] says whose are wanted.
+    /// Loads the sampler and starts it. Samples wait until [`Agent::want`] says whose are wanted.
     pub fn start(parts: Parts) -> Result<Self, LoadError> {
         let Parts { sampler, interval, budget, max_stacks, symbolize, run, exporters, shutdown_budget } =
             parts;
@@ -65,30 +66,32 @@ impl Agent {
         let by_proc = sampler.notices != Notices::SideBand;
         let mut sampler = Sampler::load(&sampler)?;
         let tables = sampler.take_tables().ok_or(LoadError::Missing("tables"))?;
+        let slots = Slots::new(sampler.take_filter().ok_or(LoadError::Missing("filter"))?);
+        let filter = Filter::new(slots, budget.processes, by_proc);
         let unwinder = Unwinder::new(Tables::new(tables), budget.executables);
         let refused = |(cpu, error): &(u32, std::io::Error)| format!("CPU {cpu} is not sampled: {error}");
         let refused_cpus = sampler.refused_cpus().iter().map(refused).collect();
         let reader = Reader::start(sampler)?;
         let stop = reader.stop_handle();
-        let (targets, wanted) = sync_channel(1);
+        let (rules, wanted) = sync_channel(1);
         let (to_profiler, messages) = sync_channel(MESSAGES);
         let (to_publisher, profiles) = sync_channel(PROFILES);
         let publisher = Publisher { run, exporters, symbolizer: symbolize, shutdown_budget };
         Ok(Self {
             stop,
-            targets,
+            rules,
             reader: spawn("reader", move || {
                 go_first();
                 reader.run(interval, &to_profiler)
             })?,
             profiler: spawn("profiler", move || {
                 go_first();
-                if let Ok(targets) = wanted.recv() {
-                    let targets = targets.following_by_proc(by_proc);
+                if let Ok(rules) = wanted.recv() {
                     let processes = Processes::new(budget).unnoticed(by_proc);
                     let sweeps = by_proc.then(Instant::now);
-                    let stages = Stages { processes, unwinder, builder, targets, sweeps };
-                    stages.run(&messages, &to_publisher);
+                    let mut stages = Stages { processes, unwinder, builder, filter, sweeps };
+                    stages.filter.change(rules);
+                    stages.run(&messages, &wanted, &to_publisher);
                 }
             })?,
             publisher: spawn("publisher", move || publisher.run(&profiles))?,
@@ -101,10 +104,11 @@ impl Agent {
         &self.refused_cpus
     }
 
-    /// Says whose samples are wanted, from the start on. Without it nothing is profiled.
-    pub fn watch(&self, targets: Targets) {
-        // The receiver takes one; a second one has no effect, nor has one after the end.
-        let _sent = self.targets.try_send(targets);
+    /// Says whose samples are wanted: of those from the start on, and later of those from then on. Without it
+    /// nothing is profiled. False if the rules before are still waiting, so that these were not taken.
+    #[must_use]
+    pub fn want(&self, rules: Rules) -> bool {
+        self.rules.try_send(rules).is_ok()
     }
 
     /// Whether a stage ended without being asked to.
@@ -115,7 +119,7 @@ impl Agent {
     /// Stops the ticks, publishes what is left, and waits for the exporters within their budget.
     pub fn stop(self) -> Result<Summary, Failed> {
         self.stop.stop();
-        drop(self.targets);
+        drop(self.rules);
         self.reader.join().map_err(|_| Failed::Panicked("reader"))?.map_err(Failed::Reader)?;
         self.profiler.join().map_err(|_| Failed::Panicked("profiler"))?;
         self.publisher.join().map_err(|_| Failed::Panicked("publisher"))
@@ -152,9 +156,12 @@ fn go_first() {
 /// How often `/proc` is looked through where notices are lacking.
 const SWEEP: Duration = Duration::from_secs(1);
 
+/// How long other rules wait while nothing happens.
+const LOOK: Duration = Duration::from_millis(200);
+
 /// The stages between raw samples and profiles.
 struct Stages {
-    targets: Targets,
+    filter: Filter,
     processes: Processes,
     unwinder: Unwinder,
     builder: Builder,
@@ -163,11 +170,20 @@ struct Stages {
 }
 
 impl Stages {
-    fn run(mut self, messages: &Receiver<Message>, to: &SyncSender<Profile>) {
-        for message in messages {
+    fn run(mut self, messages: &Receiver<Message>, wanted: &Receiver<Rules>, to: &SyncSender<Profile>) {
+        loop {
+            if let Ok(rules) = wanted.try_recv() {
+                self.filter.change(rules);
+            }
+            let message = match messages.recv_timeout(LOOK) {
+                Ok(message) => message,
+                Err(RecvTimeoutError::Timeout) => continue,
+                Err(RecvTimeoutError::Disconnected) => return,
+            };
+            self.filter.recheck(monotonic_ns());
             if self.sweeps.is_some_and(|swept| swept.elapsed() >= SWEEP) {
                 self.sweeps = Some(Instant::now());
-                self.targets.forget(&self.processes.sweep());
+                self.filter.forget(&self.processes.sweep());
                 self.unwinder.forget_processes();
             }
             match message {
@@ -175,14 +191,15 @@ impl Stages {
                 Message::Interval(interval) => {
                     let table = self.processes.counters();
                     let unwound = self.unwinder.counters();
-                    tracing::debug!(ticks = ?interval.ticks, ?table, ?unwound, "interval is over");
+                    let filtered = self.filter.counters();
+                    tracing::debug!(ticks = ?interval.ticks, ?table, ?unwound, ?filtered, "interval is over");
                     let profile = self.builder.finish(&interval);
                     self.unwinder.keep(&profile.frames);
                     if to.send(profile).is_err() {
                         return;
                     }
                     self.processes.next_interval();
-                    self.targets.next_interval();
+                    self.filter.next_interval();
                 }
             }
         }
@@ -191,11 +208,11 @@ impl Stages {
     fn take(&mut self, event: Event) {
         match event {
             Event::Notice(notice) => {
-                self.targets.notice(&notice);
+                self.filter.notice(&notice);
                 self.processes.notice(&notice);
                 self.unwinder.notice(&notice);
             }
-            Event::Sample(mut sample) if self.targets.admits(sample.pid) => {
+            Event::Sample(mut sample) if self.filter.admits(&sample) => {
                 self.processes.recognise(&sample);
                 // Of a process that our pid namespace does not show no mapping is known.
                 if sample.pid != 0 {
@@ -203,7 +220,12 @@ impl Stages {
                 }
                 self.builder.add(self.processes.attribute(sample));
             }
-            Event::Sample(_) => self.builder.exclude(),
+            Event::Sample(sample) => {
+                // It may have been wanted before.
+                self.processes.forget(sample.pid);
+                self.unwinder.forget_process(sample.pid);
+                self.builder.exclude();
+            }
         }
     }
 }

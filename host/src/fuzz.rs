@@ -1,6 +1,7 @@
 //! Plain functions of bytes for fuzzers: each parser may refuse its input, none may panic.
 
-use crate::bpf::{parse_idle_times, parse_lifecycle, parse_notice};
+use crate::bpf::{parse_cpu_times, parse_lifecycle, parse_notice};
+use crate::filter::{Glob, Patterns, parse_mounts};
 use crate::kernel::{in_uname_version, in_vdso, in_version_signature};
 use crate::plugins::{check_schema, parse_manifest, read_library};
 use crate::process::{build_id_of, in_memory, parse_maps, segments};
@@ -30,7 +31,7 @@ pub fn fuzz_maps(data: &[u8]) {
 
 /// `/proc/stat`.
 pub fn fuzz_idle_times(data: &[u8]) {
-    let _times = parse_idle_times(&String::from_utf8_lossy(data), 100);
+    let _times = parse_cpu_times(&String::from_utf8_lossy(data), 100);
 }
 
 /// The headers of an ELF file.
@@ -76,6 +77,35 @@ pub fn fuzz_unwind_file(data: &[u8]) {
         for page in [0, 1, 2, 3, 0x400, 0x401, u64::from(u32::MAX)] {
             let _rows = frames.rows_of_page(&file, page);
         }
+    }
+}
+
+/// Mounts as `/proc/self/mountinfo` lists them.
+pub fn fuzz_mounts(data: &[u8]) {
+    if let Some((_, point)) = parse_mounts(&String::from_utf8_lossy(data)) {
+        assert!(point.is_absolute(), "{point:?}");
+    }
+}
+
+/// A pattern, a zero byte, and a text; a name's rules and a path's by the same two.
+pub fn fuzz_pattern(data: &[u8]) {
+    let (pattern, text) = data.split_at(data.iter().position(|byte| *byte == 0).unwrap_or(data.len()));
+    let text = text.strip_prefix(b"\0").unwrap_or(text);
+    let pattern = String::from_utf8_lossy(pattern).into_owned();
+    let glob = Glob::new(&pattern);
+    let matched = glob.matches(text);
+    assert!(!glob.is_literal() || matched == (pattern.as_bytes() == text), "{pattern:?} {text:?}");
+    assert!(Glob::new(&format!("*{pattern}*")).matches(text) || !matched, "{pattern:?} {text:?}");
+    let path = String::from_utf8_lossy(text);
+    for patterns in [Patterns::of_names, Patterns::of_cgroups] {
+        let deny = patterns(&[], std::slice::from_ref(&pattern));
+        let allow = patterns(std::slice::from_ref(&pattern), &[]);
+        assert_ne!(deny.exclude_name(text), allow.exclude_name(text), "{pattern:?} {text:?}");
+        assert_ne!(
+            deny.exclude_cgroup(Some(&path)),
+            allow.exclude_cgroup(Some(&path)),
+            "{pattern:?} {path:?}"
+        );
     }
 }
 

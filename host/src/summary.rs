@@ -23,7 +23,7 @@ pub struct Summary {
     pub incomplete: BTreeMap<&'static str, u64>,
     /// Ticks of the idle task.
     pub idle: u64,
-    /// Samples of processes that were not asked for.
+    /// Samples that the filter leaves out.
     pub excluded: u64,
     /// CPU time that one sample stands for, in nanoseconds.
     pub period_ns: u64,
@@ -94,7 +94,8 @@ impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         #[expect(clippy::cast_precision_loss, reason = "shown with one decimal")]
         let share = |part: u64, whole: u64| 100.0 * part as f64 / whole.max(1) as f64;
-        let seconds = self.samples as f64 * self.period_ns as f64 / 1e9;
+        let cpu_seconds = |samples: u64| samples as f64 * self.period_ns as f64 / 1e9;
+        let seconds = cpu_seconds(self.samples);
         writeln!(
             f,
             "samples      {} of {} processes ({seconds:.2} s of CPU time)",
@@ -104,6 +105,10 @@ impl fmt::Display for Summary {
         writeln!(f, "complete     {:.1} % of stacks", share(self.complete, self.samples))?;
         for (end, count) in &self.incomplete {
             writeln!(f, "             {:.1} % {end}", share(*count, self.samples))?;
+        }
+        if self.excluded > 0 {
+            let (excluded, seconds) = (self.excluded, cpu_seconds(self.excluded));
+            writeln!(f, "excluded     {excluded} samples ({seconds:.2} s of CPU time), by the filter")?;
         }
         match self.losses.total() {
             0 => writeln!(f, "lost         nothing")?,

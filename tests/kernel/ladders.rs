@@ -215,6 +215,10 @@ fn with_two_capabilities_and_no_root_it_profiles_at_any_level_of_paranoia() {
 #[test]
 fn the_limit_of_locked_memory_is_left_alone_where_the_kernel_does_not_ask() {
     kernel_tier!();
+    let kernel = stacksonde::kernel::KernelVersion::detect();
+    if kernel.is_some_and(|kernel| kernel.version < stacksonde::kernel::Version([5, 11, 0])) {
+        return skip("the_limit_of_locked_memory", "this kernel counts maps as locked memory");
+    }
     let folder = tempfile::tempdir().unwrap();
     let installed = Installed::from_environment().unwrap();
     let output = Command::new("bash")
@@ -230,9 +234,7 @@ fn the_limit_of_locked_memory_is_left_alone_where_the_kernel_does_not_ask() {
         .unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{said}");
-    let old = stacksonde::kernel::KernelVersion::detect()
-        .is_some_and(|kernel| kernel.version < stacksonde::kernel::Version([5, 11, 0]));
-    assert_eq!(said.contains("raised our limit of locked memory"), old, "{said}");
+    assert!(!said.contains("raised our limit of locked memory"), "{said}");
     assert!(!said.contains("WARN"), "nothing to warn of: {said}");
     let tracepoints: Vec<_> = said.lines().filter(|line| line.contains("no syscall tracepoints")).collect();
     assert!(tracepoints.iter().all(|line| line.contains("DEBUG")), "{tracepoints:?}");

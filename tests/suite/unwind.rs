@@ -184,7 +184,14 @@ fn kernel_and_user_space_leave_any_frame_alike() {
             rule_kind::NONE => [Rule::NONE, Rule::BARE][random.below(2)],
             _ => rule,
         };
-        let sizes = TableSizes { process_lines: 16, mappings: 16, page_lines: 16, row_lines: 64, rules: 16 };
+        let sizes = TableSizes {
+            process_lines: 16,
+            mappings: 16,
+            page_lines: 16,
+            row_lines: 64,
+            rules: 16,
+            filter_lines: 16,
+        };
         let mut tables = Tables::new(TableMemory::ours(&sizes));
         let mapping = TableMapping {
             start: 0x40_0000,

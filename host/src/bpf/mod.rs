@@ -22,7 +22,7 @@ mod trial;
 
 pub use books::{Interval, Ticks};
 pub use confirm::{IdFacts, OwnNamespace, confirm_entry_registers, confirm_ids};
-pub use idle::parse_idle_times;
+pub use idle::{CpuTimes, parse_cpu_times};
 pub use ids::Ids;
 pub use lifecycle::parse_lifecycle;
 pub use memlock::raise as raise_memlock;

@@ -4,8 +4,9 @@ use super::ids::Ids;
 use super::lifecycle::Lifecycle;
 use super::memlock;
 use super::perf::{Event, online_cpus};
+use super::shared::SharedWords;
 use super::sideband::SideBand;
-use super::tables::{TableMemory, TableSizes};
+use super::tables::{TableMemory, TableSizes, filter_words, map_array};
 use aya::maps::{ArrayOfMaps, Map, MapData, PerCpuArray, RingBuf};
 use aya::programs::{PerfEvent, ProgramError, ProgramFd};
 use aya::{Ebpf, EbpfError, EbpfLoader};
@@ -229,6 +230,7 @@ pub struct Sampler {
     counters: PerCpuArray<MapData, PerCpuCounters>,
     refused: Vec<(u32, io::Error)>,
     tables: Option<TableMemory>,
+    filter: Option<SharedWords>,
     /// Owns the program and the maps that are not used from here.
     _object: Ebpf,
 }
@@ -298,6 +300,7 @@ impl Sampler {
 
         let counters = take(&mut object, "counters")?;
         let tables = Some(TableMemory::of(&mut object, &settings.tables)?);
+        let filter = Some(map_array(&mut object, "filter", filter_words(&settings.tables))?);
         let rings = take_map(&mut object, "rings")?;
         let rings = rings.try_into().map_err(|error| LoadError::Map("rings", error))?;
         let lifecycle = match settings.notices {
@@ -318,6 +321,7 @@ impl Sampler {
             counters,
             refused: Vec::new(),
             tables,
+            filter,
             _object: object,
         };
         for number in online {
@@ -388,6 +392,11 @@ impl Sampler {
         self.tables.take()
     }
 
+    /// The memory of the table of what is excluded, the first time.
+    pub fn take_filter(&mut self) -> Option<SharedWords> {
+        self.filter.take()
+    }
+
     /// How many CPUs are sampled.
     pub fn cpu_count(&self) -> usize {
         self.cpus.len()
@@ -432,6 +441,8 @@ fn load_object(settings: &Settings, possible_cpus: u32) -> Result<Ebpf, LoadErro
         .override_global("copy_always", &copy_always, true)
         .override_global("process_lines_mask", &(tables.process_lines - 1), true)
         .override_global("page_lines_mask", &(tables.page_lines - 1), true)
+        .override_global("filter_lines_mask", &(tables.filter_lines - 1), true)
+        .map_max_entries("filter", tables.filter_lines + 1)
         .map_max_entries("processes", tables.process_lines)
         .map_max_entries("mappings", tables.mappings)
         .map_max_entries("pages", tables.page_lines)

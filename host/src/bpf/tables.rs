@@ -23,6 +23,8 @@ pub struct TableSizes {
     pub row_lines: u32,
     /// Rules.
     pub rules: u32,
+    /// Buckets of the table of what is excluded; a power of two.
+    pub filter_lines: u32,
 }
 
 impl TableSizes {
@@ -37,12 +39,15 @@ impl TableSizes {
             page_lines: (row_lines / 32).max(16).next_power_of_two(),
             row_lines,
             rules: 1 << 16,
+            // A bucket has four slots, and what does not fit is only judged again.
+            filter_lines: processes.clamp(16, 1 << 20).next_power_of_two(),
         }
     }
 
     /// Bytes of all tables.
     pub fn bytes(&self) -> u64 {
-        let lines = u64::from(self.process_lines) + u64::from(self.page_lines) + u64::from(self.row_lines);
+        let lines = [self.process_lines, self.page_lines, self.row_lines, 1, self.filter_lines];
+        let lines: u64 = lines.map(u64::from).iter().sum();
         lines * LINE_BYTES + u64::from(self.mappings) * 32 + u64::from(self.rules) * 8
     }
 }
@@ -76,14 +81,26 @@ impl TableMemory {
     }
 }
 
+/// Words of the table of what is excluded: a line, then buckets.
+pub(super) fn filter_words(sizes: &TableSizes) -> usize {
+    (1 + sizes.filter_lines as usize) * WORDS
+}
+
+/// Maps an array of a loaded object.
+pub(super) fn map_array(
+    object: &mut Ebpf,
+    name: &'static str,
+    words: usize,
+) -> Result<SharedWords, LoadError> {
+    let map = object.take_map(name).ok_or(LoadError::Missing(name))?;
+    let Map::Array(array) = map else { return Err(LoadError::Missing(name)) };
+    SharedWords::map(array.fd().as_fd(), words).map_err(|error| LoadError::Shared(name, error))
+}
+
 impl TableMemory {
     /// Maps the arrays of a loaded object.
     pub(super) fn of(object: &mut Ebpf, sizes: &TableSizes) -> Result<Self, LoadError> {
-        let mut take = |name: &'static str, words: usize| {
-            let map = object.take_map(name).ok_or(LoadError::Missing(name))?;
-            let Map::Array(array) = map else { return Err(LoadError::Missing(name)) };
-            SharedWords::map(array.fd().as_fd(), words).map_err(|error| LoadError::Shared(name, error))
-        };
+        let mut take = |name: &'static str, words: usize| map_array(object, name, words);
         let lines = |lines: u32| lines as usize * WORDS;
         Ok(Self {
             processes: take("processes", lines(sizes.process_lines))?,

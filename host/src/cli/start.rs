@@ -5,6 +5,7 @@ use crate::agent::{Agent, Parts};
 use crate::batch::Run;
 use crate::bpf::{Ids, Notices, Settings, StackCopies, TableSizes, UserWalk, monotonic_ns};
 use crate::config::{self, Config, LogFormat, Sources};
+use crate::filter::Rules;
 use crate::kernel::PidNamespace;
 use crate::negotiate::{Severity, State, features};
 use crate::plan::{self, Plan, Survey};
@@ -35,15 +36,19 @@ pub(super) struct ConfigArguments {
 }
 
 impl ConfigArguments {
-    /// Reads the configuration and starts logging. `quietly` is the log filter of a command for people.
-    pub(super) fn load(&self, quietly: Option<&str>, flags: &[(&str, String)]) -> anyhow::Result<Config> {
+    /// Reads the configuration.
+    pub(super) fn read(&self, flags: &[(&str, String)]) -> anyhow::Result<Config> {
         let mut flags: Vec<_> = flags.iter().map(|(key, value)| ((*key).to_owned(), value.clone())).collect();
         if let Some(filter) = &self.log {
             flags.push(("log.filter".into(), filter.clone()));
         }
         let files = if self.files.is_empty() { Sources::default_files() } else { self.files.clone() };
-        let config =
-            crate::config::load(&Sources { files, environment: Sources::process_environment(), flags })?;
+        Ok(crate::config::load(&Sources { files, environment: Sources::process_environment(), flags })?)
+    }
+
+    /// Reads the configuration and starts logging. `quietly` is the log filter of a command for people.
+    pub(super) fn load(&self, quietly: Option<&str>, flags: &[(&str, String)]) -> anyhow::Result<Config> {
+        let config = self.read(flags)?;
         let filter = match quietly {
             Some(quietly) if config.log.filter == crate::config::Log::default().filter => quietly,
             _ => &config.log.filter,
@@ -126,6 +131,15 @@ pub(super) fn arm(parts: Parts) -> anyhow::Result<Agent> {
         tracing::warn!("{refused}");
     }
     Ok(agent)
+}
+
+/// Says for the first time whose samples are wanted.
+pub(super) fn want(agent: &Agent, rules: Rules) -> anyhow::Result<()> {
+    match agent.want(rules) {
+        true => Ok(()),
+        // It waits for nothing else.
+        false => bail!("the agent ended before it began; the log says why"),
+    }
 }
 
 /// Ends if a stage of the agent ends without being asked to.

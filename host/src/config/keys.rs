@@ -16,6 +16,17 @@ pub(super) const FEATURES: &[&str] =
 /// Hazards that `hazards.assume` may name.
 pub(super) const HAZARDS: &[&str] = &["copy_from_user_nofault"];
 
+/// No kernel has larger process ids (PID_MAX_LIMIT of include/linux/threads.h).
+pub(crate) const LARGEST_PID: u32 = 4_194_304;
+
+/// A list of process ids.
+const PIDS: Rule = Rule::Wholes(1, LARGEST_PID as u64);
+
+/// Whether a pattern can match an absolute path.
+pub(crate) fn is_path_pattern(pattern: &str) -> bool {
+    pattern.starts_with(['/', '*', '?'])
+}
+
 /// What a key holds.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Rule {
@@ -35,6 +46,10 @@ pub(super) enum Rule {
     Texts,
     /// A list of these words.
     Choices(&'static [&'static str]),
+    /// A list of whole numbers, both bounds allowed.
+    Wholes(u64, u64),
+    /// A list of patterns of absolute paths.
+    PathPatterns,
     /// A list of absolute paths.
     AbsolutePaths,
     /// A table of SHA-256 digests.
@@ -48,6 +63,10 @@ const RULES: &[(&str, Rule)] = &[
     ("sampling.frequency_hz", Rule::Whole(1, 10_000)),
     ("sampling.interval_seconds", Rule::Whole(1, 3600)),
     ("sampling.require", Rule::Choices(FEATURES)),
+    ("filter.pid", PIDS),
+    ("filter.cgroup", Rule::PathPatterns),
+    ("filter.deny_pid", PIDS),
+    ("filter.deny_cgroup", Rule::PathPatterns),
     ("offsets.config", Rule::Free),
     ("hazards.assume", Rule::Choices(HAZARDS)),
     ("hazards.on_unproven", Rule::Choice(&["mitigate", "refuse", "ignore"])),
@@ -79,6 +98,10 @@ impl Rule {
             Self::Text => value.as_str().is_some_and(|it| !it.is_empty()),
             Self::Texts => every(&|it| !it.is_empty()),
             Self::Choices(words) => every(&|it| words.contains(&it)),
+            Self::Wholes(least, most) => value.as_array().is_some_and(|list| {
+                list.iter().all(|item| item.as_u64().is_some_and(|it| (least..=most).contains(&it)))
+            }),
+            Self::PathPatterns => every(&is_path_pattern),
             Self::AbsolutePaths => every(&|it| it.starts_with('/')),
             Self::Digests => value
                 .as_object()
@@ -103,6 +126,8 @@ impl Rule {
             Self::Text => "text that is not empty".into(),
             Self::Texts => "a list of texts that are not empty".into(),
             Self::Choices(words) => format!("a list of any of {}", words.join(", ")),
+            Self::Wholes(least, most) => format!("a list of whole numbers from {least} to {most}"),
+            Self::PathPatterns => "a list of patterns of paths, which begin with `/` or `*`".into(),
             Self::AbsolutePaths => "a list of absolute paths".into(),
             Self::Digests => {
                 "a table of plugins' names and the SHA-256 of their files, 64 hexadecimal digits each".into()
@@ -120,10 +145,18 @@ impl Rule {
                 text.parse::<i64>().map_or_else(|_| text.into(), Value::from)
             }
             Self::Choice(_) | Self::Filter | Self::Text => text.into(),
-            Self::Texts | Self::Choices(_) | Self::AbsolutePaths if text.is_empty() => {
+            Self::Texts | Self::Choices(_) | Self::AbsolutePaths | Self::PathPatterns | Self::Wholes(..)
+                if text.is_empty() =>
+            {
                 Value::Array(Vec::new())
             }
-            Self::Texts | Self::Choices(_) | Self::AbsolutePaths => text.split(',').map(str::trim).collect(),
+            Self::Texts | Self::Choices(_) | Self::AbsolutePaths | Self::PathPatterns => {
+                text.split(',').map(str::trim).collect()
+            }
+            Self::Wholes(..) => {
+                let number = |word: &str| word.parse::<i64>().map_or_else(|_| word.into(), Value::from);
+                text.split(',').map(|word| number(word.trim())).collect()
+            }
             Self::Digests | Self::Free => text.into(),
         }
     }

@@ -20,6 +20,7 @@ mod problem;
 mod tests;
 mod validate;
 
+pub(crate) use keys::{LARGEST_PID, is_path_pattern};
 pub use load::{Sources, load};
 pub use problem::{ConfigError, Origin, Problem};
 pub(crate) use problem::{dotted, shown};
@@ -34,6 +35,8 @@ use std::path::PathBuf;
 pub struct Config {
     /// What is sampled, and how often.
     pub sampling: Sampling,
+    /// Whose samples are wanted.
+    pub filter: Filter,
     /// Capabilities of the system that the agent must not use.
     pub capabilities: Capabilities,
     /// How kernel offsets are found.
@@ -65,6 +68,25 @@ pub struct Sampling {
     /// Features without which the agent shall not start: `user_stacks`, `user_stacks_in_kernel`,
     /// `kernel_stacks`, `kernel_names`, `process_notices`.
     pub require: Vec<String>,
+}
+
+/// Whose samples are wanted. Each kind of list leaves out by itself: wanted is what no list leaves out. In patterns `*`
+/// stands for any text and `?` for any byte.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Filter {
+    /// Only these processes and their descendants; empty: all.
+    pub pid: Vec<u32>,
+    /// Only processes of these names, as patterns; empty: all.
+    pub comm: Vec<String>,
+    /// Only what is in these cgroups, by patterns of their paths; empty: all.
+    pub cgroup: Vec<String>,
+    /// Not these processes and their descendants.
+    pub deny_pid: Vec<u32>,
+    /// Not processes of these names, as patterns.
+    pub deny_comm: Vec<String>,
+    /// Not what is in these cgroups, by patterns of their paths.
+    pub deny_cgroup: Vec<String>,
 }
 
 /// Capabilities that are treated as absent.

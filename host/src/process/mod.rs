@@ -8,7 +8,6 @@ mod executable;
 mod mappings;
 mod maps_file;
 mod table;
-mod targets;
 mod vdso;
 
 pub use elf::{NotElf, Segment, build_id_of, segments};
@@ -16,7 +15,7 @@ pub use executable::{Executable, ExecutableKind, Executables, Mapped};
 pub use mappings::{Mapping, Mappings};
 pub use maps_file::{MapsLine, parse_maps};
 pub use table::{Budget, Processes, TableCounters};
-pub use targets::Targets;
+pub(crate) use table::{cgroup_path, parent_in_stat};
 
 pub(crate) use vdso::in_memory;
 #[cfg(test)]

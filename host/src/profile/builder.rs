@@ -54,7 +54,7 @@ impl Builder {
         self.samples.entry((thread, stack)).or_default().push(raw.time_ns);
     }
 
-    /// Counts a sample of a process that was not asked for.
+    /// Counts a sample that was sent and is not wanted.
     pub fn exclude(&mut self) {
         self.excluded += 1;
     }
@@ -66,6 +66,7 @@ impl Builder {
         let mut losses = done.losses;
         let ticks = &interval.ticks;
         losses.add(Loss::Undelivered, ticks.undelivered);
+        losses.add(Loss::Stolen, ticks.stolen);
         losses.add(Loss::RingFull, ticks.ring_full);
         losses.add(Loss::NoRing, ticks.no_ring);
         losses.add(Loss::NoScratch, ticks.no_scratch);
@@ -86,7 +87,7 @@ impl Builder {
             samples,
             losses,
             idle: ticks.idle + ticks.idle_undelivered,
-            excluded: done.excluded,
+            excluded: done.excluded + ticks.excluded,
         }
     }
 }

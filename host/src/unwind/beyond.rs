@@ -116,8 +116,8 @@ const PATIENCE: Duration = Duration::from_millis(50);
 pub(super) struct Memory {
     ask: SyncSender<(u32, u64, usize)>,
     answers: Receiver<Option<Vec<u8>>>,
-    /// Whether a reading took too long; then nothing is read any more.
-    hangs: Cell<bool>,
+    /// Whether an answer is outstanding that nobody waits for any more.
+    late: Cell<bool>,
 }
 
 impl Memory {
@@ -134,12 +134,16 @@ impl Memory {
                 }
             }
         })?;
-        Ok(Self { ask, answers, hangs: Cell::new(false) })
+        Ok(Self { ask, answers, late: Cell::new(false) })
     }
 
     /// Fills a buffer from an address of a process; whether it could.
     pub(super) fn read(&self, pid: u32, address: u64, to: &mut [u8]) -> bool {
-        if self.hangs.get() || self.ask.try_send((pid, address, to.len())).is_err() {
+        if self.late.get() && self.answers.try_recv().is_err() {
+            return false;
+        }
+        self.late.set(false);
+        if self.ask.try_send((pid, address, to.len())).is_err() {
             return false;
         }
         match self.answers.recv_timeout(PATIENCE) {
@@ -149,11 +153,8 @@ impl Memory {
             }
             Ok(_) => false,
             Err(_) => {
-                tracing::warn!(
-                    pid,
-                    "reading the stack of this process hangs; from now on large stacks are read no further than their copies"
-                );
-                self.hangs.set(true);
+                tracing::debug!(pid, "reading the stack of this process takes long");
+                self.late.set(true);
                 false
             }
         }

@@ -103,9 +103,16 @@ impl Unwinder {
             NoticeKind::Exit | NoticeKind::Fork { .. } => notice.pid == notice.tid,
             _ => false,
         };
-        if concerns && self.tables.has_process(notice.pid) {
-            self.tables.remove_process(notice.pid);
-            self.versions.remove(&notice.pid);
+        if concerns {
+            self.forget_process(notice.pid);
+        }
+    }
+
+    /// Takes a process out of the tables until it is sampled again.
+    pub fn forget_process(&mut self, pid: u32) {
+        if self.tables.has_process(pid) {
+            self.tables.remove_process(pid);
+            self.versions.remove(&pid);
         }
     }
 

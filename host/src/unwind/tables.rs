@@ -372,7 +372,14 @@ mod tests {
     use stacksonde_ebpf::tables::rule_kind;
 
     fn tables(row_lines: u32, mappings: u32) -> Tables {
-        let sizes = TableSizes { process_lines: 16, mappings, page_lines: 16, row_lines, rules: 64 };
+        let sizes = TableSizes {
+            process_lines: 16,
+            mappings,
+            page_lines: 16,
+            row_lines,
+            rules: 64,
+            filter_lines: 16,
+        };
         Tables::new(TableMemory::ours(&sizes))
     }
 

@@ -1,7 +1,7 @@
 //! Compares what came out of a guest with what must.
 
-use super::results::{Results, Stacks};
-use super::rows::{Expected, Row};
+use super::results::{Recording, Results, Stacks};
+use super::rows::{Expected, MAPS_ARE_LOCKED, Row};
 use serde_json::Value;
 
 /// A program of the guest whose stacks are known.
@@ -66,7 +66,33 @@ pub(super) fn check(row: &'static Row, results: Results) -> Outcome {
     for program in PROGRAMS.iter().filter(|program| own_walk || program.frame_pointers) {
         complaints.extend(stacks(program, &results.stacks.of(program.name)));
     }
+    complaints.extend(memlock(row, results.memlock.as_ref()));
     Outcome { row, results: Some(results), complaints }
+}
+
+/// Where maps count as locked memory, the limit is raised; where it cannot be, rings are smaller.
+fn memlock(row: &Row, recordings: Option<&[Recording; 2]>) -> Vec<String> {
+    let charged = row.guest.contains(&MAPS_ARE_LOCKED);
+    let Some(recordings) = recordings else {
+        return if charged {
+            vec!["the guest did not try the limit of locked memory".into()]
+        } else {
+            Vec::new()
+        };
+    };
+    const SMALLER: &str = "the rings of samples are smaller than memory.ring_bytes";
+    let mut complaints = Vec::new();
+    for (recording, limit, smaller) in
+        [(&recordings[0], "could be raised", false), (&recordings[1], "could not be raised", true)]
+    {
+        if recording.said.contains(SMALLER) != smaller {
+            complaints.push(format!("where the limit {limit}, record said `{}`", recording.said.trim()));
+        }
+        for program in PROGRAMS.iter().filter(|program| recording.stacks.of(program.name).samples() == 0) {
+            complaints.push(format!("where the limit {limit}, {} was not recorded", program.name));
+        }
+    }
+    complaints
 }
 
 fn plan(expected: &Expected, plan: &Value, status: i32) -> Vec<String> {

@@ -72,7 +72,7 @@
 /* A copy of the stack: so many whole pages at most, out of a span that begins with the page of the stack
  * pointer; it ends where more than STACK_HOLE_PAGES side by side cannot be read. */
 #define STACK_PAGE_BYTES 4096
-#define DEFAULT_STACK_PAGES 9
+#define DEFAULT_STACK_PAGES 17
 #define MAX_STACK_PAGES 17
 #define STACK_SPAN_PAGES 64
 #define STACK_HOLE_PAGES 20

@@ -7,6 +7,7 @@ mod chains;
 mod doctor;
 mod exporters;
 mod hazards;
+mod hostile;
 mod ladders;
 mod lifecycle;
 mod namespaces;

@@ -80,7 +80,10 @@ fn lost(lost: &BTreeMap<String, u64>, samples: u64) -> String {
     let reasons = lost.iter().map(|(reason, count)| format!("{count} {reason}"));
     let total: u64 = lost.values().sum();
     let share = hundredths(10_000 * total / (samples + total).max(1));
-    format!("Lost were {} ({share} of those that the kernel counted).", reasons.collect::<Vec<_>>().join(", "))
+    format!(
+        "Lost were {} ({share} of those that the kernel counted).",
+        reasons.collect::<Vec<_>>().join(", ")
+    )
 }
 
 /// Writes it, with the commit and the day.

@@ -85,7 +85,13 @@ impl fmt::Display for Tally {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let all = self.all();
         let incomplete = &all.incomplete;
-        write!(f, "{} samples, {} whole, others {incomplete:?}, lost {:?}", all.samples, all.complete(), self.lost)
+        write!(
+            f,
+            "{} samples, {} whole, others {incomplete:?}, lost {:?}",
+            all.samples,
+            all.complete(),
+            self.lost
+        )
     }
 }
 
@@ -95,7 +101,8 @@ mod tests {
 
     #[test]
     fn counts_whole_stacks_by_name_and_others_by_reason() {
-        let folded = "a;main;read_[k] 5\na;[incomplete: no_rows];x 2\na;exit_[k] 1\nb;[incomplete: stack_cut] 1\n";
+        let folded =
+            "a;main;read_[k] 5\na;[incomplete: no_rows];x 2\na;exit_[k] 1\nb;[incomplete: stack_cut] 1\n";
         let said = "samples      9 of 2 processes (0.1 s)\nlost         3 samples\n             3 samples_lost_ring_full (raise it)\n";
         let tally = Tally::parse(folded, said).unwrap();
         let a = &tally.by_name["a"];

@@ -62,7 +62,8 @@
 	F(u64, user_fp, "Its frame pointer.") \
 	F(u64, user_bx, "Its rbx (x86-64); else 0.") \
 	F(u64, user_lr, "Its link register (arm64); else 0.") \
-	F(u64, stack_start, "Address of the first byte of the copy of the stack.") \
+	F(u64, stack_start, "Address of the page with which the copy of the stack begins.") \
+	F(u64, stack_present, "Which pages from there on are in the copy: a bit each, the lowest first.") \
 	F(u32, stack_bytes, "Bytes of the copy of the stack; 0 unless tables were wanting.") \
 	F(u8, user_end, "A `UserEnd`.") \
 	F(u8, kernel_end, "A `KernelEnd`.") \
@@ -71,9 +72,13 @@
 	F(u32, epoch, "Epoch of the process in the tables by which it was walked; 0: it was not in them.") \
 	F(u32, reserved_too, "Zero.")
 
-/* A copy of the stack: whole pages of this size, the first one holds the stack pointer. */
+/* A copy of the stack: so many whole pages at most, out of a span that begins with the page of the stack
+ * pointer; it ends where more than STACK_HOLE_PAGES side by side cannot be read. */
 #define STACK_PAGE_BYTES 4096
-#define MAX_STACK_PAGES 9
+#define DEFAULT_STACK_PAGES 17
+#define MAX_STACK_PAGES 17
+#define STACK_SPAN_PAGES 64
+#define STACK_HOLE_PAGES 20
 
 /* What the sampler counts on each CPU. Every run of the program ends in exactly one of the
  * counters after `runs`, up to `excluded`. */

@@ -79,8 +79,12 @@ impl Agent {
         Ok(Self {
             stop,
             rules,
-            reader: spawn("reader", move || reader.run(interval, &to_profiler))?,
+            reader: spawn("reader", move || {
+                go_first();
+                reader.run(interval, &to_profiler)
+            })?,
             profiler: spawn("profiler", move || {
+                go_first();
                 if let Ok(rules) = wanted.recv() {
                     let processes = Processes::new(budget).unnoticed(by_proc);
                     let sweeps = by_proc.then(Instant::now);
@@ -137,6 +141,15 @@ fn spawn<T: Send + 'static>(
     stage: impl FnOnce() -> T + Send + 'static,
 ) -> Result<JoinHandle<T>, LoadError> {
     std::thread::Builder::new().name(name.into()).spawn(stage).map_err(LoadError::Wait)
+}
+
+/// Goes before other programs: what this thread does is little, and while it waits for a CPU the rings fill and
+/// stacks are copied for want of tables. Where that is refused it goes on as it is.
+fn go_first() {
+    // SAFETY: plain numbers; 0 is the calling thread (setpriority(2), "C library/kernel differences").
+    if unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, -15) } != 0 {
+        tracing::debug!(error = %std::io::Error::last_os_error(), "this thread cannot go before others");
+    }
 }
 
 /// How often `/proc` is looked through where notices are lacking.

@@ -8,6 +8,7 @@ mod doctor;
 mod exporters;
 mod filters;
 mod hazards;
+mod hostile;
 mod ladders;
 mod lifecycle;
 mod namespaces;

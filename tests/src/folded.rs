@@ -50,6 +50,11 @@ impl Stacks {
         self.with_frame(|frame| frame.starts_with("[incomplete"))
     }
 
+    /// Frames of the deepest stack, the process's name among them.
+    pub fn depth(&self) -> usize {
+        self.0.iter().map(|(frames, _)| frames.len()).max().unwrap_or(0)
+    }
+
     /// Samples in all.
     pub fn samples(&self) -> u64 {
         self.0.iter().map(|(_, count)| count).sum()

@@ -54,6 +54,21 @@ pub(crate) const VM: &[Tool] = &[
     Tool("/usr/share/keyrings/debian-archive-keyring.gpg", "debian-archive-keyring"),
 ];
 
+/// Real programs to profile, and what gives them something to do.
+pub(crate) const STACKS: &[Tool] = &[
+    Tool("openssl", "openssl"),
+    Tool("/usr/bin/python3", "python3"),
+    Tool("/usr/lib/postgresql", "postgresql"),
+    Tool("psql", "postgresql-client"),
+    Tool("redis-server", "redis-server"),
+    Tool("redis-benchmark", "redis-tools"),
+    Tool("nginx", "nginx-light"),
+    Tool("wrk", "wrk"),
+    Tool("go", "golang-go"),
+    Tool("node", "nodejs"),
+    Tool("setpriv", "util-linux"),
+];
+
 /// Installs the packages of those tools that are missing.
 pub(crate) fn ensure(tools: &[Tool]) -> anyhow::Result<()> {
     let missing: Vec<_> = tools.iter().filter(|tool| !is_installed(tool.0)).map(|tool| tool.1).collect();

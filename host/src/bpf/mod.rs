@@ -22,7 +22,7 @@ mod trial;
 
 pub use books::{Frames, Interval, Ticks};
 pub use confirm::{IdFacts, OwnNamespace, confirm_entry_registers, confirm_ids};
-pub use idle::parse_idle_times;
+pub use idle::{CpuTimes, parse_cpu_times};
 pub use ids::Ids;
 pub use lifecycle::parse_lifecycle;
 pub use memlock::raise as raise_memlock;
@@ -32,7 +32,7 @@ pub use perf::online_cpus;
 pub use reader::{Message, Reader, Stop};
 pub(crate) use reader::{clock_ns, monotonic_ns};
 pub use sample::{RawSample, Registers, Rest, StackCopy};
-pub use sampler::{LoadError, Notices, Sampler, Settings, UserWalk};
+pub use sampler::{LoadError, Notices, Sampler, Settings, StackCopies, UserWalk};
 pub use shared::SharedWords;
 pub use tables::{TableMemory, TableSizes};
 pub use trial::{Trial, attempt};

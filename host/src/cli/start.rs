@@ -3,7 +3,7 @@
 use super::admit::{load_plugins, start_exporters};
 use crate::agent::{Agent, Parts};
 use crate::batch::Run;
-use crate::bpf::{Ids, Notices, Settings, TableSizes, UserWalk, monotonic_ns};
+use crate::bpf::{Ids, Notices, Settings, StackCopies, TableSizes, UserWalk, monotonic_ns};
 use crate::config::{self, Config, LogFormat, Shares, Sources};
 use crate::filter::Rules;
 use crate::kernel::PidNamespace;
@@ -175,6 +175,7 @@ fn sampler_settings(config: &Config, shares: &Shares, plan: &Plan) -> Settings {
             shares.unwind_rows_bytes.into(),
             shares.recent_rules_bytes.into(),
         ),
+        stack_copies: StackCopies::default(),
         kernel_stacks: plan.state("kernel_stacks") != State::Off,
         cgroup_ids: !matches!(
             plan.capabilities.get("bpf.helper.get_current_cgroup_id"),

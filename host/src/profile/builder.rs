@@ -91,6 +91,7 @@ impl Builder {
         let mut losses = done.losses;
         let ticks = &interval.ticks;
         losses.add(Loss::Undelivered, ticks.undelivered);
+        losses.add(Loss::Stolen, ticks.stolen);
         losses.add(Loss::RingFull, ticks.ring_full);
         losses.add(Loss::NoRing, ticks.no_ring);
         losses.add(Loss::NoScratch, ticks.no_scratch);

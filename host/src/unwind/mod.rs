@@ -7,13 +7,17 @@
 //!
 //! ```text
 //! source   an executable's call frame information, read page by page
+//! bare     code that it leaves out, as far as it is known
 //! cfi      one function's entry -> rows (gimli)
 //! rule     a row's meaning, in a word
 //! page     rows of a page as the block that the sampler searches
 //! tables   what is in the shared tables, within a budget
 //! walk     leaving a frame in user space
+//! beyond   stacks larger than their copy
 //! ```
 
+mod bare;
+mod beyond;
 mod cfi;
 mod page;
 mod rule;
@@ -22,6 +26,7 @@ mod source;
 mod tables;
 mod walk;
 
+pub use beyond::Stack;
 pub use cfi::{BadEntry, Entry, Row, rows};
 pub use page::PageKey;
 pub use rule::{Architecture, Rule};
@@ -31,6 +36,7 @@ pub use walk::leave;
 
 use crate::bpf::{Notice, NoticeKind, RawSample};
 use crate::process::{Code, Executable, Frame, Processes};
+use beyond::{Beyond, Memory};
 use stacksonde_ebpf::tables::{PAGE_BITS, mapping_kind};
 use stacksonde_ebpf::{USER_FRAMES_MAX, user_end};
 use std::collections::HashMap;
@@ -41,6 +47,8 @@ use std::sync::Arc;
 pub struct UnwindCounters {
     /// Walks that the sampler left to user space.
     pub finished_in_user_space: u64,
+    /// Of these, those for which the process itself was read, beyond the copy of its stack.
+    pub beyond_copies: u64,
     /// Pages whose rows were read from files.
     pub pages_read: u64,
     /// Pages whose rows could not be read, though the file has some.
@@ -64,6 +72,8 @@ pub struct Unwinder {
     replaced: HashMap<u32, u32>,
     max_sources: usize,
     counters: UnwindCounters,
+    /// Stacks of processes, beyond their copies; `None` if no thread could be had.
+    memory: Option<Memory>,
 }
 
 impl Unwinder {
@@ -76,6 +86,11 @@ impl Unwinder {
             replaced: HashMap::new(),
             max_sources,
             counters: UnwindCounters::default(),
+            memory: Memory::new()
+                .inspect_err(|error| {
+                    tracing::warn!("large stacks are cut at their copies: no thread for more: {error}")
+                })
+                .ok(),
         }
     }
 
@@ -91,7 +106,9 @@ impl Unwinder {
             return self.forget_processes();
         }
         let concerns = match &notice.kind {
-            NoticeKind::Exec { .. } | NoticeKind::Map { .. } => true,
+            NoticeKind::Exec { .. } => true,
+            // A mapping beside those that are in takes nothing away; it is put in at the first sample there.
+            NoticeKind::Map { start, end, .. } => self.tables.overlaps(notice.pid, *start..*end),
             NoticeKind::Exit | NoticeKind::Fork { .. } => notice.pid == notice.tid,
             _ => false,
         };
@@ -158,9 +175,17 @@ impl Unwinder {
             return;
         }
         let Some(rest) = sample.rest.take() else { return };
+        if !matches!(sample.user_end, user_end::NO_PROCESS | user_end::NO_MAPPING | user_end::NO_ROWS) {
+            return;
+        }
         self.counters.finished_in_user_space += 1;
         let mut frames = sample.user.to_vec();
         let mut frame = rest.registers;
+        let pid = sample.pid;
+        let memory = self.memory.take();
+        let read =
+            |address, to: &mut [u8]| memory.as_ref().is_some_and(|memory| memory.read(pid, address, to));
+        let stack = Beyond::new(&rest.stack, &read);
         sample.user_end = loop {
             if frames.len() >= USER_FRAMES_MAX {
                 break user_end::TOO_DEEP;
@@ -174,7 +199,8 @@ impl Unwinder {
                 Code::File(executable, address) => self.rule(&executable, address.0),
             };
             let leaf = (frames.len() == 1).then_some(&rest.leaf);
-            match leave(&frame, rule, leaf, &rest.stack, Architecture::OURS) {
+            stack.leaving(frame.sp);
+            match leave(&frame, rule, leaf, &stack, Architecture::OURS) {
                 Ok(caller) => {
                     frame = caller;
                     frames.push(frame.pc);
@@ -182,6 +208,11 @@ impl Unwinder {
                 Err(end) => break end,
             }
         };
+        self.counters.beyond_copies += u64::from(stack.was_used());
+        self.memory = memory;
+        if sample.user_end == user_end::NO_CODE {
+            tracing::debug!(pid, tid = sample.tid, ?frame, frames = frames.len(), "a return into no mapping");
+        }
         sample.user = frames.into();
         self.install(sample.pid, processes);
     }

@@ -128,6 +128,20 @@ impl Tables {
         self.processes.contains_key(&pid)
     }
 
+    /// Whether a process has something in a range of addresses.
+    pub fn overlaps(&self, pid: u32, range: std::ops::Range<u64>) -> bool {
+        let Some(installed) = self.processes.get(&pid) else { return false };
+        let (mut low, mut high) = (installed.first, installed.first + installed.count);
+        let word =
+            |index: u32, at: usize| self.memory.mappings[index as usize * MAPPING_WORDS + at].load(Relaxed);
+        // The first mapping that ends after the range begins.
+        while low < high {
+            let middle = low + (high - low) / 2;
+            if word(middle, 1) <= range.start { low = middle + 1 } else { high = middle }
+        }
+        low < installed.first + installed.count && word(low, 0) < range.end
+    }
+
     /// A sample was taken of a process.
     pub fn touch_process(&mut self, pid: u32) {
         self.clock += 1;
@@ -438,6 +452,19 @@ mod tests {
         assert!(tables.rule_at(1, 1 << PAGE_BITS).is_some());
         assert_eq!(tables.rule_at(1, 2 << PAGE_BITS), None);
         assert_eq!(tables.counters().pages_evicted, 1);
+    }
+
+    #[test]
+    fn knows_what_a_new_mapping_would_take_away() {
+        let mut tables = tables(31, 10);
+        let mapping = |start| TableMapping { start, end: start + 10, bias: 0, executable: 0, kind: 0 };
+        assert!(tables.set_process(1, &[mapping(20), mapping(40), mapping(60)]));
+        for (range, expected) in
+            [(0..20, false), (0..21, true), (30..40, false), (29..31, true), (69..70, true), (70..99, false)]
+        {
+            assert_eq!(tables.overlaps(1, range.clone()), expected, "{range:?}");
+        }
+        assert!(!tables.overlaps(2, 0..99));
     }
 
     #[test]

@@ -34,7 +34,9 @@ fn frames(elf: &[u8]) -> (std::ops::Range<usize>, std::ops::Range<usize>) {
     // The pointer to .eh_frame is relative to itself.
     let frame = (start + 4) as i64 + i64::from(word(elf, start + 4).cast_signed());
     let frame = usize::try_from(frame).unwrap();
-    let segment = headers(elf, PT_LOAD).into_iter().map(|at| place(elf, at + 8)..place(elf, at + 8) + place(elf, at + 32));
+    let segment = headers(elf, PT_LOAD)
+        .into_iter()
+        .map(|at| place(elf, at + 8)..place(elf, at + 8) + place(elf, at + 32));
     let end = segment.into_iter().find(|range| range.contains(&frame)).unwrap().end;
     (start..start + length, frame..end)
 }
@@ -63,44 +65,66 @@ pub fn all(elf: &[u8]) -> Vec<(&'static str, Vec<u8>)> {
         change(&mut copy);
         copy
     };
-    let mut put = |copy: &mut Vec<u8>, at: usize, value: u32| copy[at..at + 4].copy_from_slice(&value.to_le_bytes());
+    let put =
+        |copy: &mut Vec<u8>, at: usize, value: u32| copy[at..at + 4].copy_from_slice(&value.to_le_bytes());
     let mut random = Random::new(11);
     vec![
         // The second half of the section is not there.
-        ("truncated", damaged(&mut |copy| {
-            let middle = section.start + section.len() / 2;
-            copy[middle..section.end].fill(0xff);
-        })),
+        (
+            "truncated",
+            damaged(&mut |copy| {
+                let middle = section.start + section.len() / 2;
+                copy[middle..section.end].fill(0xff);
+            }),
+        ),
         // Every description refers to itself as what it has in common with others.
-        ("cyclic", damaged(&mut |copy| {
-            records.iter().filter(|(_, description)| *description).for_each(|(at, _)| put(copy, at + 4, 4));
-        })),
+        (
+            "cyclic",
+            damaged(&mut |copy| {
+                records
+                    .iter()
+                    .filter(|(_, description)| *description)
+                    .for_each(|(at, _)| put(copy, at + 4, 4));
+            }),
+        ),
         // Instructions are noise; lengths are kept, so that each is looked at.
-        ("absurd", damaged(&mut |copy| {
-            for (at, description) in &records {
-                let end = at + 4 + word(elf, *at) as usize;
-                let start = if *description { at + 17 } else { at + 12 };
-                (start.min(end)..end).for_each(|at| copy[at] = random.below(256) as u8);
-            }
-        })),
+        (
+            "absurd",
+            damaged(&mut |copy| {
+                for (at, description) in &records {
+                    let end = at + 4 + word(elf, *at) as usize;
+                    let start = if *description { at + 17 } else { at + 12 };
+                    (start.min(end)..end).for_each(|at| copy[at] = random.below(256) as u8);
+                }
+            }),
+        ),
         // Lengths are as large as they can be.
-        ("endless", damaged(&mut |copy| {
-            records.iter().for_each(|(at, _)| put(copy, *at, 0xffff_fff0));
-        })),
+        (
+            "endless",
+            damaged(&mut |copy| {
+                records.iter().for_each(|(at, _)| put(copy, *at, 0xffff_fff0));
+            }),
+        ),
         // The index has more entries than the file has bytes, and all lead to one function.
-        ("index", damaged(&mut |copy| {
-            put(copy, header.start + 8, u32::MAX);
-            let first = copy[header.start + 12..header.start + 20].to_vec();
-            for at in (header.start + 12..header.end - 7).step_by(8) {
-                copy[at..at + 8].copy_from_slice(&first);
-            }
-        })),
+        (
+            "index",
+            damaged(&mut |copy| {
+                put(copy, header.start + 8, u32::MAX);
+                let first = copy[header.start + 12..header.start + 20].to_vec();
+                for at in (header.start + 12..header.end - 7).step_by(8) {
+                    copy[at..at + 8].copy_from_slice(&first);
+                }
+            }),
+        ),
         // Two segments show the same code at the same place.
-        ("overlapping", damaged(&mut |copy| {
-            let code = headers(copy, PT_LOAD).into_iter().find(|at| word(copy, at + 4) & 1 != 0).unwrap();
-            let segment = copy[code..code + PROGRAM_HEADER_BYTES].to_vec();
-            let note = headers(copy, PT_NOTE)[0];
-            copy[note..note + PROGRAM_HEADER_BYTES].copy_from_slice(&segment);
-        })),
+        (
+            "overlapping",
+            damaged(&mut |copy| {
+                let code = headers(copy, PT_LOAD).into_iter().find(|at| word(copy, at + 4) & 1 != 0).unwrap();
+                let segment = copy[code..code + PROGRAM_HEADER_BYTES].to_vec();
+                let note = headers(copy, PT_NOTE)[0];
+                copy[note..note + PROGRAM_HEADER_BYTES].copy_from_slice(&segment);
+            }),
+        ),
     ]
 }

@@ -162,7 +162,16 @@ fn through_the_runtime_of_c_plus_plus_while_it_unwinds() {
     let stacks = recorded(folder.path(), &mut Command::new(program), "3");
     let thrown = stacks.with_chain(&["main", "outer", "catcher", "thrower"]).samples();
     assert!(thrown * 2 > stacks.samples(), "{thrown} of {}: {stacks:?}", stacks.samples());
-    check("exceptions", &stacks, &["main", "outer", "catcher"]);
+    // In the few instructions in which the runtime has put the handler's registers and return address into its own
+    // frame, and has not left that yet, the stack is no stack.
+    let whole = stacks.with_chain(&["main", "outer", "catcher"]);
+    let whole = whole.samples() - whole.incomplete().samples();
+    assert!(
+        whole * 100 >= stacks.samples() * 96,
+        "{whole} of {}: {:?}",
+        stacks.samples(),
+        stacks.incomplete()
+    );
 }
 
 #[test]

@@ -136,8 +136,9 @@ fn sample(pid: u32, time: Duration, hertz: u64) -> Vec<Walked> {
         sideband_bytes: 1 << 17,
         entry_registers: None,
         user_walk: UserWalk::ByTables,
+        verify_recent: false,
         kernel_stacks: false,
-        tables: TableSizes::for_budget(4096, 65536, 8 << 20),
+        tables: TableSizes::for_budget(4096, 65536, 8 << 20, 256 << 10),
         stack_copies: StackCopies { pages: u32::try_from(STACK_PAGES_MAX).unwrap(), always: true },
         cgroup_ids: false,
         ids: Ids::Initial,
@@ -161,7 +162,7 @@ fn sample(pid: u32, time: Duration, hertz: u64) -> Vec<Walked> {
             match event {
                 Event::Notice(notice) => {
                     processes.notice(&notice);
-                    unwinder.notice(&notice);
+                    unwinder.notice(&notice, &mut processes);
                 }
                 Event::Sample(mut sample) if sample.pid == pid && sample.kernel.is_empty() => {
                     let rest = sample.rest.clone();

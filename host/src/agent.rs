@@ -12,7 +12,7 @@ use crate::bpf::{Event, LoadError, Message, Notices, Reader, Sampler, Settings, 
 use crate::filter::{Filter, Rules, Slots};
 use crate::plugins::ExporterInstance;
 use crate::process::{Budget, Processes};
-use crate::profile::{Builder, Profile};
+use crate::profile::{self, Builder, Profile};
 use crate::summary::Summary;
 use crate::symbolize::{self, Symbolizer};
 use crate::unwind::{Tables, Unwinder};
@@ -34,8 +34,8 @@ pub struct Parts {
     pub interval: Option<Duration>,
     /// How much is remembered of processes.
     pub budget: Budget,
-    /// Distinct stacks of one profile.
-    pub max_stacks: usize,
+    /// How much one profile may hold.
+    pub profile: profile::Budget,
     /// How names are looked up; `None` if nobody wants names.
     pub symbolize: Option<symbolize::Options>,
     /// What is the same for every batch.
@@ -60,9 +60,8 @@ pub struct Agent {
 impl Agent {
     /// Loads the sampler and starts it. Samples wait until [`Agent::want`] says whose are wanted.
     pub fn start(parts: Parts) -> Result<Self, LoadError> {
-        let Parts { sampler, interval, budget, max_stacks, symbolize, run, exporters, shutdown_budget } =
-            parts;
-        let builder = Builder::new(sampler.period_ns, max_stacks);
+        let Parts { sampler, interval, budget, profile, symbolize, run, exporters, shutdown_budget } = parts;
+        let builder = Builder::new(sampler.period_ns, profile);
         let by_proc = sampler.notices != Notices::SideBand;
         let mut sampler = Sampler::load(&sampler)?;
         let tables = sampler.take_tables().ok_or(LoadError::Missing("tables"))?;
@@ -80,8 +79,12 @@ impl Agent {
         Ok(Self {
             stop,
             rules,
-            reader: spawn("reader", move || reader.run(interval, &to_profiler))?,
+            reader: spawn("reader", move || {
+                go_first();
+                reader.run(interval, &to_profiler)
+            })?,
             profiler: spawn("profiler", move || {
+                go_first();
                 if let Ok(rules) = wanted.recv() {
                     let processes = Processes::new(budget).unnoticed(by_proc);
                     let sweeps = by_proc.then(Instant::now);
@@ -140,6 +143,15 @@ fn spawn<T: Send + 'static>(
     std::thread::Builder::new().name(name.into()).spawn(stage).map_err(LoadError::Wait)
 }
 
+/// Goes before other programs: what this thread does is little, and while it waits for a CPU the rings fill and
+/// stacks are copied for want of tables. Where that is refused it goes on as it is.
+fn go_first() {
+    // SAFETY: plain numbers; 0 is the calling thread (setpriority(2), "C library/kernel differences").
+    if unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, -15) } != 0 {
+        tracing::debug!(error = %std::io::Error::last_os_error(), "this thread cannot go before others");
+    }
+}
+
 /// How often `/proc` is looked through where notices are lacking.
 const SWEEP: Duration = Duration::from_secs(1);
 
@@ -172,7 +184,7 @@ impl Stages {
                     let table = self.processes.counters();
                     let unwound = self.unwinder.counters();
                     let filtered = self.filter.counters();
-                    tracing::debug!(ticks = ?interval.ticks, ?table, ?unwound, ?filtered, "interval is over");
+                    tracing::debug!(ticks = ?interval.ticks, frames = ?interval.frames, ?table, ?unwound, ?filtered, "interval is over");
                     let profile = self.builder.finish(&interval);
                     self.unwinder.keep(&profile.frames);
                     if to.send(profile).is_err() {
@@ -204,7 +216,7 @@ impl Stages {
             Event::Notice(notice) => {
                 self.filter.notice(&notice);
                 self.processes.notice(&notice);
-                self.unwinder.notice(&notice);
+                self.unwinder.notice(&notice, &mut self.processes);
             }
             Event::Sample(mut sample) if self.filter.admits(&sample) => {
                 self.processes.recognise(&sample);
@@ -243,6 +255,9 @@ impl Publisher {
                 None => no_names(&profile),
             };
             summary.add(&profile, &names);
+            if let Some(symbolizer) = &symbolizer {
+                summary.names = symbolizer.counters();
+            }
             let nameless = no_names(&profile);
             for exporter in &self.exporters {
                 let names = if exporter.wants().names { &names } else { &nameless };

@@ -3,6 +3,7 @@
 
 pub mod agent;
 pub mod daemon;
+pub mod damage;
 pub mod folded;
 pub mod fuzz;
 pub mod newer_abi;

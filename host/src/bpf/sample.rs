@@ -40,7 +40,7 @@ impl From<&stacksonde_ebpf::sample::Record<'_>> for RawSample {
             tid: head.tid,
             cpu: head.cpu,
             cgroup_id: head.cgroup_id,
-            comm: head.comm,
+            comm: padded(head.comm),
             kernel: record.kernel_frames().collect(),
             // The kernel's own walk may end in a zero.
             user: record.user_frames().take_while(|address| *address != 0).collect(),
@@ -50,6 +50,13 @@ impl From<&stacksonde_ebpf::sample::Record<'_>> for RawSample {
             kernel_end: head.kernel_end,
         }
     }
+}
+
+/// A name with nothing but zeros behind its end: some kernels (6.1 is one) leave there what was there before.
+fn padded(mut name: [u8; 16]) -> [u8; 16] {
+    let end = name.iter().position(|byte| *byte == 0).unwrap_or(name.len());
+    name[end..].fill(0);
+    name
 }
 
 /// A walk that is not over.

@@ -171,6 +171,15 @@ mod tests {
     use super::*;
 
     #[test]
+    fn what_stands_behind_the_end_of_a_name_is_not_the_name() {
+        let mut bytes = vec![0; size_of::<Sample>()];
+        let comm = std::mem::offset_of!(Sample, comm);
+        bytes[comm..comm + 16].copy_from_slice(b"c_chain\0pointe\0\0");
+        let sample = RawSample::from(&stacksonde_ebpf::sample::Record::parse(&bytes).unwrap());
+        assert_eq!(&sample.comm, b"c_chain\0\0\0\0\0\0\0\0\0");
+    }
+
+    #[test]
     fn a_copy_with_a_gap_gives_each_page_at_its_own_address() {
         let page = |value: u8| vec![value; STACK_PAGE];
         let copy =

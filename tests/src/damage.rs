@@ -65,7 +65,7 @@ pub fn all(elf: &[u8]) -> Vec<(&'static str, Vec<u8>)> {
         change(&mut copy);
         copy
     };
-    let mut put =
+    let put =
         |copy: &mut Vec<u8>, at: usize, value: u32| copy[at..at + 4].copy_from_slice(&value.to_le_bytes());
     let mut random = Random::new(11);
     vec![

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-/// Compiles `tests/targets/<name>` (`.c` or `.rs`) into `folder`, with frame pointers.
+/// Compiles `tests/targets/<name>` (`.c`, `.cpp` or `.rs`) into `folder`, with frame pointers.
 ///
 /// # Panics
 ///
@@ -17,8 +17,8 @@ pub fn compile(name: &str, folder: &Path, flags: &[&str]) -> PathBuf {
             rustc.args(["--edition", "2024", "-O", "-g", "-C", "force-frame-pointers=yes"]);
             rustc
         }
-        _ => {
-            let mut cc = Command::new("cc");
+        extension => {
+            let mut cc = Command::new(if extension == Some("cpp") { "c++" } else { "cc" });
             cc.args(["-O2", "-g", "-fno-optimize-sibling-calls"]);
             cc.args(["-fno-omit-frame-pointer", "-mno-omit-leaf-frame-pointer"]);
             cc

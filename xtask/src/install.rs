@@ -10,9 +10,15 @@ pub(crate) struct Tool(&'static str, &'static str);
 pub(crate) const BUILD: &[Tool] = &[Tool("clang", "clang"), Tool("cc", "gcc")];
 
 /// What the tests take besides: bpftool as an independent witness of what is in the kernel and its
-/// BTF, Go for the pprof that reads our files, util-linux for namespaces and privileges.
+/// BTF, Go for the pprof that reads our files, util-linux for namespaces and privileges, libdw as another unwinder,
+/// musl for programs with another C library.
 pub(crate) const TEST: &[Tool] = &[
     Tool("bpftool", "bpftool"),
+    Tool("/usr/include/elfutils/libdwfl.h", "libdw-dev"),
+    Tool("musl-gcc", "musl-tools"),
+    Tool("openssl", "openssl"),
+    Tool("/usr/bin/python3", "python3"),
+    Tool("c++", "g++"),
     Tool("go", "golang-go"),
     Tool("unshare", "util-linux"),
     Tool("setpriv", "util-linux"),

@@ -9,6 +9,7 @@ mod exporters;
 mod hazards;
 mod ladders;
 mod lifecycle;
+mod memory;
 mod namespaces;
 mod offsets;
 mod plan;

@@ -72,7 +72,7 @@ pub(super) fn run(arguments: &[String]) -> anyhow::Result<()> {
     );
     println!(
         "{:34}{:>12}{:>12}{:>14}{:>12}{:>12}{:>14}",
-        "", "CPU, ms/s", "samples/s", "CPU, us/sample", "RSS, MiB", "maps, MiB", "processes read"
+        "", "CPU, ms/s", "samples/s", "us a sample", "RSS, MiB", "maps, MiB", "procs read"
     );
     for scene in SCENES {
         let mut crowds = Vec::new();

@@ -1,6 +1,6 @@
 //! Plain functions of bytes for fuzzers: each parser may refuse its input, none may panic.
 
-use crate::bpf::{parse_idle_times, parse_lifecycle, parse_notice};
+use crate::bpf::{parse_cpu_times, parse_lifecycle, parse_notice};
 use crate::filter::{Glob, Patterns, parse_mounts};
 use crate::kernel::{in_uname_version, in_vdso, in_version_signature};
 use crate::plugins::{check_schema, parse_manifest, read_library};
@@ -36,7 +36,7 @@ pub fn fuzz_maps(data: &[u8]) {
 
 /// `/proc/stat`.
 pub fn fuzz_idle_times(data: &[u8]) {
-    let _times = parse_idle_times(&String::from_utf8_lossy(data), 100);
+    let _times = parse_cpu_times(&String::from_utf8_lossy(data), 100);
 }
 
 /// The headers of an ELF file.

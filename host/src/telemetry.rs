@@ -43,6 +43,9 @@ losses! {
     Undelivered, "samples_lost_undelivered",
         "The perf event ticked, but the kernel did not run the sampler: another BPF program or a map system call was running on that CPU, events were throttled, or the timer was late.",
         "";
+    Stolen, "samples_lost_stolen",
+        "The hypervisor ran something else on that CPU, so that nothing ran that could be sampled.",
+        "";
     RingFull, "samples_lost_ring_full",
         "A CPU's ring was full.",
         "raise memory.ring_bytes";

@@ -6,6 +6,7 @@ mod lint;
 mod load;
 mod profile;
 mod run;
+mod stacks;
 mod stage;
 mod test;
 mod vm;
@@ -21,6 +22,7 @@ usage: cargo xtask COMMAND
                                  or those of the named rows, else those that CI boots
   bench plugins|start|cost|scale print what plugins cost, how long the agent takes to its first sample, what
                                  profiling costs beside other profilers, or what many processes cost
+  stacks [PROGRAM|mix]...        profile real programs, count whole stacks, write docs/complete-stacks.md
   lint                           formatting, clippy, licences and sources of dependencies
   stage                          build and install agent and plugins for development, print where
 
@@ -35,6 +37,7 @@ fn main() -> ExitCode {
         Some("bench") => bench::run(rest),
         Some("lint") => lint::run(),
         Some("stage") => stage::run(),
+        Some("stacks") => stacks::run(rest),
         Some("vm") => vm::run(rest),
         Some("-h" | "--help") | None => {
             println!("{USAGE}");

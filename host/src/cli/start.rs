@@ -3,7 +3,7 @@
 use super::admit::{load_plugins, start_exporters};
 use crate::agent::{Agent, Parts};
 use crate::batch::Run;
-use crate::bpf::{Ids, Notices, Settings, TableSizes, UserWalk, monotonic_ns};
+use crate::bpf::{Ids, Notices, Settings, StackCopies, TableSizes, UserWalk, monotonic_ns};
 use crate::config::{self, Config, LogFormat, Shares, Sources};
 use crate::filter::Rules;
 use crate::kernel::PidNamespace;
@@ -168,11 +168,14 @@ fn sampler_settings(config: &Config, shares: &Shares, plan: &Plan) -> Settings {
         sideband_bytes: shares.sideband_bytes,
         entry_registers: stack.zip(fact(stacksonde_plugin::fact::STACK_PT_REGS)),
         user_walk: if plan.mitigates("no_user_reads") { UserWalk::ByKernel } else { UserWalk::ByTables },
+        verify_recent: config.sampling.verify_unwinding,
         tables: TableSizes::for_budget(
             shares.max_processes,
             shares.max_mappings,
             shares.unwind_rows_bytes.into(),
+            shares.recent_rules_bytes.into(),
         ),
+        stack_copies: StackCopies::default(),
         kernel_stacks: plan.state("kernel_stacks") != State::Off,
         cgroup_ids: !matches!(
             plan.capabilities.get("bpf.helper.get_current_cgroup_id"),

@@ -77,6 +77,7 @@ const RULES: &[(&str, Rule)] = &[
     ("memory.max_mappings", Rule::Whole(0, u32::MAX as u64)),
     ("memory.max_executables", Rule::Whole(0, u32::MAX as u64)),
     ("memory.unwind_rows_bytes", Rule::Whole(0, u32::MAX as u64)),
+    ("memory.recent_rules_bytes", Rule::Whole(0, 4 << 20)),
     ("memory.max_stacks", Rule::Whole(0, u32::MAX as u64)),
     ("symbolize.max_cached", Rule::Whole(0, u32::MAX as u64)),
     ("plugins.directories", Rule::AbsolutePaths),

@@ -71,6 +71,8 @@ pub struct Sampling {
     /// Features without which the agent shall not start: `user_stacks`, `user_stacks_in_kernel`,
     /// `kernel_stacks`, `kernel_names`, `process_notices`.
     pub require: Vec<String>,
+    /// Whether what the sampler remembers of unwinding is looked up, too, and differences are counted.
+    pub verify_unwinding: bool,
 }
 
 /// Whose samples are wanted. Each kind of list leaves out by itself: wanted is what no list leaves out. In patterns `*`
@@ -154,6 +156,8 @@ pub struct Memory {
     pub max_executables: u32,
     /// Table of unwind rows of the pages of code that were sampled, in bytes.
     pub unwind_rows_bytes: u32,
+    /// Table of unwind rules that the sampler found lately, in bytes; less than a line: none.
+    pub recent_rules_bytes: u32,
     /// Distinct stacks of one profile.
     pub max_stacks: u32,
 }
@@ -239,7 +243,7 @@ pub struct Shutdown {
 
 impl Default for Sampling {
     fn default() -> Self {
-        Self { frequency_hz: 19, interval_seconds: 10, require: Vec::new() }
+        Self { frequency_hz: 19, interval_seconds: 10, require: Vec::new(), verify_unwinding: false }
     }
 }
 
@@ -253,6 +257,7 @@ impl Default for Memory {
             max_mappings: 0,
             max_executables: 0,
             unwind_rows_bytes: 0,
+            recent_rules_bytes: 0,
             max_stacks: 0,
         }
     }

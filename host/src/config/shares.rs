@@ -4,8 +4,9 @@
 //! tables that the sampler reads are BPF maps and are mapped by the agent, so they count on both sides.
 //!
 //! ```text
-//! BPF maps            32   unwind rows 8, their index 0.25, rules 0.5, mappings 2, processes 0.125, rings of
-//!                          samples 4 at most (1 a CPU at most), scratch of each CPU, filter; the rest is room
+//! BPF maps            32   unwind rows 8, their index 0.25, rules 0.5, those found lately 0.25, mappings 2,
+//!                          processes 0.125, rings of samples 4 at most (1 a CPU at most), scratch of each
+//!                          CPU, filter; the rest is room
 //! agent, resident     40   those tables 11 and rings 8 at most (each page of a ring is mapped twice), programs and
 //!                          libraries 10, kernel functions 6, one profile 4, names 3, debug information of one file
 //!                          4 while it is read
@@ -34,6 +35,8 @@ pub struct Shares {
     pub max_executables: u32,
     /// `memory.unwind_rows_bytes`
     pub unwind_rows_bytes: u32,
+    /// `memory.recent_rules_bytes`
+    pub recent_rules_bytes: u32,
     /// `memory.max_stacks`
     pub max_stacks: u32,
     /// `symbolize.max_cached`
@@ -94,6 +97,7 @@ impl Config {
             max_mappings: own(memory.max_mappings, many(65_536)),
             max_executables: own(memory.max_executables, many(4096)),
             unwind_rows_bytes: own(memory.unwind_rows_bytes, memory.share(8, 1)),
+            recent_rules_bytes: own(memory.recent_rules_bytes, memory.share(1, 4)),
             max_stacks: own(memory.max_stacks, many(65_536)),
             max_cached: own(self.symbolize.max_cached, many(65_536)),
             profile_bytes: memory.share(4, 1),

@@ -91,6 +91,7 @@ impl Builder {
         let mut losses = done.losses;
         let ticks = &interval.ticks;
         losses.add(Loss::Undelivered, ticks.undelivered);
+        losses.add(Loss::Stolen, ticks.stolen);
         losses.add(Loss::RingFull, ticks.ring_full);
         losses.add(Loss::NoRing, ticks.no_ring);
         losses.add(Loss::NoScratch, ticks.no_scratch);
@@ -151,7 +152,7 @@ impl<T: Hash + Eq> Interned<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bpf::{RawSample, Ticks};
+    use crate::bpf::{Frames, RawSample, Ticks};
     use crate::process::Identity;
     use std::sync::Arc;
 
@@ -166,6 +167,7 @@ mod tests {
             kernel: Box::default(),
             rest: None,
             user: frames.into(),
+            epoch: 0,
             user_end: stacksonde_ebpf::user_end::COMPLETE,
             kernel_end: stacksonde_ebpf::kernel_end::NOT_IN_KERNEL,
         };
@@ -174,7 +176,7 @@ mod tests {
     }
 
     fn interval(ticks: Ticks) -> Interval {
-        Interval { start_ns: 1, end_ns: 2, ticks }
+        Interval { start_ns: 1, end_ns: 2, ticks, frames: Frames::default() }
     }
 
     #[test]

@@ -12,6 +12,7 @@ mod hazards;
 mod hostile;
 mod ladders;
 mod lifecycle;
+mod memory;
 mod namespaces;
 mod offsets;
 mod plan;

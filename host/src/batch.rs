@@ -134,6 +134,7 @@ impl Batch {
             kind: NATIVE,
             path: self.writer.string(&executable.path),
             build_id: self.writer.string(&build_id),
+            htlhash: self.writer.string(executable.htlhash.as_deref().unwrap_or_default()),
             start: text.map_or(0, |text| text.address),
             limit: text.map_or(u64::MAX, |text| text.address.saturating_add(text.file_bytes)),
             file_offset: text.map_or(0, |text| text.file_offset),

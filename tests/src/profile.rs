@@ -99,7 +99,18 @@ impl Hand {
     ) -> (u32, u32) {
         let (path, build_id) = (self.text(path), self.text(build_id));
         let (start, limit, file_offset) = (addresses.start, addresses.end, 0x1000);
-        (kind, self.writer.mapping(Mapping { kind, path, build_id, start, limit, file_offset }))
+        (
+            kind,
+            self.writer.mapping(Mapping {
+                kind,
+                path,
+                build_id,
+                start,
+                limit,
+                file_offset,
+                ..Mapping::default()
+            }),
+        )
     }
 
     /// A location with functions, innermost inlined one first.

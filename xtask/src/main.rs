@@ -2,6 +2,7 @@
 
 mod bench;
 mod bench_start;
+mod collector;
 mod install;
 mod lint;
 mod load;

@@ -1,0 +1,162 @@
+package main
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"os"
+	"strings"
+
+	common "go.opentelemetry.io/proto/otlp/common/v1"
+	profiles "go.opentelemetry.io/proto/otlp/profiles/v1development"
+	"google.golang.org/protobuf/proto"
+)
+
+// report is what a test wants to know of a file of messages.
+type report struct {
+	// What is against the rules of OTLP, a sentence each.
+	Problems []string `json:"problems"`
+	Messages int      `json:"messages"`
+	Profiles []found  `json:"profiles"`
+}
+
+type found struct {
+	ID string `json:"id"`
+	// SHA-256 of the whole message that it came in.
+	Message    string         `json:"message"`
+	Resource   map[string]any `json:"resource"`
+	Attributes map[string]any `json:"attributes"`
+	SampleType string         `json:"sample_type"`
+	PeriodType string         `json:"period_type"`
+	Period     int64          `json:"period"`
+	Start      uint64         `json:"start"`
+	Duration   uint64         `json:"duration"`
+	Samples    int64          `json:"samples"`
+	Stacks     []stack        `json:"stacks"`
+}
+
+type stack struct {
+	// From the root: "type name", or "type +address" where there is no name; mapping after " in ".
+	Frames     []string       `json:"frames"`
+	Count      int64          `json:"count"`
+	Times      int            `json:"times"`
+	Attributes map[string]any `json:"attributes"`
+	// Attributes of the mapping of each frame.
+	Mappings []map[string]any `json:"mappings"`
+}
+
+// read decodes what the file exporter wrote in its format "proto": messages, each behind its length. The decoder is
+// the one that protoc makes of OpenTelemetry's files, not the Collector's own.
+func read(path string) error {
+	bytes, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	all := report{Problems: []string{}, Profiles: []found{}}
+	for len(bytes) > 0 {
+		if len(bytes) < 4 || len(bytes)-4 < int(binary.BigEndian.Uint32(bytes)) {
+			// The Collector was killed while it wrote.
+			break
+		}
+		length := int(binary.BigEndian.Uint32(bytes))
+		var data profiles.ProfilesData
+		if err := proto.Unmarshal(bytes[4:4+length], &data); err != nil {
+			return fmt.Errorf("message %d: %w", all.Messages, err)
+		}
+		sum := sha256.Sum256(bytes[4 : 4+length])
+		all.add(&data, hex.EncodeToString(sum[:]))
+		bytes = bytes[4+length:]
+	}
+	return json.NewEncoder(os.Stdout).Encode(all)
+}
+
+func (all *report) add(data *profiles.ProfilesData, sum string) {
+	message := fmt.Sprintf("message %d: ", all.Messages)
+	all.Messages++
+	for _, problem := range problems(data) {
+		all.Problems = append(all.Problems, message+problem)
+	}
+	if len(all.Problems) > 0 {
+		return
+	}
+	dictionary := data.Dictionary
+	text := func(at int32) string { return dictionary.StringTable[at] }
+	for _, resource := range data.ResourceProfiles {
+		attributes := map[string]any{}
+		for _, pair := range resource.GetResource().GetAttributes() {
+			attributes[pair.Key] = plain(pair.Value)
+		}
+		for _, scope := range resource.ScopeProfiles {
+			for _, profile := range scope.Profiles {
+				kind := func(it *profiles.ValueType) string {
+					return text(it.GetTypeStrindex()) + "/" + text(it.GetUnitStrindex())
+				}
+				one := found{
+					ID: hex.EncodeToString(profile.ProfileId), Message: sum, Resource: attributes,
+					Attributes: named(dictionary, profile.AttributeIndices),
+					SampleType: kind(profile.SampleType), PeriodType: kind(profile.PeriodType), Period: profile.Period,
+					Start: profile.TimeUnixNano, Duration: profile.DurationNano, Stacks: []stack{},
+				}
+				for _, sample := range profile.Samples {
+					found := unfolded(dictionary, sample)
+					one.Samples += found.Count
+					one.Stacks = append(one.Stacks, found)
+				}
+				all.Profiles = append(all.Profiles, one)
+			}
+		}
+	}
+}
+
+func unfolded(dictionary *profiles.ProfilesDictionary, sample *profiles.Sample) stack {
+	one := stack{Frames: []string{}, Times: len(sample.TimestampsUnixNano), Mappings: []map[string]any{}}
+	one.Attributes = named(dictionary, sample.AttributeIndices)
+	// Without values each time stands for one.
+	one.Count = int64(len(sample.TimestampsUnixNano))
+	if len(sample.Values) > 0 {
+		one.Count = 0
+	}
+	for _, value := range sample.Values {
+		one.Count += value
+	}
+	indices := dictionary.StackTable[sample.StackIndex].LocationIndices
+	for at := len(indices) - 1; at >= 0; at-- {
+		location := dictionary.LocationTable[indices[at]]
+		kind := fmt.Sprint(named(dictionary, location.AttributeIndices)["profile.frame.type"])
+		mapping := dictionary.MappingTable[location.MappingIndex]
+		where := " in " + dictionary.StringTable[mapping.FilenameStrindex]
+		one.Mappings = append(one.Mappings, named(dictionary, mapping.AttributeIndices))
+		if len(location.Lines) == 0 {
+			one.Frames = append(one.Frames, fmt.Sprintf("%s +%#x%s", kind, location.Address, where))
+		}
+		// The caller is the last line.
+		for line := len(location.Lines) - 1; line >= 0; line-- {
+			function := dictionary.FunctionTable[location.Lines[line].FunctionIndex]
+			one.Frames = append(one.Frames, kind+" "+dictionary.StringTable[function.NameStrindex]+where)
+		}
+	}
+	return one
+}
+
+func named(dictionary *profiles.ProfilesDictionary, indices []int32) map[string]any {
+	attributes := map[string]any{}
+	for _, index := range indices {
+		pair := dictionary.AttributeTable[index]
+		attributes[dictionary.StringTable[pair.KeyStrindex]] = plain(pair.Value)
+	}
+	return attributes
+}
+
+func plain(value *common.AnyValue) any {
+	switch value := value.GetValue().(type) {
+	case *common.AnyValue_StringValue:
+		return value.StringValue
+	case *common.AnyValue_IntValue:
+		return value.IntValue
+	case *common.AnyValue_BoolValue:
+		return value.BoolValue
+	}
+	return strings.TrimSpace(value.String())
+}

@@ -42,8 +42,6 @@ struct scratch {
 /* Offset of task_struct.stack and, from there, of the registers saved on entry; 0: unknown. */
 const volatile u32 task_struct_stack = 0;
 const volatile u32 stack_pt_regs = 0;
-/* 1: never read user memory; take user stacks by the kernel's own walk instead. */
-const volatile u32 no_user_reads = 0;
 /* 1: walk kernel stacks. */
 const volatile u32 kernel_stacks = 1;
 /* 1: ask for the cgroup (helper bpf_get_current_cgroup_id exists). */
@@ -261,8 +259,7 @@ static ALWAYS_INLINE u32 kernel_part(void *context, struct scratch *record)
 	return bytes > 0 ? ((u32)bytes / sizeof(u64)) & 127 : 0;
 }
 
-SEC("perf_event")
-int sample(struct perf_event_context *context)
+static ALWAYS_INLINE int take_sample(struct perf_event_context *context, int by_tables)
 {
 	u32 zero = 0;
 	struct counters *count = bpf_map_lookup_elem(&counters, &zero);
@@ -310,7 +307,7 @@ int sample(struct perf_event_context *context)
 	u32 user_frames = 0;
 	head->stack_bytes = 0;
 	if (end == USER_END_COMPLETE) {
-		if (no_user_reads) {
+		if (!by_tables) {
 			user_frames = walk_by_kernel(context, record, kernel_frames, &end);
 		} else {
 			user_frames = walk_by_tables(record, cpu, head->pid, kernel_frames, &end);
@@ -350,6 +347,22 @@ int sample(struct perf_event_context *context)
 	else
 		count->sent++;
 	return 0;
+}
+
+/* The host loads one of these. */
+
+SEC("perf_event")
+int sample(struct perf_event_context *context)
+{
+	return take_sample(context, 1);
+}
+
+/* Never reads user memory and contains nothing that would, for kernels where that is not safe, or
+ * whose verifier refuses the walk by tables (which it also checks where it is not reached). */
+SEC("perf_event")
+int sample_by_kernel_walk(struct perf_event_context *context)
+{
+	return take_sample(context, 0);
 }
 
 char LICENSE[] SEC("license") = "GPL";

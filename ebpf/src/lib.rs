@@ -71,3 +71,30 @@ fn selfprobe_object() -> &'static [u8] {
 fn selfprobe_object() -> &'static [u8] {
     object!("selfprobe", "aarch64")
 }
+
+#[cfg(test)]
+mod tests {
+    /// `bpf_probe_read_user`, `bpf_probe_read_user_str` and `bpf_copy_from_user` (include/uapi/linux/bpf.h).
+    const READS_USER_MEMORY: [i32; 3] = [112, 114, 148];
+
+    /// Whether a function of the sampler's object calls a helper that reads user memory.
+    fn reads_user_memory(object: &aya_obj::Object, name: &str) -> bool {
+        let (_, function) = object.functions.iter().find(|(_, function)| function.name == name).unwrap();
+        function.instructions.iter().any(|instruction| {
+            instruction.code == 0x85
+                && instruction.src_reg() == 0
+                && READS_USER_MEMORY.contains(&instruction.imm)
+        })
+    }
+
+    #[test]
+    fn the_mitigated_program_neither_reads_user_memory_nor_calls_what_does() {
+        let object = aya_obj::Object::parse(super::sampler()).unwrap();
+        assert!(reads_user_memory(&object, "sample"), "the test would see it");
+        assert!(!reads_user_memory(&object, "sample_by_kernel_walk"));
+        let (_, function) =
+            object.functions.iter().find(|(_, function)| function.name == "sample_by_kernel_walk").unwrap();
+        let calls = function.instructions.iter().filter(|i| i.code == 0x85 && i.src_reg() == 1);
+        assert_eq!(calls.count(), 0, "it calls no other function");
+    }
+}

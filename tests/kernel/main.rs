@@ -14,4 +14,5 @@ mod offsets;
 mod plan;
 mod providers;
 mod refusals;
+mod rejected;
 mod unwinding;

@@ -32,7 +32,7 @@ pub use perf::online_cpus;
 pub use reader::{Message, Reader, Stop};
 pub(crate) use reader::{clock_ns, monotonic_ns};
 pub use sample::{RawSample, Registers, Rest, StackCopy};
-pub use sampler::{LoadError, Notices, Sampler, Settings};
+pub use sampler::{LoadError, Notices, Sampler, Settings, UserWalk};
 pub use shared::SharedWords;
 pub use tables::{TableMemory, TableSizes};
 pub use trial::{Trial, attempt};

@@ -24,8 +24,8 @@ pub struct Settings {
     pub sideband_bytes: u32,
     /// The facts `task_struct.stack` and `stack.pt_regs`, where they are known.
     pub entry_registers: Option<(u32, u32)>,
-    /// Whether user memory must not be read in the sampler (a hazard's mitigation).
-    pub no_user_reads: bool,
+    /// Who walks user stacks.
+    pub user_walk: UserWalk,
     /// Whether kernel stacks are walked.
     pub kernel_stacks: bool,
     /// How large the unwind tables are.
@@ -36,6 +36,26 @@ pub struct Settings {
     pub ids: Ids,
     /// Where notices of processes come from.
     pub notices: Notices,
+}
+
+/// Who walks user stacks, best first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UserWalk {
+    /// The sampler itself, by the unwind tables.
+    ByTables,
+    /// The kernel, by frame pointer. The program contains nothing that reads user memory (a hazard's
+    /// mitigation).
+    ByKernel,
+}
+
+impl UserWalk {
+    /// The program in the sampler's object.
+    const fn program(self) -> &'static str {
+        match self {
+            Self::ByTables => "sample",
+            Self::ByKernel => "sample_by_kernel_walk",
+        }
+    }
 }
 
 /// Where notices of processes come from, best first.
@@ -143,19 +163,40 @@ impl Cpu {
 /// The smallest ring: a page, of any size that kernels have.
 const SMALLEST_RING: u32 = 64 << 10;
 
-/// Settings of simpler programs, with what each costs.
-fn simpler(settings: &Settings) -> Vec<(Settings, &'static str)> {
-    let without_cgroups = Settings { cgroup_ids: false, ..settings.clone() };
-    let kernel_walk = Settings { no_user_reads: true, ..without_cgroups.clone() };
-    let bare = Settings { entry_registers: None, kernel_stacks: false, ..kernel_walk.clone() };
-    vec![
-        (without_cgroups, "cgroups"),
-        (kernel_walk, "cgroups and its own walk of user stacks; the kernel's walk takes its place"),
-        (
-            bare,
-            "cgroups, kernel stacks, its own walk of user stacks and the user part of samples in the kernel",
-        ),
-    ]
+/// Something that the sampling program can do without, and what that costs.
+type Part = (fn(&mut Settings), &'static str);
+
+const CGROUPS: Part = (|settings| settings.cgroup_ids = false, "the cgroups of samples");
+const ENTRY_REGISTERS: Part =
+    (|settings| settings.entry_registers = None, "the user part of samples in the kernel");
+const OWN_WALK: Part = (
+    |settings| settings.user_walk = UserWalk::ByKernel,
+    "its own walk of user stacks (the kernel's takes its place)",
+);
+const KERNEL_STACKS: Part = (|settings| settings.kernel_stacks = false, "kernel stacks");
+
+/// What is left out where the kernel refuses a program: one thing, then several.
+const SIMPLER: [&[Part]; 6] = [
+    &[CGROUPS],
+    &[ENTRY_REGISTERS],
+    &[CGROUPS, ENTRY_REGISTERS],
+    &[OWN_WALK],
+    &[OWN_WALK, CGROUPS],
+    &[OWN_WALK, CGROUPS, ENTRY_REGISTERS, KERNEL_STACKS],
+];
+
+/// The settings of each simpler program that is another, with what it costs.
+fn simpler(settings: &Settings) -> Vec<(Settings, String)> {
+    let mut found: Vec<(Settings, String)> = Vec::new();
+    for parts in SIMPLER {
+        let mut simpler = settings.clone();
+        parts.iter().for_each(|(leave_out, _)| leave_out(&mut simpler));
+        if simpler != *settings && found.iter().all(|(other, _)| *other != simpler) {
+            let costs: Vec<_> = parts.iter().map(|(_, cost)| *cost).collect();
+            found.push((simpler, costs.join(", ")));
+        }
+    }
+    found
 }
 
 /// The loaded sampler. Dropping it removes every program and event from the kernel; so does the
@@ -229,8 +270,8 @@ impl Sampler {
         let mut object = load_object(settings, u32::try_from(possible).unwrap_or(u32::MAX))?;
 
         let program: &mut PerfEvent = object
-            .program_mut("sample")
-            .ok_or(LoadError::Missing("sample"))?
+            .program_mut(settings.user_walk.program())
+            .ok_or(LoadError::Missing(settings.user_walk.program()))?
             .try_into()
             .map_err(|error| LoadError::Program(Box::new(error)))?;
         program.load().map_err(|error| LoadError::Program(Box::new(error)))?;
@@ -353,7 +394,6 @@ impl Sampler {
 
 fn load_object(settings: &Settings, possible_cpus: u32) -> Result<Ebpf, LoadError> {
     let (task_struct_stack, stack_pt_regs) = settings.entry_registers.unwrap_or((0, 0));
-    let no_user_reads = u32::from(settings.no_user_reads);
     let kernel_stacks = u32::from(settings.kernel_stacks);
     let wake_bytes = u64::from(settings.ring_bytes / 2);
     let cgroup_ids = u32::from(settings.cgroup_ids);
@@ -367,7 +407,6 @@ fn load_object(settings: &Settings, possible_cpus: u32) -> Result<Ebpf, LoadErro
         .override_global("cgroup_ids", &cgroup_ids, true)
         .override_global("task_struct_stack", &task_struct_stack, true)
         .override_global("stack_pt_regs", &stack_pt_regs, true)
-        .override_global("no_user_reads", &no_user_reads, true)
         .override_global("kernel_stacks", &kernel_stacks, true)
         .override_global("wake_bytes", &wake_bytes, true)
         .override_global("process_lines_mask", &(tables.process_lines - 1), true)

@@ -3,7 +3,7 @@
 use super::admit::{load_plugins, start_exporters};
 use crate::agent::{Agent, Parts};
 use crate::batch::Run;
-use crate::bpf::{Ids, Notices, Settings, TableSizes, monotonic_ns};
+use crate::bpf::{Ids, Notices, Settings, TableSizes, UserWalk, monotonic_ns};
 use crate::config::{self, Config, LogFormat, Sources};
 use crate::kernel::PidNamespace;
 use crate::negotiate::{Severity, State, features};
@@ -143,7 +143,7 @@ fn sampler_settings(config: &Config, plan: &Plan) -> Settings {
         ring_bytes: config.memory.ring_bytes,
         sideband_bytes: config.memory.sideband_bytes,
         entry_registers: stack.zip(fact(stacksonde_plugin::fact::STACK_PT_REGS)),
-        no_user_reads: plan.mitigates("no_user_reads"),
+        user_walk: if plan.mitigates("no_user_reads") { UserWalk::ByKernel } else { UserWalk::ByTables },
         tables: TableSizes::for_budget(
             config.memory.max_processes,
             config.memory.max_mappings,

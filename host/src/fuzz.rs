@@ -3,7 +3,7 @@
 use crate::bpf::{parse_idle_times, parse_lifecycle, parse_notice};
 use crate::kernel::{in_uname_version, in_vdso, in_version_signature};
 use crate::plugins::{check_schema, parse_manifest, read_library};
-use crate::process::{build_id_of, in_memory, parse_maps, segments};
+use crate::process::{build_id_of, in_memory, labels, parse_maps, segments};
 use crate::unwind::{Architecture, CallFrames, Entry, rows};
 
 /// A perf side-band record.
@@ -26,6 +26,13 @@ pub fn fuzz_sample(data: &[u8]) {
 /// `/proc/<pid>/maps`.
 pub fn fuzz_maps(data: &[u8]) {
     let _lines = parse_maps(data);
+}
+
+/// `/proc/<pid>/environ`, then a line feed and the path of a cgroup.
+pub fn fuzz_labels(data: &[u8]) {
+    let mut parts = data.splitn(2, |byte| *byte == b'\n');
+    let environment = parts.next().unwrap_or_default();
+    let _labels = labels(environment, &String::from_utf8_lossy(parts.next().unwrap_or_default()));
 }
 
 /// `/proc/stat`.

@@ -38,13 +38,20 @@ type found struct {
 }
 
 type stack struct {
-	// From the root: "type name", or "type +address" where there is no name; mapping after " in ".
-	Frames     []string       `json:"frames"`
+	// From the root.
+	Frames     []frame        `json:"frames"`
 	Count      int64          `json:"count"`
 	Times      int            `json:"times"`
 	Attributes map[string]any `json:"attributes"`
-	// Attributes of the mapping of each frame.
-	Mappings []map[string]any `json:"mappings"`
+}
+
+type frame struct {
+	Type string `json:"type"`
+	// Empty if it has none.
+	Name    string         `json:"name"`
+	Address uint64         `json:"address"`
+	File    string         `json:"file"`
+	Mapping map[string]any `json:"mapping"`
 }
 
 // read decodes what the file exporter wrote in its format "proto": messages, each behind its length. The decoder is
@@ -111,7 +118,7 @@ func (all *report) add(data *profiles.ProfilesData, sum string) {
 }
 
 func unfolded(dictionary *profiles.ProfilesDictionary, sample *profiles.Sample) stack {
-	one := stack{Frames: []string{}, Times: len(sample.TimestampsUnixNano), Mappings: []map[string]any{}}
+	one := stack{Frames: []frame{}, Times: len(sample.TimestampsUnixNano)}
 	one.Attributes = named(dictionary, sample.AttributeIndices)
 	// Without values each time stands for one.
 	one.Count = int64(len(sample.TimestampsUnixNano))
@@ -124,17 +131,20 @@ func unfolded(dictionary *profiles.ProfilesDictionary, sample *profiles.Sample) 
 	indices := dictionary.StackTable[sample.StackIndex].LocationIndices
 	for at := len(indices) - 1; at >= 0; at-- {
 		location := dictionary.LocationTable[indices[at]]
-		kind := fmt.Sprint(named(dictionary, location.AttributeIndices)["profile.frame.type"])
 		mapping := dictionary.MappingTable[location.MappingIndex]
-		where := " in " + dictionary.StringTable[mapping.FilenameStrindex]
-		one.Mappings = append(one.Mappings, named(dictionary, mapping.AttributeIndices))
+		place := frame{
+			Type:    fmt.Sprint(named(dictionary, location.AttributeIndices)["profile.frame.type"]),
+			Address: location.Address, File: dictionary.StringTable[mapping.FilenameStrindex],
+			Mapping: named(dictionary, mapping.AttributeIndices),
+		}
 		if len(location.Lines) == 0 {
-			one.Frames = append(one.Frames, fmt.Sprintf("%s +%#x%s", kind, location.Address, where))
+			one.Frames = append(one.Frames, place)
 		}
 		// The caller is the last line.
 		for line := len(location.Lines) - 1; line >= 0; line-- {
 			function := dictionary.FunctionTable[location.Lines[line].FunctionIndex]
-			one.Frames = append(one.Frames, kind+" "+dictionary.StringTable[function.NameStrindex]+where)
+			place.Name = dictionary.StringTable[function.NameStrindex]
+			one.Frames = append(one.Frames, place)
 		}
 	}
 	return one

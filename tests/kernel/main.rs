@@ -11,6 +11,7 @@ mod ladders;
 mod lifecycle;
 mod namespaces;
 mod offsets;
+mod otlp;
 mod plan;
 mod providers;
 mod refusals;

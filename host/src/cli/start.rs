@@ -15,6 +15,7 @@ use crate::telemetry::reached;
 use anyhow::{Context, bail};
 use clap::Args;
 use stacksonde_plugin::{Offer, Outcome};
+use std::collections::BTreeMap;
 use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -111,7 +112,7 @@ pub(super) fn prepare(
             inlined: config.symbolize.inlined,
             max_cached: size(config.symbolize.max_cached),
         }),
-        run: describe_run(&plan)?,
+        run: describe_run(&plan, &config.labels)?,
         exporters,
         shutdown_budget: Duration::from_millis(config.shutdown.budget_ms.into()),
     })
@@ -199,7 +200,7 @@ fn report_errors(plan: &Plan) {
     }
 }
 
-fn describe_run(plan: &Plan) -> anyhow::Result<Run> {
+fn describe_run(plan: &Plan, labels: &BTreeMap<String, String>) -> anyhow::Result<Run> {
     let mut run_id = [0; 16];
     // SAFETY: the buffer is 16 bytes long and outlives the call; so few bytes come whole or not at all.
     let got = unsafe { libc::getrandom(run_id.as_mut_ptr().cast(), run_id.len(), 0) };
@@ -211,12 +212,23 @@ fn describe_run(plan: &Plan) -> anyhow::Result<Run> {
     let machine_id = u128::from_str_radix(&read("/etc/machine-id"), 16).unwrap_or(0);
     let attributes = [
         ("host.name", read("/proc/sys/kernel/hostname")),
+        ("host.arch", host_arch().into()),
         ("os.type", "linux".into()),
         ("os.version", read("/proc/sys/kernel/osrelease")),
         ("telemetry.sdk.name", "stacksonde".into()),
         ("telemetry.sdk.version", env!("CARGO_PKG_VERSION").into()),
         ("stacksonde.plan", serde_json::to_string(plan)?),
     ];
-    let attributes = attributes.map(|(key, value)| (key.to_owned(), value)).into();
+    let mut attributes: Vec<_> = attributes.map(|(key, value)| (key.to_owned(), value)).into();
+    attributes.extend(labels.clone());
     Ok(Run { run_id, host_id: machine_id.to_be_bytes(), attributes })
+}
+
+/// By the names of OpenTelemetry's semantic conventions.
+fn host_arch() -> &'static str {
+    match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        other => other,
+    }
 }

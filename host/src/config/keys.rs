@@ -39,6 +39,8 @@ pub(super) enum Rule {
     AbsolutePaths,
     /// A table of SHA-256 digests.
     Digests,
+    /// A table of texts.
+    Labels,
     /// A table whose keys belong to a plugin.
     Free,
 }
@@ -57,6 +59,7 @@ const RULES: &[(&str, Rule)] = &[
     ("plugins.pins", Rule::Digests),
     ("exporters.*.queue_bytes", Rule::Whole(1, i64::MAX as u64)),
     ("exporters.*.config", Rule::Free),
+    ("labels", Rule::Labels),
     ("log.filter", Rule::Filter),
     ("log.format", Rule::Choice(&["text", "json"])),
     ("shutdown.budget_ms", Rule::Whole(1, 60_000)),
@@ -83,6 +86,9 @@ impl Rule {
             Self::Digests => value
                 .as_object()
                 .is_some_and(|pins| pins.values().all(|pin| pin.as_str().is_some_and(is_digest))),
+            Self::Labels => value
+                .as_object()
+                .is_some_and(|labels| labels.iter().all(|(key, value)| !key.is_empty() && value.is_string())),
             Self::Free => value.is_object(),
         }
     }
@@ -107,6 +113,7 @@ impl Rule {
             Self::Digests => {
                 "a table of plugins' names and the SHA-256 of their files, 64 hexadecimal digits each".into()
             }
+            Self::Labels => "a table of names and texts".into(),
             Self::Free => "a table of the plugin's own keys".into(),
         }
     }
@@ -124,7 +131,7 @@ impl Rule {
                 Value::Array(Vec::new())
             }
             Self::Texts | Self::Choices(_) | Self::AbsolutePaths => text.split(',').map(str::trim).collect(),
-            Self::Digests | Self::Free => text.into(),
+            Self::Digests | Self::Labels | Self::Free => text.into(),
         }
     }
 }
@@ -184,6 +191,7 @@ impl Keys {
         let path: Vec<&str> = path.iter().map(AsRef::as_ref).collect();
         let pattern: &[&str] = match path.as_slice() {
             ["exporters", _, "config", _, ..] | ["offsets", "config", _, ..] => return Place::Inside,
+            ["labels", _] => return Place::Key(Rule::Text),
             ["exporters", _, rest @ ..] => &[&["exporters", "*"], rest].concat(),
             other => other,
         };

@@ -44,6 +44,8 @@ pub struct Config {
     pub memory: Memory,
     /// Names of functions.
     pub symbolize: Symbolize,
+    /// Keys and values that every profile carries, such as `team = "blue"`.
+    pub labels: BTreeMap<String, String>,
     /// Which shared libraries may be loaded.
     pub plugins: Plugins,
     /// Where profiles go: one section an instance.
@@ -249,6 +251,7 @@ impl Default for Plugins {
                 "tracepoint-offsets",
                 "probe-read-safety",
                 "file-export",
+                "otlp-export",
             ]
             .map(String::from)
             .into(),

@@ -9,6 +9,7 @@
 
 use crate::batch::{self, Run};
 use crate::bpf::{Event, LoadError, Message, Notices, Reader, Sampler, Settings, Stop};
+use crate::health::Vitals;
 use crate::plugins::ExporterInstance;
 use crate::process::{Budget, Processes, Targets};
 use crate::profile::{Builder, Profile};
@@ -43,6 +44,8 @@ pub struct Parts {
     pub exporters: Vec<ExporterInstance>,
     /// Time for the exporters to finish, after the last profile.
     pub shutdown_budget: Duration,
+    /// Where it is kept what was sampled so far.
+    pub vitals: Vitals,
 }
 
 /// An agent that samples. Dropping it without [`Agent::stop`] ends sampling, and what was not yet published is lost.
@@ -59,8 +62,17 @@ pub struct Agent {
 impl Agent {
     /// Loads the sampler and starts it. Samples wait until [`Agent::watch`] says whose are wanted.
     pub fn start(parts: Parts) -> Result<Self, LoadError> {
-        let Parts { sampler, interval, budget, max_stacks, symbolize, run, exporters, shutdown_budget } =
-            parts;
+        let Parts {
+            sampler,
+            interval,
+            budget,
+            max_stacks,
+            symbolize,
+            run,
+            exporters,
+            shutdown_budget,
+            vitals,
+        } = parts;
         let builder = Builder::new(sampler.period_ns, max_stacks);
         let by_proc = sampler.notices != Notices::SideBand;
         let mut sampler = Sampler::load(&sampler)?;
@@ -73,7 +85,7 @@ impl Agent {
         let (targets, wanted) = sync_channel(1);
         let (to_profiler, messages) = sync_channel(MESSAGES);
         let (to_publisher, profiles) = sync_channel(PROFILES);
-        let publisher = Publisher { run, exporters, symbolizer: symbolize, shutdown_budget };
+        let publisher = Publisher { run, exporters, symbolizer: symbolize, shutdown_budget, vitals };
         Ok(Self {
             stop,
             targets,
@@ -201,6 +213,7 @@ struct Publisher {
     exporters: Vec<ExporterInstance>,
     symbolizer: Option<symbolize::Options>,
     shutdown_budget: Duration,
+    vitals: Vitals,
 }
 
 impl Publisher {
@@ -214,6 +227,7 @@ impl Publisher {
                 None => no_names(&profile),
             };
             summary.add(&profile, &names);
+            self.vitals.add(&profile);
             let nameless = no_names(&profile);
             for exporter in &self.exporters {
                 let names = if exporter.wants().names { &names } else { &nameless };
@@ -246,6 +260,7 @@ impl Publisher {
             Err(error) => {
                 tracing::error!(exporter = exporter.name(), %error, "a profile could not be put into a batch");
                 summary.losses.add(crate::telemetry::Loss::NotWritten, profile.sample_count());
+                self.vitals.lose(crate::telemetry::Loss::NotWritten, profile.sample_count());
             }
         }
     }

@@ -1,8 +1,9 @@
 //! Plain functions of bytes for fuzzers: each parser may refuse its input, none may panic.
 
 use crate::bpf::{parse_idle_times, parse_lifecycle, parse_notice};
+use crate::health::parse_request;
 use crate::kernel::{in_uname_version, in_vdso, in_version_signature};
-use crate::plugins::{check_schema, parse_manifest, read_library};
+use crate::plugins::{check_schema, parse_manifest, read_library, read_spooled};
 use crate::process::{build_id_of, in_memory, labels, parse_maps, segments};
 use crate::unwind::{Architecture, CallFrames, Entry, rows};
 
@@ -84,6 +85,16 @@ pub fn fuzz_unwind_file(data: &[u8]) {
             let _rows = frames.rows_of_page(&file, page);
         }
     }
+}
+
+/// A request for health or metrics.
+pub fn fuzz_request(data: &[u8]) {
+    let _request = parse_request(data);
+}
+
+/// A file of a spool.
+pub fn fuzz_spool(data: &[u8]) {
+    read_spooled(data);
 }
 
 /// A plugin's schema and an instance's keys: `[schema, table of keys]` as JSON.

@@ -9,6 +9,7 @@ pub mod cli;
 pub mod config;
 #[doc(hidden)]
 pub mod fuzz;
+pub mod health;
 pub mod kernel;
 pub mod negotiate;
 pub mod plan;

@@ -75,6 +75,7 @@ fn hand_over(plugin: &Plugin, stage: &Stage) {
         required: true,
         queue_batches: 16,
         queue_bytes: 1 << 30,
+        spool: None,
         deadline: Duration::from_secs(60),
         keep_capabilities: true,
         config: serde_json::json!({ "path": stage.path().join("lines") }).as_object().unwrap().clone(),

@@ -21,6 +21,8 @@ parsers! {
     damaged_environments_and_cgroups_make_labels_or_none: stacksonde::fuzz::fuzz_labels, [environment()];
     any_batch_that_is_read_can_be_sent: stacksonde_otlp_export::fuzz::fuzz_convert, batches();
     any_answer_of_a_receiver_is_understood_or_not: stacksonde_otlp_export::fuzz::fuzz_answer, answers();
+    a_damaged_request_is_refused_or_answered: stacksonde::fuzz::fuzz_request, [b"GET /metrics?a=b HTTP/1.1\r\nHost: x\r\n\r\n".to_vec()];
+    a_damaged_file_of_a_spool_is_refused_or_read: stacksonde::fuzz::fuzz_spool, [spooled()];
     damaged_headers_are_read_or_refused: stacksonde_otlp_export::fuzz::fuzz_headers, [b"api-key=a%20b,x=1".to_vec()];
     damaged_idle_times_are_read_as_far_as_they_make_sense: stacksonde::fuzz::fuzz_idle_times, [file("/proc/stat")];
     a_damaged_elf_file_is_refused_or_read: stacksonde::fuzz::fuzz_elf, [head_of_our_own_program()];
@@ -43,6 +45,12 @@ fn environment() -> Vec<u8> {
     let id = "4b3f1c8a9d2e7f60514233aabbccddeeff00112233445566778899aabbccddee";
     let pod = "pod0a1b2c3d-1111-2222-3333-444455556666";
     format!("HOME=/\0OTEL_RESOURCE_ATTRIBUTES=team=blue%20team,x=y\0OTEL_SERVICE_NAME=shop\0\n/kubepods/{pod}/{id}").into_bytes()
+}
+
+/// Sixteen bytes of header; the length 9 and a frame of zstd with a raw block of nine bytes.
+fn spooled() -> Vec<u8> {
+    let frame = [0x28, 0xb5, 0x2f, 0xfd, 0x20, 9, 0x49, 0, 0];
+    [&b"SONDSPL1\x11\x36\x9e\x2c\x01\x02\x03\x04"[..], &9_u64.to_le_bytes(), &frame, b"a batch.."].concat()
 }
 
 /// A `google.rpc.Status` with a `RetryInfo` of 7 s; a date; seconds.

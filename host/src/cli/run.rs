@@ -1,11 +1,17 @@
 //! `stacksonde run`: the daemon.
 
 use super::start::{self, ConfigArguments};
+use crate::health::{Listen, Notifier, Server, Watched};
+use crate::plugins::ExporterInstance;
 use crate::process::Targets;
+use anyhow::Context;
 use clap::Args;
 use std::process::ExitCode;
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
+
+/// How often the service manager is told of the agent, at least.
+const REPORT: Duration = Duration::from_secs(10);
 
 /// Arguments of `stacksonde run`.
 #[derive(Debug, Args)]
@@ -23,14 +29,21 @@ pub fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     runtime.block_on(async {
         let mut interrupted = signal(SignalKind::interrupt())?;
         let mut terminated = signal(SignalKind::terminate())?;
+        let exporters = parts.exporters.iter().map(ExporterInstance::watch).collect();
+        let watched = Watched { vitals: parts.vitals.clone(), exporters };
         let agent = start::arm(parts)?;
         agent.watch(Targets::all());
         tracing::info!(hz = config.sampling.frequency_hz, ?interval, "sampling");
+        let _server = serve(&config.health.listen, &watched)?;
+        let manager = Notifier::from_environment();
+        manager.ready("sampling");
         tokio::select! {
             _ = interrupted.recv() => {}
             _ = terminated.recv() => {}
             () = start::failure(&agent) => {}
+            () = report(&manager, &watched) => {}
         }
+        manager.stopping();
         let summary = agent.stop()?;
         for (exporter, counters) in &summary.exporters {
             tracing::info!(exporter, ?counters, "exporter ended");
@@ -39,4 +52,33 @@ pub fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         tracing::info!(samples = summary.samples, complete = summary.complete, lost, "ended");
         Ok(ExitCode::SUCCESS)
     })
+}
+
+/// Answers those who watch, where the config says.
+fn serve(listen: &str, watched: &Watched) -> anyhow::Result<Option<Server>> {
+    let Some(listen) = Listen::parse(listen) else { return Ok(None) };
+    let server = Server::start(&listen, watched.clone());
+    Ok(Some(server.with_context(|| format!("health.listen: {listen:?} cannot be listened at"))?))
+}
+
+/// Tells the service manager, for ever: that samples flow, as often as its watchdog wants to hear that, and what is
+/// not as it should be.
+async fn report(manager: &Notifier, watched: &Watched) {
+    let mut told = None;
+    loop {
+        tokio::time::sleep(manager.watchdog().unwrap_or(REPORT).min(REPORT)).await;
+        let verdict = watched.verdict();
+        // An exporter that fails is no reason to start the agent anew.
+        if watched.samples_flow() {
+            manager.alive();
+        }
+        let status = match verdict.failures.iter().chain(&verdict.notes).next() {
+            None => "sampling".to_owned(),
+            Some(first) => first.clone(),
+        };
+        if told.as_ref() != Some(&status) {
+            manager.status(&status);
+            told = Some(status);
+        }
+    }
 }

@@ -5,6 +5,7 @@ use crate::agent::{Agent, Parts};
 use crate::batch::Run;
 use crate::bpf::{Ids, Notices, Settings, TableSizes, UserWalk, monotonic_ns};
 use crate::config::{self, Config, LogFormat, Sources};
+use crate::health::Vitals;
 use crate::kernel::PidNamespace;
 use crate::negotiate::{Severity, State, features};
 use crate::plan::{self, Plan, Survey};
@@ -115,6 +116,7 @@ pub(super) fn prepare(
         run: describe_run(&plan, &config.labels)?,
         exporters,
         shutdown_budget: Duration::from_millis(config.shutdown.budget_ms.into()),
+        vitals: Vitals::new(interval),
     })
 }
 

@@ -4,6 +4,7 @@
 //! type does not say (a range, a choice) is written down.
 
 use super::{Config, Exporter};
+use crate::health::Listen;
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 use tracing_subscriber::EnvFilter;
@@ -35,6 +36,10 @@ pub(super) enum Rule {
     Texts,
     /// A list of these words.
     Choices(&'static [&'static str]),
+    /// An absolute path, or nothing.
+    Directory,
+    /// An address that only this machine reaches, or nothing.
+    Listen,
     /// A list of absolute paths.
     AbsolutePaths,
     /// A table of SHA-256 digests.
@@ -58,7 +63,10 @@ const RULES: &[(&str, Rule)] = &[
     ("plugins.directories", Rule::AbsolutePaths),
     ("plugins.pins", Rule::Digests),
     ("exporters.*.queue_bytes", Rule::Whole(1, i64::MAX as u64)),
+    ("exporters.*.spool_directory", Rule::Directory),
+    ("exporters.*.spool_bytes", Rule::Whole(1, i64::MAX as u64)),
     ("exporters.*.config", Rule::Free),
+    ("health.listen", Rule::Listen),
     ("labels", Rule::Labels),
     ("log.filter", Rule::Filter),
     ("log.format", Rule::Choice(&["text", "json"])),
@@ -82,6 +90,8 @@ impl Rule {
             Self::Text => value.as_str().is_some_and(|it| !it.is_empty()),
             Self::Texts => every(&|it| !it.is_empty()),
             Self::Choices(words) => every(&|it| words.contains(&it)),
+            Self::Directory => value.as_str().is_some_and(|it| it.is_empty() || it.starts_with('/')),
+            Self::Listen => value.as_str().is_some_and(|it| it.is_empty() || Listen::parse(it).is_some()),
             Self::AbsolutePaths => every(&|it| it.starts_with('/')),
             Self::Digests => value
                 .as_object()
@@ -109,6 +119,11 @@ impl Rule {
             Self::Text => "text that is not empty".into(),
             Self::Texts => "a list of texts that are not empty".into(),
             Self::Choices(words) => format!("a list of any of {}", words.join(", ")),
+            Self::Directory => "an absolute path, or nothing".into(),
+            Self::Listen => {
+                "`unix:` and an absolute path, a port of this machine such as 127.0.0.1:9464, or nothing"
+                    .into()
+            }
             Self::AbsolutePaths => "a list of absolute paths".into(),
             Self::Digests => {
                 "a table of plugins' names and the SHA-256 of their files, 64 hexadecimal digits each".into()
@@ -126,7 +141,7 @@ impl Rule {
             Self::Whole(..) | Self::PowerOfTwo(..) => {
                 text.parse::<i64>().map_or_else(|_| text.into(), Value::from)
             }
-            Self::Choice(_) | Self::Filter | Self::Text => text.into(),
+            Self::Choice(_) | Self::Filter | Self::Text | Self::Directory | Self::Listen => text.into(),
             Self::Texts | Self::Choices(_) | Self::AbsolutePaths if text.is_empty() => {
                 Value::Array(Vec::new())
             }

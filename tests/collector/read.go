@@ -93,7 +93,7 @@ func (all *report) add(data *profiles.ProfilesData, sum string) {
 	for _, resource := range data.ResourceProfiles {
 		attributes := map[string]any{}
 		for _, pair := range resource.GetResource().GetAttributes() {
-			attributes[pair.Key] = plain(pair.Value)
+			attributes[keyOf(dictionary, pair)] = plain(dictionary, pair.Value)
 		}
 		for _, scope := range resource.ScopeProfiles {
 			for _, profile := range scope.Profiles {
@@ -154,17 +154,27 @@ func named(dictionary *profiles.ProfilesDictionary, indices []int32) map[string]
 	attributes := map[string]any{}
 	for _, index := range indices {
 		pair := dictionary.AttributeTable[index]
-		attributes[dictionary.StringTable[pair.KeyStrindex]] = plain(pair.Value)
+		attributes[dictionary.StringTable[pair.KeyStrindex]] = plain(dictionary, pair.Value)
 	}
 	return attributes
 }
 
-func plain(value *common.AnyValue) any {
+// keyOf is an attribute's key: the Collector writes those of resources as indices, we as text.
+func keyOf(dictionary *profiles.ProfilesDictionary, pair *common.KeyValue) string {
+	if at := pair.KeyStrindex; pair.Key == "" && at > 0 && int(at) < len(dictionary.StringTable) {
+		return dictionary.StringTable[at]
+	}
+	return pair.Key
+}
+
+func plain(dictionary *profiles.ProfilesDictionary, value *common.AnyValue) any {
 	switch value := value.GetValue().(type) {
 	case *common.AnyValue_StringValue:
 		return value.StringValue
 	case *common.AnyValue_IntValue:
 		return value.IntValue
+	case *common.AnyValue_StringValueStrindex:
+		return dictionary.StringTable[value.StringValueStrindex]
 	case *common.AnyValue_BoolValue:
 		return value.BoolValue
 	}

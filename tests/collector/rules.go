@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"sort"
 
+	common "go.opentelemetry.io/proto/otlp/common/v1"
 	profiles "go.opentelemetry.io/proto/otlp/profiles/v1development"
 	"google.golang.org/protobuf/proto"
 )
@@ -18,7 +19,7 @@ func problems(data *profiles.ProfilesData) []string {
 	}
 	check := checker{tables: map[string]*table{}}
 	addTable(&check, "strings", dictionary.StringTable, func(it string) string { return it })
-	addTable(&check, "attributes", dictionary.AttributeTable, bytes)
+	addTable(&check, "attributes", dictionary.AttributeTable, attribute)
 	addTable(&check, "functions", dictionary.FunctionTable, bytes)
 	addTable(&check, "mappings", dictionary.MappingTable, bytes)
 	addTable(&check, "locations", dictionary.LocationTable, bytes)
@@ -30,10 +31,15 @@ func problems(data *profiles.ProfilesData) []string {
 	for _, resource := range data.ResourceProfiles {
 		keys := map[string]bool{}
 		for _, pair := range resource.GetResource().GetAttributes() {
-			if keys[pair.Key] || pair.Key == "" {
-				check.say("a resource has the attribute %q twice, or without a name", pair.Key)
+			check.use("strings", pair.KeyStrindex)
+			if value, refers := pair.Value.GetValue().(*common.AnyValue_StringValueStrindex); refers {
+				check.use("strings", value.StringValueStrindex)
 			}
-			keys[pair.Key] = true
+			key := keyOf(dictionary, pair)
+			if keys[key] || key == "" {
+				check.say("a resource has the attribute %q twice, or without a name", key)
+			}
+			keys[key] = true
 		}
 		if len(resource.ScopeProfiles) == 0 {
 			check.say("a resource has no scope")
@@ -76,6 +82,14 @@ func bytes[M proto.Message](row M) string {
 		return err.Error()
 	}
 	return string(encoded)
+}
+
+// attribute is the same whether a value that is none is left out or empty: the Collector writes an empty one.
+func attribute(row *profiles.KeyValueAndUnit) string {
+	if row.Value.GetValue() == nil {
+		row = &profiles.KeyValueAndUnit{KeyStrindex: row.KeyStrindex, UnitStrindex: row.UnitStrindex}
+	}
+	return bytes(row)
 }
 
 func addTable[R any](c *checker, name string, rows []R, content func(R) string) {

@@ -24,9 +24,10 @@ fn what_was_sampled_arrives_over_grpc_and_http_with_tls_and_headers_too() {
     let _collector = collector::start(folder, &receivers);
     fs::write(folder.join("token"), format!("{TOKEN}\n")).unwrap();
     fs::create_dir(folder.join("folded")).unwrap();
-    let program = compile("c_chain.c", folder, &[]);
+    let program = compile("busy.c", folder, &[]);
     let mut target = Command::new(&program);
     target
+        .args(["0", "600"])
         .env("OTEL_SERVICE_NAME", "shop")
         .env("OTEL_RESOURCE_ATTRIBUTES", "team=blue%20team,service.name=no");
     let target = Running::start(&mut target);
@@ -88,11 +89,14 @@ fn what_was_sampled_arrives_over_grpc_and_http_with_tls_and_headers_too() {
 
     let received = collector::received(folder, "http");
     let pid = u64::from(target.0.id());
-    let profile = *received.profiles().iter().find(|it| it["resource"]["process.pid"] == pid).unwrap();
+    let profiles = received.profiles();
+    let found = profiles.iter().find(|it| it["resource"]["process.pid"] == pid);
+    let resources: Vec<_> = profiles.iter().map(|it| it["resource"].to_string()).collect();
+    let profile = *found.unwrap_or_else(|| panic!("no process {pid} among {resources:?}"));
     let is = |key: &str, value: &str| {
         assert_eq!(profile["resource"][key], value, "{key}: {}", profile["resource"])
     };
-    is("process.executable.name", "c_chain");
+    is("process.executable.name", "busy");
     is("process.executable.path", program.to_str().unwrap());
     is("service.name", "shop");
     is("team", "blue team");

@@ -1,12 +1,15 @@
 //! Profiles that arrive: the real agent, and a real OpenTelemetry Collector.
 
 mod arrival;
+mod limits;
+mod outage;
 
 use stacksonde_tests::agent::Installed;
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::fs;
-use std::path::Path;
-use std::process::{Child, Stdio};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// Far longer than anything takes that happens at all.
@@ -32,12 +35,23 @@ struct Agent {
 impl Agent {
     /// With `toml` besides, and its files in `folder`. What it says goes to `agent.log` there.
     fn start(folder: &Path, toml: &str) -> Self {
+        Self::start_by(folder, toml, &[], &[])
+    }
+
+    /// By a command in front of the agent's, with these variables.
+    fn start_by(folder: &Path, toml: &str, wrapper: &[&str], variables: &[(&str, PathBuf)]) -> Self {
         let config = format!("[sampling]\nfrequency_hz = 99\ninterval_seconds = 1\n{toml}");
         let file = folder.join("agent.toml");
         fs::write(&file, config).unwrap();
         let log = fs::File::options().create(true).append(true).open(folder.join("agent.log")).unwrap();
-        let mut command = Installed::from_environment().unwrap().command("run");
-        command.arg("--config").arg(file).stdout(Stdio::null()).stderr(log);
+        let installed = Installed::from_environment().unwrap();
+        let words = wrapper.iter().map(OsStr::new).chain([installed.agent.as_os_str(), OsStr::new("run")]);
+        let words: Vec<&OsStr> = words.collect();
+        let mut command = Command::new(words[0]);
+        command.args(&words[1..]).arg("--config").arg(&installed.config).arg("--config").arg(file);
+        // Cargo sets it for the tests; the agent warns of it.
+        command.env_remove("LD_LIBRARY_PATH").envs(variables.iter().map(|(name, value)| (name, value)));
+        command.stdout(Stdio::null()).stderr(log);
         Self { child: command.spawn().unwrap() }
     }
 

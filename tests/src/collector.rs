@@ -97,6 +97,17 @@ pub fn misbehaving(folder: &Path, name: &str, mode: &str, port: u16) -> Running 
     running
 }
 
+/// Ends a Collector as a service manager does, so that it writes what it has.
+///
+/// # Panics
+///
+/// If it cannot be told.
+pub fn end(mut collector: Running) {
+    // SAFETY: plain numbers; the child is not yet waited for, so the id is still its own.
+    assert_eq!(unsafe { libc::kill(collector.0.id().cast_signed(), libc::SIGTERM) }, 0);
+    collector.0.wait().unwrap();
+}
+
 /// Waits until something listens there.
 fn listens(port: u16, mut meanwhile: impl FnMut()) {
     let start = Instant::now();

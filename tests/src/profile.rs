@@ -65,6 +65,47 @@ pub fn empty_batch() -> Vec<u8> {
     Hand::new(1).writer.finish().unwrap()
 }
 
+/// Samples of [`large_batch`].
+pub const LARGE_SAMPLES: u64 = 10_000;
+
+/// A batch of 10,000 samples over 8,000 stacks of 30 frames, with names.
+pub fn large_batch() -> Vec<u8> {
+    const STACKS: u32 = 8_000;
+    const DEPTH: u32 = 30;
+    let mut w = Writer::new(Header { end_ns: 10_000_000_000, ..Header::default() });
+    let (kind, unit) = (w.string("samples"), w.string("count"));
+    w.value_type(ValueType { kind, unit, per_sample: 1 });
+    let (comm, path) = (w.string("program"), w.string("/usr/bin/program"));
+    let process = w.process(Process { pid: 100, comm, executable: path, ..Process::default() });
+    let thread = w.thread(Thread { process, tid: 100, comm });
+    let mapping = w.mapping(Mapping { path, limit: 1 << 30, ..Mapping::default() });
+    let locations: Vec<u32> = (0..20_000)
+        .map(|number: u32| {
+            let name = w.string(&format!("program::module_{}::function_{number}", number % 100));
+            let function = w.function(Function { name, ..Function::default() });
+            let lines_start = w.line(Line { function, line: number, column: 0 });
+            let address = u64::from(number) * 16;
+            w.location(Location { kind: 0, mapping, address, lines_start, lines_count: 1 })
+        })
+        .collect();
+    let outcome = w.string("complete");
+    for stack in 0..STACKS {
+        let mut frames_start = 0;
+        for depth in 0..DEPTH {
+            let location = locations[((stack * 31 + depth * 977) % 20_000) as usize];
+            let frame = w.frame(Frame { location });
+            if depth == 0 {
+                frames_start = frame;
+            }
+        }
+        w.stack(Stack { frames_start, frames_count: DEPTH, kernel_frames: 0, outcome, complete: 1 });
+    }
+    for sample in 0..10_000 {
+        w.sample(Sample { thread, stack: sample % STACKS, count: 1, ..Sample::default() });
+    }
+    w.finish().unwrap()
+}
+
 struct Hand {
     writer: Writer,
 }

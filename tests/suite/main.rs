@@ -6,5 +6,6 @@ mod btf;
 mod file_export;
 mod fuzz;
 mod msrv;
+mod otlp_export;
 mod plugins;
 mod unwind;

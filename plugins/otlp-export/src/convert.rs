@@ -1,7 +1,7 @@
 //! A batch as OTLP messages (opentelemetry-proto, `profiles/v1development/profiles.proto`).
 //!
 //! Each process is a resource with one profile; the host is one more, whose profile has no samples but says how
-//! many there were and what was lost. A message holds as many samples as fit, with a dictionary of its own, so
+//! many there were and what was lost (and, where there were none at all, one of the value 0). A message holds as many samples as fit, with a dictionary of its own, so
 //! that each can be read without the others.
 //!
 //! The same batch always makes the same bytes, and a profile's id says which samples it holds: what is sent
@@ -163,7 +163,10 @@ impl<'m, 'b> Draft<'m, 'b> {
             Item::Host => {
                 let attribute_indices = self.host_attributes();
                 let resource = resource::of_host(&self.of.host);
-                self.part(Part { process: NONE, resource, attribute_indices, samples: Vec::new() });
+                // The Collector leaves out what has no sample at all, and with it what is told here.
+                let nothing = Sample { values: vec![0], ..Sample::default() };
+                let samples = if self.of.batch.samples().is_empty() { vec![nothing] } else { Vec::new() };
+                self.part(Part { process: NONE, resource, attribute_indices, samples });
             }
             Item::Sample { sample, process } => {
                 let is_new = self.resources.last().is_none_or(|last| last.process != *process);

@@ -21,7 +21,7 @@ fn what_was_sampled_arrives_over_grpc_and_http_with_tls_and_headers_too() {
         secured("grpc-tls", "grpc"),
         secured("http-tls", "http"),
     ];
-    let _collector = collector::start(folder, &receivers);
+    let collector = collector::start(folder, &receivers);
     fs::write(folder.join("token"), format!("{TOKEN}\n")).unwrap();
     fs::create_dir(folder.join("folded")).unwrap();
     let program = compile("busy.c", folder, &[]);
@@ -76,6 +76,7 @@ fn what_was_sampled_arrives_over_grpc_and_http_with_tls_and_headers_too() {
     let expected = folded(&folder.join("folded"));
     assert_eq!(expected.values().sum::<u64>(), samples);
 
+    collector::end(collector);
     for receiver in &receivers {
         let received = collector::received(folder, receiver.name);
         assert!(received.problems().is_empty(), "{}: {:?}", receiver.name, received.problems());

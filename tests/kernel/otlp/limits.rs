@@ -43,9 +43,12 @@ fn a_profile_that_is_too_large_for_one_message_is_sent_in_parts_without_losing_a
     // Both have gRPC's default, 4 MiB, or less: more is refused with ResourceExhausted.
     let small = Receiver { most_mib: Some(1), ..Receiver::new("small", "grpc") };
     let receivers = [Receiver::new("usual", "grpc"), small];
-    let _collector = collector::start(folder, &receivers);
-    for (receiver, messages) in receivers.iter().zip([1, 4]) {
+    let collector = collector::start(folder, &receivers);
+    for receiver in &receivers {
         deliver(exporter(&format!("127.0.0.1:{}", receiver.port), ""));
+    }
+    collector::end(collector);
+    for (receiver, messages) in receivers.iter().zip([1, 4]) {
         let received = collector::received(folder, receiver.name);
         assert!(received.problems().is_empty(), "{:?}", received.problems());
         assert_eq!(

@@ -76,7 +76,7 @@ fn in_an_outage_nothing_is_lost_with_a_spool_and_without_one_what_the_bounds_say
     std::thread::sleep(AWAY);
     let waited = metric(&socket, "spool_batches", "spooled").unwrap();
     assert!(waited > 30, "only {waited} batches waited on disk");
-    let _collector = collector::start(folder, &receivers);
+    let collector = collector::start(folder, &receivers);
     eventually("what waited", || {
         metric(&socket, "spool_batches", "spooled").is_some_and(|waiting| waiting <= 1)
     });
@@ -88,6 +88,7 @@ fn in_an_outage_nothing_is_lost_with_a_spool_and_without_one_what_the_bounds_say
     let said = agent.end(folder);
     let samples = sampled(&said);
     assert!(!socket.exists(), "the socket is gone");
+    collector::end(collector);
 
     let spooled = collector::received(folder, "spooled");
     assert!(spooled.problems().is_empty(), "{:?}", spooled.problems());
@@ -161,7 +162,7 @@ fn an_agent_that_is_killed_leaves_its_spool_to_the_next_one_and_what_is_damaged_
     fs::write(last, &whole[..whole.len() / 2]).unwrap();
     fs::write(spool.join("00000000000000009999.draft"), b"half").unwrap();
 
-    let _collector = collector::start(folder, std::slice::from_ref(&receiver));
+    let collector = collector::start(folder, std::slice::from_ref(&receiver));
     let agent = Agent::start(folder, &toml);
     eventually("what was left", || files().iter().all(|file| !left.contains(file)));
     let said = agent.end(folder);
@@ -170,13 +171,14 @@ fn an_agent_that_is_killed_leaves_its_spool_to_the_next_one_and_what_is_damaged_
     assert_eq!(counter(&said, "otel", "spool_damaged"), 1);
     assert!(!spool.join("00000000000000009999.draft").exists());
 
+    collector::end(collector);
     let received = collector::received(folder, "otel");
     assert!(received.problems().is_empty(), "{:?}", received.problems());
     assert_eq!(received.samples(), received.stated("stacksonde.samples"), "each batch is whole");
     let batches =
         received.profiles().iter().filter(|it| it["attributes"]["stacksonde.samples"].is_u64()).count();
     let delivered = counter(&said, "otel", "delivered");
-    assert_eq!(batches as u64, delivered);
+    assert_eq!(batches as u64, delivered, "{said}");
     let own = received.samples() - sampled(&said);
     assert!(
         own > 0 && delivered > left.len() as u64 - 1,

@@ -71,7 +71,7 @@ impl Client {
 fn refusal(status: &Status) -> Refusal {
     // With a source it was made on this side: the connection failed, nobody answered.
     match std::error::Error::source(status) {
-        Some(_) => Refusal::new(Kind::Unreachable, with_causes(status)),
+        Some(cause) => Refusal::new(Kind::Unreachable, with_causes(cause)),
         None => of_grpc(status.code(), status.message(), status.details()),
     }
 }

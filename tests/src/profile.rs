@@ -70,7 +70,11 @@ pub const LARGE_SAMPLES: u64 = 10_000;
 
 /// A batch of 10,000 samples over 8,000 stacks of 30 frames, with names.
 pub fn large_batch() -> Vec<u8> {
-    const STACKS: u32 = 8_000;
+    batch_of(10_000, 8_000, 20_000)
+}
+
+/// A batch of so many samples over so many stacks of 30 frames, in so many functions, with names and times.
+pub fn batch_of(samples: u32, stacks: u32, functions: u32) -> Vec<u8> {
     const DEPTH: u32 = 30;
     let mut w = Writer::new(Header { end_ns: 10_000_000_000, ..Header::default() });
     let (kind, unit) = (w.string("samples"), w.string("count"));
@@ -79,7 +83,7 @@ pub fn large_batch() -> Vec<u8> {
     let process = w.process(Process { pid: 100, comm, executable: path, ..Process::default() });
     let thread = w.thread(Thread { process, tid: 100, comm });
     let mapping = w.mapping(Mapping { path, limit: 1 << 30, ..Mapping::default() });
-    let locations: Vec<u32> = (0..20_000)
+    let locations: Vec<u32> = (0..functions)
         .map(|number: u32| {
             let name = w.string(&format!("program::module_{}::function_{number}", number % 100));
             let function = w.function(Function { name, ..Function::default() });
@@ -89,10 +93,10 @@ pub fn large_batch() -> Vec<u8> {
         })
         .collect();
     let outcome = w.string("complete");
-    for stack in 0..STACKS {
+    for stack in 0..stacks {
         let mut frames_start = 0;
         for depth in 0..DEPTH {
-            let location = locations[((stack * 31 + depth * 977) % 20_000) as usize];
+            let location = locations[((stack * 31 + depth * 977) % functions) as usize];
             let frame = w.frame(Frame { location });
             if depth == 0 {
                 frames_start = frame;
@@ -100,8 +104,10 @@ pub fn large_batch() -> Vec<u8> {
         }
         w.stack(Stack { frames_start, frames_count: DEPTH, kernel_frames: 0, outcome, complete: 1 });
     }
-    for sample in 0..10_000 {
-        w.sample(Sample { thread, stack: sample % STACKS, count: 1, ..Sample::default() });
+    for sample in 0..samples {
+        let timestamps_start = w.timestamp(Timestamp { time_ns: u64::from(sample) * 999_999 });
+        let stack = sample % stacks;
+        w.sample(Sample { thread, stack, count: 1, timestamps_start, timestamps_count: 1 });
     }
     w.finish().unwrap()
 }

@@ -1,16 +1,17 @@
 //! `cargo xtask bench`: prints what things cost. Nothing is asserted: a number is true for one machine and one day.
 
 use crate::run::{cargo, must};
-use crate::{bench_start, install};
+use crate::{bench_start, collector, install, stage};
 use anyhow::bail;
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 
 /// Runs the benchmark that is named.
 pub(crate) fn run(arguments: &[String]) -> anyhow::Result<ExitCode> {
     match arguments {
         [name] if name == "plugins" => plugins()?,
+        [name] if name == "export" => export()?,
         [name] if name == "start" => return bench_start::run(),
-        _ => bail!("bench takes one of: plugins, start"),
+        _ => bail!("bench takes one of: export, plugins, start"),
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -18,8 +19,21 @@ pub(crate) fn run(arguments: &[String]) -> anyhow::Result<ExitCode> {
 /// Loading ten plugins, and handing over a batch of 10,000 samples.
 fn plugins() -> anyhow::Result<()> {
     install::ensure(install::BUILD)?;
-    // Optimised as a release, without the minutes of its linking.
-    must(cargo().args([
+    must(&mut bench("plugins"))
+}
+
+/// Bytes on the wire and CPU time of what otlp-export makes and sends.
+fn export() -> anyhow::Result<()> {
+    let stage = stage::build("stage")?;
+    let mut bench = bench("export");
+    bench.env("STACKSONDE_TEST_AGENT", &stage.agent).env("STACKSONDE_TEST_CONFIG", &stage.config);
+    must(bench.env("STACKSONDE_TEST_COLLECTOR", collector::build()?))
+}
+
+/// Optimised as a release, without the minutes of its linking.
+fn bench(name: &str) -> Command {
+    let mut command = cargo();
+    command.args([
         "bench",
         "--quiet",
         "--profile",
@@ -27,6 +41,7 @@ fn plugins() -> anyhow::Result<()> {
         "--package",
         "stacksonde-tests",
         "--bench",
-        "plugins",
-    ]))
+        name,
+    ]);
+    command
 }

@@ -21,7 +21,8 @@ usage: cargo xtask COMMAND
   test [--tier TIER]...          run all tests, or those of the named tiers: suite, kernel, vm
   vm [--all] [ROW]...            boot other kernels under QEMU with the agent in them; all of them,
                                  or those of the named rows, else those that CI boots
-  bench plugins|start            print what plugins cost, or how long the agent takes to its first sample
+  bench export|plugins|start     print what sending profiles costs, what plugins cost, or how long the agent takes to
+                                 its first sample
   lint                           formatting, clippy, licences and sources of dependencies
   stage                          build and install agent and plugins for development, print where
 

@@ -6,6 +6,7 @@ mod checked;
 mod compatible;
 mod contained;
 mod documented;
+mod kept;
 mod loaded;
 mod log;
 mod made;

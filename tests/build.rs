@@ -1,5 +1,5 @@
-//! Compiles the C that tests need: the BPF program that is set against the sampler, and the sampler's
-//! unwinder for user space.
+//! Compiles the C that tests and benchmarks need: BPF programs that the sampler is set against, and the
+//! sampler's unwinder and filter for user space.
 
 use std::path::Path;
 use std::process::Command;
@@ -8,18 +8,24 @@ fn main() {
     println!("cargo::rerun-if-env-changed=CLANG");
     let out = std::env::var("OUT_DIR").unwrap_or_default();
     let out = Path::new(&out);
-    compile("src/bin/hammer.bpf.c", &["-target", "bpf", "-mcpu=v2", "-g"], &out.join("hammer.o"));
+    for name in ["hammer", "floor"] {
+        let source = format!("src/bin/{name}.bpf.c");
+        compile(&source, &["-target", "bpf", "-mcpu=v2", "-g"], &out.join(format!("{name}.o")));
+    }
 
     let architecture = match std::env::var("CARGO_CFG_TARGET_ARCH").as_deref() {
         Ok("aarch64") => "-DSTACKSONDE_AARCH64",
         _ => "-DSTACKSONDE_X86_64",
     };
     println!("cargo::rerun-if-changed=../ebpf/bpf");
-    let desk = out.join("desk.o");
-    compile("suite/unwind/desk.c", &[architecture, "-fPIC"], &desk);
+    let desks = ["unwind", "filter"].map(|what| {
+        let object = out.join(what).with_extension("o");
+        compile(&format!("suite/{what}/desk.c"), &[architecture, "-fPIC"], &object);
+        object
+    });
     let archive = out.join("libdesk.a");
     let _old = std::fs::remove_file(&archive);
-    let archived = Command::new("ar").arg("rcs").arg(&archive).arg(&desk).status();
+    let archived = Command::new("ar").arg("rcs").arg(&archive).args(&desks).status();
     if !archived.is_ok_and(|status| status.success()) {
         println!("cargo::error=`ar` could not make {}; is binutils installed?", archive.display());
     }

@@ -7,6 +7,7 @@
  * host finds it by the event's own count).
  */
 #include "kernel.h"
+#include "filter.h"
 #include "ids.h"
 #include "layout.h"
 #include "registers.h"
@@ -27,6 +28,12 @@ enum { KERNEL_ENDS(KERNEL_END) };
 static_assert(sizeof(struct sample) % sizeof(u64) == 0, "addresses follow the header, aligned");
 static_assert(MAX_KERNEL_FRAMES < 128, "masked with 127 below");
 
+/* The search for the pages of a stack: the next page, how many were copied; in a hole its last page and the
+ * first one after it that are known, and the step with which that is searched. */
+struct search {
+	u64 page, copied, low, high, step;
+};
+
 /* A record under construction. The kernel may fill all of its part before the user's is known,
  * so there is room for both at their largest. */
 struct scratch {
@@ -34,6 +41,7 @@ struct scratch {
 	u64 frames[MAX_KERNEL_FRAMES + MAX_USER_FRAMES];
 	u64 leaf[LEAF_REGISTERS];
 	u8 stack[MAX_STACK_PAGES * STACK_PAGE_BYTES];
+	struct search search;
 	struct walk walk;
 };
 
@@ -49,8 +57,18 @@ const volatile u32 cgroup_ids = 1;
 /* Lines of the tables `processes` and `pages`, less one; both are powers of two. */
 const volatile u32 process_lines_mask = 0;
 const volatile u32 page_lines_mask = 0;
+/* Lines of the table `recent`, less one; as many as a power of two, 65536 at most. */
+const volatile u32 recent_lines_mask = 0;
+/* 1: rules found lately are used at all. */
+const volatile u32 use_recent = 0;
+/* 1: each rule found there is looked up, too, and differences are counted. */
+const volatile u32 verify_recent = 0;
+/* Buckets of the table `filter`, less one; a power of two. */
+const volatile u32 filter_lines_mask = 0;
 /* Pages of the stack that are copied at most where tables are wanting; MAX_STACK_PAGES or less. */
-const volatile u32 stack_pages = MAX_STACK_PAGES;
+const volatile u32 stack_pages = DEFAULT_STACK_PAGES;
+/* 1: every record has a copy of the stack, from the innermost frame on (for tests). */
+const volatile u32 copy_always = 0;
 /* Unread bytes in a ring above which its reader is woken at once. */
 const volatile u64 wake_bytes = 0;
 
@@ -82,7 +100,10 @@ TABLE(processes, struct line);
 TABLE(mappings, struct mapping);
 TABLE(pages, struct line);
 TABLE(rows, struct line);
+TABLE(recent, struct line);
 TABLE(rules, u64);
+/* What is excluded, of layout.h too. */
+TABLE(filter, struct filter_line);
 
 struct ring {
 	MAP_UINT(type, BPF_MAP_TYPE_RINGBUF);
@@ -96,6 +117,26 @@ struct {
 	MAP_TYPE(key, u32);
 	MAP_VALUES(values, struct ring);
 } rings SEC(".maps");
+
+static ALWAYS_INLINE struct filter_line *filter_line(u32 line)
+{
+	return bpf_map_lookup_elem(&filter, &line);
+}
+
+static ALWAYS_INLINE u32 filter_mask(void)
+{
+	return filter_lines_mask;
+}
+
+static ALWAYS_INLINE void current_name(u64 name[2])
+{
+	bpf_get_current_comm(name, COMM_BYTES);
+}
+
+static ALWAYS_INLINE u64 current_cgroup(void)
+{
+	return cgroup_ids ? bpf_get_current_cgroup_id() : 0;
+}
 
 static ALWAYS_INLINE struct line *process_line(u32 line)
 {
@@ -115,6 +156,18 @@ static ALWAYS_INLINE struct line *row_line(u32 line)
 static ALWAYS_INLINE struct mapping *mapping_at(u32 index)
 {
 	return bpf_map_lookup_elem(&mappings, &index);
+}
+
+static ALWAYS_INLINE struct line *recent_line(u32 hash)
+{
+	u32 line = hash & recent_lines_mask;
+
+	return use_recent ? bpf_map_lookup_elem(&recent, &line) : 0;
+}
+
+static ALWAYS_INLINE u32 check_recent(void)
+{
+	return verify_recent;
 }
 
 static ALWAYS_INLINE u64 *rule_word(u32 index)
@@ -190,8 +243,8 @@ static ALWAYS_INLINE u32 walk_by_tables(struct scratch *record, u32 cpu, u32 pid
 {
 	record->frames[first & 127] = record->walk.pc;
 	record->walk.count = 1;
-	record->walk.region = find_process(pid);
-	if (!record->walk.region) {
+	record->walk.recalled = record->walk.looked_up = record->walk.mistaken = 0;
+	if (!find_process(&record->walk, pid)) {
 		*end = USER_END_NO_PROCESS;
 		return 1;
 	}
@@ -212,23 +265,62 @@ static ALWAYS_INLINE u32 walk_by_tables(struct scratch *record, u32 cpu, u32 pid
 	return record->walk.count;
 }
 
-/* Copies the stack from the page on in which the walk stopped, until a page fails. Returns bytes. */
-static ALWAYS_INLINE u32 copy_stack(struct scratch *record)
+/*
+ * Copies the stack from the page of `sp` on into this CPU's scratch area. Pages that cannot be read are left
+ * out: large arrays on the stack leave some that were never touched, and the page of `sp` itself may be the
+ * one that is just being faulted in. A page that cannot be read costs a fault, and every copy ends in a hole,
+ * so a hole is crossed in steps that double, and its end found by bisection. A global function, with what it
+ * counts in memory, so that the verifier sees one state for all numbers.
+ */
+__attribute__((noinline)) int copy_stack(u32 cpu, u64 sp)
 {
-	u64 start = record->walk.sp & ~(u64)(STACK_PAGE_BYTES - 1);
-	u32 page = 0;
+	struct scratch *record = bpf_map_lookup_elem(&scratch, &cpu);
+	u64 start = sp & ~(u64)(STACK_PAGE_BYTES - 1);
 
-	record->sample.stack_start = start;
+	if (!record)
+		return 0;
+	volatile struct search *search = &record->search;
+	search->page = search->copied = search->step = 0;
 	__builtin_memcpy(record->leaf, record->walk.leaf, sizeof(record->leaf));
+	record->sample.stack_start = start;
+	record->sample.stack_present = 0;
 #pragma clang loop unroll(disable)
-	for (; page < MAX_STACK_PAGES; page++) {
-		if (page >= stack_pages)
+	for (u32 turn = 0; turn < 2 * STACK_SPAN_PAGES; turn++) {
+		u64 at = search->copied, page = search->page, low = search->low, high = search->high;
+		u8 byte;
+
+		if (at >= MAX_STACK_PAGES || at >= stack_pages || page >= STACK_SPAN_PAGES)
 			break;
-		if (bpf_probe_read_user(&record->stack[page * STACK_PAGE_BYTES], STACK_PAGE_BYTES,
-					(void *)(start + page * STACK_PAGE_BYTES)))
-			break;
+		if (!search->step) {
+			if (!bpf_probe_read_user(&record->stack[at * STACK_PAGE_BYTES], STACK_PAGE_BYTES,
+						 (void *)(start + page * STACK_PAGE_BYTES))) {
+				record->sample.stack_present |= 1ULL << page;
+				search->copied = at + 1;
+				search->page = page + 1;
+			} else {
+				search->low = page;
+				search->high = 0;
+				search->step = 1;
+			}
+			continue;
+		}
+		if (high && high - low <= 1) {
+			search->page = high;
+			search->step = 0;
+			continue;
+		}
+		u64 middle = high ? (low + high) / 2 : low + search->step;
+		if (!bpf_probe_read_user(&byte, 1, (void *)(start + middle * STACK_PAGE_BYTES))) {
+			search->high = middle;
+		} else {
+			search->low = middle;
+			search->step *= 2;
+			if (!high && search->step > STACK_HOLE_PAGES)
+				break;
+		}
 	}
-	return page * STACK_PAGE_BYTES;
+	record->sample.stack_bytes = search->copied * STACK_PAGE_BYTES;
+	return 0;
 }
 
 /* Whether nothing of a process can be read any more, neither the stack nor the code it left. */
@@ -272,6 +364,11 @@ static ALWAYS_INLINE int take_sample(struct perf_event_context *context, int by_
 		count->idle++;
 		return 0;
 	}
+	ids = own_ids(ids);
+	if (is_excluded(ids)) {
+		count->excluded++;
+		return 0;
+	}
 	u32 cpu = bpf_get_smp_processor_id();
 	struct scratch *record = bpf_map_lookup_elem(&scratch, &cpu);
 	if (!record) {
@@ -286,8 +383,7 @@ static ALWAYS_INLINE int take_sample(struct perf_event_context *context, int by_
 
 	struct sample *head = &record->sample;
 	head->time_ns = bpf_ktime_get_ns();
-	head->cgroup_id = cgroup_ids ? bpf_get_current_cgroup_id() : 0;
-	ids = own_ids(ids);
+	head->cgroup_id = current_cgroup();
 	head->pid = ids >> 32;
 	head->tid = (u32)ids;
 	head->cpu = cpu;
@@ -306,14 +402,22 @@ static ALWAYS_INLINE int take_sample(struct perf_event_context *context, int by_
 
 	u32 user_frames = 0;
 	head->stack_bytes = 0;
+	head->epoch = 0;
 	if (end == USER_END_COMPLETE) {
 		if (!by_tables) {
 			user_frames = walk_by_kernel(context, record, kernel_frames, &end);
 		} else {
+			u64 leaf_sp = walk->sp;
 			user_frames = walk_by_tables(record, cpu, head->pid, kernel_frames, &end);
-			if (end == USER_END_NO_PROCESS || end == USER_END_NO_MAPPING || end == USER_END_NO_ROWS) {
-				head->stack_bytes = copy_stack(record);
-				if (!head->stack_bytes)
+			head->epoch = walk->epoch;
+			count->frames_recalled += walk->recalled;
+			count->frames_looked_up += walk->looked_up;
+			count->frames_mistaken += walk->mistaken;
+			u32 wanting = end == USER_END_NO_PROCESS || end == USER_END_NO_MAPPING ||
+				      end == USER_END_NO_ROWS;
+			if (wanting || copy_always) {
+				copy_stack(cpu, copy_always ? leaf_sp : walk->sp);
+				if (wanting && !head->stack_bytes)
 					end = USER_END_STACK_UNREADABLE;
 			}
 			if (end == USER_END_STACK_UNREADABLE && user_frames == 1 && kernel_frames &&

@@ -8,16 +8,17 @@
 //! rings, whose overflow is counted; exporters hold up nobody, their queues drop and count.
 
 use crate::batch::{self, Run};
-use crate::bpf::{Event, LoadError, Message, Notices, Reader, Sampler, Settings, Stop};
+use crate::bpf::{Event, LoadError, Message, Notices, Reader, Sampler, Settings, Stop, monotonic_ns};
+use crate::filter::{Filter, Rules, Slots};
 use crate::health::Vitals;
 use crate::plugins::ExporterInstance;
-use crate::process::{Budget, Processes, Targets};
-use crate::profile::{Builder, Profile};
+use crate::process::{Budget, Processes};
+use crate::profile::{self, Builder, Profile};
 use crate::summary::Summary;
 use crate::symbolize::{self, Symbolizer};
 use crate::unwind::{Tables, Unwinder};
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -34,8 +35,8 @@ pub struct Parts {
     pub interval: Option<Duration>,
     /// How much is remembered of processes.
     pub budget: Budget,
-    /// Distinct stacks of one profile.
-    pub max_stacks: usize,
+    /// How much one profile may hold.
+    pub profile: profile::Budget,
     /// How names are looked up; `None` if nobody wants names.
     pub symbolize: Option<symbolize::Options>,
     /// What is the same for every batch.
@@ -52,7 +53,7 @@ pub struct Parts {
 #[derive(Debug)]
 pub struct Agent {
     stop: Stop,
-    targets: SyncSender<Targets>,
+    rules: SyncSender<Rules>,
     reader: JoinHandle<Result<(), LoadError>>,
     profiler: JoinHandle<()>,
     publisher: JoinHandle<Summary>,
@@ -60,43 +61,40 @@ pub struct Agent {
 }
 
 impl Agent {
-    /// Loads the sampler and starts it. Samples wait until [`Agent::watch`] says whose are wanted.
+    /// Loads the sampler and starts it. Samples wait until [`Agent::want`] says whose are wanted.
     pub fn start(parts: Parts) -> Result<Self, LoadError> {
-        let Parts {
-            sampler,
-            interval,
-            budget,
-            max_stacks,
-            symbolize,
-            run,
-            exporters,
-            shutdown_budget,
-            vitals,
-        } = parts;
-        let builder = Builder::new(sampler.period_ns, max_stacks);
+        let Parts { sampler, interval, budget, profile, symbolize, run, exporters, shutdown_budget, vitals } =
+            parts;
+        let builder = Builder::new(sampler.period_ns, profile);
         let by_proc = sampler.notices != Notices::SideBand;
         let mut sampler = Sampler::load(&sampler)?;
         let tables = sampler.take_tables().ok_or(LoadError::Missing("tables"))?;
+        let slots = Slots::new(sampler.take_filter().ok_or(LoadError::Missing("filter"))?);
+        let filter = Filter::new(slots, budget.processes, by_proc);
         let unwinder = Unwinder::new(Tables::new(tables), budget.executables);
         let refused = |(cpu, error): &(u32, std::io::Error)| format!("CPU {cpu} is not sampled: {error}");
         let refused_cpus = sampler.refused_cpus().iter().map(refused).collect();
         let reader = Reader::start(sampler)?;
         let stop = reader.stop_handle();
-        let (targets, wanted) = sync_channel(1);
+        let (rules, wanted) = sync_channel(1);
         let (to_profiler, messages) = sync_channel(MESSAGES);
         let (to_publisher, profiles) = sync_channel(PROFILES);
         let publisher = Publisher { run, exporters, symbolizer: symbolize, shutdown_budget, vitals };
         Ok(Self {
             stop,
-            targets,
-            reader: spawn("reader", move || reader.run(interval, &to_profiler))?,
+            rules,
+            reader: spawn("reader", move || {
+                go_first();
+                reader.run(interval, &to_profiler)
+            })?,
             profiler: spawn("profiler", move || {
-                if let Ok(targets) = wanted.recv() {
-                    let targets = targets.following_by_proc(by_proc);
+                go_first();
+                if let Ok(rules) = wanted.recv() {
                     let processes = Processes::new(budget).unnoticed(by_proc);
                     let sweeps = by_proc.then(Instant::now);
-                    let stages = Stages { processes, unwinder, builder, targets, sweeps };
-                    stages.run(&messages, &to_publisher);
+                    let mut stages = Stages { processes, unwinder, builder, filter, sweeps };
+                    stages.filter.change(rules);
+                    stages.run(&messages, &wanted, &to_publisher);
                 }
             })?,
             publisher: spawn("publisher", move || publisher.run(&profiles))?,
@@ -109,10 +107,11 @@ impl Agent {
         &self.refused_cpus
     }
 
-    /// Says whose samples are wanted, from the start on. Without it nothing is profiled.
-    pub fn watch(&self, targets: Targets) {
-        // The receiver takes one; a second one has no effect, nor has one after the end.
-        let _sent = self.targets.try_send(targets);
+    /// Says whose samples are wanted: of those from the start on, and later of those from then on. Without it
+    /// nothing is profiled. False if the rules before are still waiting, so that these were not taken.
+    #[must_use]
+    pub fn want(&self, rules: Rules) -> bool {
+        self.rules.try_send(rules).is_ok()
     }
 
     /// Whether a stage ended without being asked to.
@@ -123,7 +122,7 @@ impl Agent {
     /// Stops the ticks, publishes what is left, and waits for the exporters within their budget.
     pub fn stop(self) -> Result<Summary, Failed> {
         self.stop.stop();
-        drop(self.targets);
+        drop(self.rules);
         self.reader.join().map_err(|_| Failed::Panicked("reader"))?.map_err(Failed::Reader)?;
         self.profiler.join().map_err(|_| Failed::Panicked("profiler"))?;
         self.publisher.join().map_err(|_| Failed::Panicked("publisher"))
@@ -148,12 +147,24 @@ fn spawn<T: Send + 'static>(
     std::thread::Builder::new().name(name.into()).spawn(stage).map_err(LoadError::Wait)
 }
 
+/// Goes before other programs: what this thread does is little, and while it waits for a CPU the rings fill and
+/// stacks are copied for want of tables. Where that is refused it goes on as it is.
+fn go_first() {
+    // SAFETY: plain numbers; 0 is the calling thread (setpriority(2), "C library/kernel differences").
+    if unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, -15) } != 0 {
+        tracing::debug!(error = %std::io::Error::last_os_error(), "this thread cannot go before others");
+    }
+}
+
 /// How often `/proc` is looked through where notices are lacking.
 const SWEEP: Duration = Duration::from_secs(1);
 
+/// How long other rules wait at most while nothing happens.
+const LOOK: Duration = Duration::from_millis(200);
+
 /// The stages between raw samples and profiles.
 struct Stages {
-    targets: Targets,
+    filter: Filter,
     processes: Processes,
     unwinder: Unwinder,
     builder: Builder,
@@ -162,39 +173,56 @@ struct Stages {
 }
 
 impl Stages {
-    fn run(mut self, messages: &Receiver<Message>, to: &SyncSender<Profile>) {
-        for message in messages {
-            if self.sweeps.is_some_and(|swept| swept.elapsed() >= SWEEP) {
-                self.sweeps = Some(Instant::now());
-                self.targets.forget(&self.processes.sweep());
-                self.unwinder.forget_processes();
-            }
+    fn run(mut self, messages: &Receiver<Message>, wanted: &Receiver<Rules>, to: &SyncSender<Profile>) {
+        loop {
+            let message = messages.recv_timeout(LOOK);
+            self.look_around(wanted);
+            let message = match message {
+                Ok(message) => message,
+                Err(RecvTimeoutError::Timeout) => continue,
+                Err(RecvTimeoutError::Disconnected) => return,
+            };
             match message {
                 Message::Events(events) => events.into_iter().for_each(|event| self.take(event)),
                 Message::Interval(interval) => {
                     let table = self.processes.counters();
                     let unwound = self.unwinder.counters();
-                    tracing::debug!(ticks = ?interval.ticks, ?table, ?unwound, "interval is over");
+                    let filtered = self.filter.counters();
+                    tracing::debug!(ticks = ?interval.ticks, frames = ?interval.frames, ?table, ?unwound, ?filtered, "interval is over");
                     let profile = self.builder.finish(&interval);
                     self.unwinder.keep(&profile.frames);
                     if to.send(profile).is_err() {
                         return;
                     }
                     self.processes.next_interval();
-                    self.targets.next_interval();
+                    self.filter.next_interval();
                 }
             }
+        }
+    }
+
+    /// Whether there are other rules, and what else may have changed that no message tells: where everything is
+    /// excluded there may be none for long.
+    fn look_around(&mut self, wanted: &Receiver<Rules>) {
+        if let Ok(rules) = wanted.try_recv() {
+            self.filter.change(rules);
+        }
+        self.filter.recheck(monotonic_ns());
+        if self.sweeps.is_some_and(|swept| swept.elapsed() >= SWEEP) {
+            self.sweeps = Some(Instant::now());
+            self.filter.forget(&self.processes.sweep());
+            self.unwinder.forget_processes();
         }
     }
 
     fn take(&mut self, event: Event) {
         match event {
             Event::Notice(notice) => {
-                self.targets.notice(&notice);
+                self.filter.notice(&notice);
                 self.processes.notice(&notice);
-                self.unwinder.notice(&notice);
+                self.unwinder.notice(&notice, &mut self.processes);
             }
-            Event::Sample(mut sample) if self.targets.admits(sample.pid) => {
+            Event::Sample(mut sample) if self.filter.admits(&sample) => {
                 self.processes.recognise(&sample);
                 // Of a process that our pid namespace does not show no mapping is known.
                 if sample.pid != 0 {
@@ -202,7 +230,12 @@ impl Stages {
                 }
                 self.builder.add(self.processes.attribute(sample));
             }
-            Event::Sample(_) => self.builder.exclude(),
+            Event::Sample(sample) => {
+                // It may have been wanted before.
+                self.processes.forget(sample.pid);
+                self.unwinder.forget_process(sample.pid);
+                self.builder.exclude();
+            }
         }
     }
 }
@@ -228,6 +261,9 @@ impl Publisher {
             };
             summary.add(&profile, &names);
             self.vitals.add(&profile);
+            if let Some(symbolizer) = &symbolizer {
+                summary.names = symbolizer.counters();
+            }
             let nameless = no_names(&profile);
             for exporter in &self.exporters {
                 let names = if exporter.wants().names { &names } else { &nameless };

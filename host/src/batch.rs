@@ -4,8 +4,8 @@ use crate::process::{Executable, Frame, Identity, comm_text};
 use crate::profile::Profile;
 use crate::symbolize::Names;
 use stacksonde_batch::tables::{
-    Attribute, Frame as FrameRow, Function, Label, Line, Location, Loss, Mapping, NONE, Process, Sample,
-    Stack, Thread, Timestamp, ValueType,
+    Attribute, EXCLUDED, Frame as FrameRow, Function, Label, Line, Location, Loss, Mapping, NONE, Process,
+    Sample, Stack, Thread, Timestamp, ValueType,
 };
 use stacksonde_batch::{Header, TooLarge, Writer};
 use stacksonde_ebpf::{kernel_end, user_end};
@@ -221,7 +221,10 @@ impl Batch {
 
     fn losses(&mut self, profile: &Profile, dropped: &Dropped) {
         let lost = profile.losses.iter().map(|(loss, count)| (loss.name(), count));
-        for (reason, count) in lost.chain(dropped.iter().map(|(reason, count)| (reason.as_str(), *count))) {
+        let excluded = (profile.excluded > 0).then_some((EXCLUDED, profile.excluded));
+        for (reason, count) in
+            lost.chain(excluded).chain(dropped.iter().map(|(reason, count)| (reason.as_str(), *count)))
+        {
             let reason = self.writer.string(reason);
             self.writer.loss(Loss { reason, count });
         }

@@ -1,10 +1,12 @@
 //! Plain functions of bytes for fuzzers: each parser may refuse its input, none may panic.
 
-use crate::bpf::{parse_idle_times, parse_lifecycle, parse_notice};
+use crate::bpf::{parse_cpu_times, parse_lifecycle, parse_notice};
+use crate::filter::{Glob, Patterns, parse_mounts};
 use crate::health::parse_request;
 use crate::kernel::{in_uname_version, in_vdso, in_version_signature};
 use crate::plugins::{check_schema, parse_manifest, read_library, read_spooled};
 use crate::process::{build_id_of, in_memory, labels, parse_maps, segments};
+use crate::symbolize::{KernelSymbols, debug_bytes_read, function_names};
 use crate::unwind::{Architecture, CallFrames, Entry, rows};
 
 /// A perf side-band record.
@@ -38,7 +40,7 @@ pub fn fuzz_labels(data: &[u8]) {
 
 /// `/proc/stat`.
 pub fn fuzz_idle_times(data: &[u8]) {
-    let _times = parse_idle_times(&String::from_utf8_lossy(data), 100);
+    let _times = parse_cpu_times(&String::from_utf8_lossy(data), 100);
 }
 
 /// The headers of an ELF file.
@@ -47,6 +49,26 @@ pub fn fuzz_elf(data: &[u8]) {
         let _address = segment.address_of(segment.file_offset);
     }
     let _build_id = build_id_of(data);
+}
+
+/// The sections and symbol tables of an ELF file.
+pub fn fuzz_symbols(data: &[u8]) {
+    let mut addresses: Vec<u64> = (0..64).map(|at| at * 997).chain([u64::MAX]).collect();
+    // Addresses that may be those of symbols.
+    addresses.extend(
+        data.chunks_exact(8).take(512).filter_map(|word| Some(u64::from_le_bytes(word.try_into().ok()?))),
+    );
+    addresses.sort_unstable();
+    let _names = function_names(data, &addresses);
+    let _bytes = debug_bytes_read(data);
+}
+
+/// `/proc/kallsyms`.
+pub fn fuzz_kernel_symbols(data: &[u8]) {
+    if let Ok(symbols) = KernelSymbols::read(data, 1 << 20) {
+        let _names: Vec<_> =
+            [0, 1, u64::MAX / 2, u64::MAX].iter().map(|address| symbols.at(*address)).collect();
+    }
 }
 
 /// A vDSO, and the texts that state a kernel's version.
@@ -95,6 +117,35 @@ pub fn fuzz_request(data: &[u8]) {
 /// A file of a spool.
 pub fn fuzz_spool(data: &[u8]) {
     read_spooled(data);
+}
+
+/// Mounts as `/proc/self/mountinfo` lists them.
+pub fn fuzz_mounts(data: &[u8]) {
+    if let Some((_, point)) = parse_mounts(&String::from_utf8_lossy(data)) {
+        assert!(point.is_absolute(), "{point:?}");
+    }
+}
+
+/// A pattern, a zero byte, and a text; a name's rules and a path's by the same two.
+pub fn fuzz_pattern(data: &[u8]) {
+    let (pattern, text) = data.split_at(data.iter().position(|byte| *byte == 0).unwrap_or(data.len()));
+    let text = text.strip_prefix(b"\0").unwrap_or(text);
+    let pattern = String::from_utf8_lossy(pattern).into_owned();
+    let glob = Glob::new(&pattern);
+    let matched = glob.matches(text);
+    assert!(!glob.is_literal() || matched == (pattern.as_bytes() == text), "{pattern:?} {text:?}");
+    assert!(Glob::new(&format!("*{pattern}*")).matches(text) || !matched, "{pattern:?} {text:?}");
+    let path = String::from_utf8_lossy(text);
+    for patterns in [Patterns::of_names, Patterns::of_cgroups] {
+        let deny = patterns(&[], std::slice::from_ref(&pattern));
+        let allow = patterns(std::slice::from_ref(&pattern), &[]);
+        assert_ne!(deny.exclude_name(text), allow.exclude_name(text), "{pattern:?} {text:?}");
+        assert_ne!(
+            deny.exclude_cgroup(Some(&path)),
+            allow.exclude_cgroup(Some(&path)),
+            "{pattern:?} {path:?}"
+        );
+    }
 }
 
 /// A plugin's schema and an instance's keys: `[schema, table of keys]` as JSON.

@@ -7,10 +7,12 @@ pub mod batch;
 pub mod bpf;
 pub mod cli;
 pub mod config;
+pub mod filter;
 #[doc(hidden)]
 pub mod fuzz;
 pub mod health;
 pub mod kernel;
+pub mod memory;
 pub mod negotiate;
 pub mod plan;
 pub mod plugins;

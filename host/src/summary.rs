@@ -3,7 +3,7 @@
 use crate::plugins::ExporterCounters;
 use crate::process::{Frame, comm_text};
 use crate::profile::Profile;
-use crate::symbolize::Names;
+use crate::symbolize::{Names, SymbolizeCounters};
 use crate::telemetry::Losses;
 use stacksonde_ebpf::user_end;
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -23,12 +23,14 @@ pub struct Summary {
     pub incomplete: BTreeMap<&'static str, u64>,
     /// Ticks of the idle task.
     pub idle: u64,
-    /// Samples of processes that were not asked for.
+    /// Samples that the filter leaves out.
     pub excluded: u64,
     /// CPU time that one sample stands for, in nanoseconds.
     pub period_ns: u64,
     /// Samples that were lost.
     pub losses: Losses,
+    /// What was given up of names.
+    pub names: SymbolizeCounters,
     /// What each exporter did.
     pub exporters: Vec<(String, ExporterCounters)>,
     processes: HashSet<u32>,
@@ -76,7 +78,7 @@ fn function_name(frame: &Frame, names: &Names) -> String {
     if let Some(name) = names.first() {
         return match frame {
             Frame::Kernel(_) => format!("{} [kernel]", name.function),
-            _ => name.function.clone(),
+            _ => name.function.to_string(),
         };
     }
     match frame {
@@ -94,7 +96,8 @@ impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         #[expect(clippy::cast_precision_loss, reason = "shown with one decimal")]
         let share = |part: u64, whole: u64| 100.0 * part as f64 / whole.max(1) as f64;
-        let seconds = self.samples as f64 * self.period_ns as f64 / 1e9;
+        let cpu_seconds = |samples: u64| samples as f64 * self.period_ns as f64 / 1e9;
+        let seconds = cpu_seconds(self.samples);
         writeln!(
             f,
             "samples      {} of {} processes ({seconds:.2} s of CPU time)",
@@ -105,6 +108,10 @@ impl fmt::Display for Summary {
         for (end, count) in &self.incomplete {
             writeln!(f, "             {:.1} % {end}", share(*count, self.samples))?;
         }
+        if self.excluded > 0 {
+            let (excluded, seconds) = (self.excluded, cpu_seconds(self.excluded));
+            writeln!(f, "excluded     {excluded} samples ({seconds:.2} s of CPU time), by the filter")?;
+        }
         match self.losses.total() {
             0 => writeln!(f, "lost         nothing")?,
             total => writeln!(f, "lost         {total} samples")?,
@@ -113,6 +120,14 @@ impl fmt::Display for Summary {
             let remedy =
                 if loss.remedy().is_empty() { String::new() } else { format!(" ({})", loss.remedy()) };
             writeln!(f, "             {count} {}{remedy}", loss.name())?;
+        }
+        if self.names.files_without_lines > 0 {
+            writeln!(
+                f,
+                "names        without lines and inlined functions in {} programs and libraries, whose debug \
+                 information is large (raise memory.max)",
+                self.names.files_without_lines
+            )?;
         }
         for (exporter, counters) in &self.exporters {
             if let Some(error) = &counters.last_error {

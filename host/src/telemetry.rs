@@ -43,6 +43,9 @@ losses! {
     Undelivered, "samples_lost_undelivered",
         "The perf event ticked, but the kernel did not run the sampler: another BPF program or a map system call was running on that CPU, events were throttled, or the timer was late.",
         "";
+    Stolen, "samples_lost_stolen",
+        "The hypervisor ran something else on that CPU, so that nothing ran that could be sampled.",
+        "";
     RingFull, "samples_lost_ring_full",
         "A CPU's ring was full.",
         "raise memory.ring_bytes";
@@ -56,8 +59,8 @@ losses! {
         "A record of the sampler could not be read.",
         "please report it";
     StacksFull, "samples_lost_stacks_full",
-        "The profile held as many distinct stacks as it may.",
-        "raise memory.max_stacks, or shorten sampling.interval_seconds";
+        "The profile held as much as it may: stacks, or bytes.",
+        "raise memory.max or memory.max_stacks, or shorten sampling.interval_seconds";
     NotWritten, "samples_lost_not_written",
         "The profile could not be put into a batch.",
         "please report it";

@@ -98,6 +98,8 @@
 #define STACKSONDE_LOSSES 14u
 #define STACKSONDE_LOSS_REASON 0u
 #define STACKSONDE_LOSS_COUNT 4u /* u64 */
+/* The reason of samples that were not wanted; all others were, and are missing. */
+#define STACKSONDE_EXCLUDED "samples_excluded"
 
 #define STACKSONDE_NONE UINT32_MAX
 

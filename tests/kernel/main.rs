@@ -2,11 +2,14 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "in a test a panic is the report")]
 
+mod agreement;
 mod books;
 mod chains;
 mod doctor;
 mod exporters;
+mod filters;
 mod hazards;
+mod hostile;
 mod ladders;
 mod lifecycle;
 mod namespaces;
@@ -14,6 +17,7 @@ mod offsets;
 mod otlp;
 mod plan;
 mod providers;
+mod recalling;
 mod refusals;
 mod rejected;
 mod unwinding;

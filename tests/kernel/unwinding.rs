@@ -22,16 +22,24 @@ fn target(folder: &Path) -> PathBuf {
 fn stacks_of(what: &str) -> Stacks {
     let folder = tempfile::tempdir().unwrap();
     let program = target(folder.path());
-    let running = Running::start(Command::new(program).arg(what));
+    recorded(folder.path(), Command::new(program).arg(what), "3")
+}
+
+/// The stacks of a program, from shortly after its start on.
+fn recorded(folder: &Path, command: &mut Command, seconds: &str) -> Stacks {
+    let running = Running::start(command);
     let installed = Installed::from_environment().unwrap();
-    let (_, stacks) = installed.record(folder.path(), &["-d", "3", "-F", "199", "-p", &running.pid()]);
-    assert!(stacks.samples() > 100, "{what}: {} samples", stacks.samples());
+    let (_, stacks) = installed.record(folder, &["-d", seconds, "-F", "199", "-p", &running.pid()]);
+    assert!(stacks.samples() > 100, "{command:?}: {} samples", stacks.samples());
     stacks
 }
 
 /// Checks that nearly all samples have `chain`, and that all but a few in a hundred are complete.
 fn expect(what: &str, chain: &[&str]) {
-    let stacks = stacks_of(what);
+    check(what, &stacks_of(what), chain);
+}
+
+fn check(what: &str, stacks: &Stacks, chain: &[&str]) {
     let found = stacks.with_chain(chain).samples();
     assert!(found * 100 >= stacks.samples() * 97, "{what}: {found} of {}: {stacks:?}", stacks.samples());
     let incomplete = stacks.incomplete();
@@ -104,4 +112,91 @@ fn processes_of_fifty_milliseconds() {
     let found = stacks.with_chain(&["main", "brief", "inner"]).samples();
     assert!((940..=1060).contains(&found), "{found}: {stacks:?}");
     assert!(stacks.incomplete().samples() * 100 <= stacks.samples(), "{:?}", stacks.incomplete());
+}
+
+#[test]
+fn a_leaf_before_its_frame_is_made_and_after_it_is_gone() {
+    kernel_tier!();
+    expect("leaf", &["main", "outer", "leaf"]);
+}
+
+/// Each is a way to link the same program.
+#[test]
+fn static_programs_wherever_they_are_loaded() {
+    kernel_tier!();
+    for how in ["-static", "-static-pie"] {
+        let folder = tempfile::tempdir().unwrap();
+        let program = compile(
+            "no_frame_pointers.c",
+            folder.path(),
+            &["-fomit-frame-pointer", "-momit-leaf-frame-pointer", "-pthread", "-Wno-unused-result", how],
+        );
+        let stacks = recorded(folder.path(), Command::new(program).arg("chain"), "2");
+        check(how, &stacks, &["main", "outer", "middle", "inner"]);
+    }
+}
+
+#[test]
+fn a_program_with_another_c_library() {
+    kernel_tier!();
+    let folder = tempfile::tempdir().unwrap();
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("targets/no_frame_pointers.c");
+    let program = folder.path().join("no_frame_pointers");
+    let flags =
+        ["-O2", "-g", "-fomit-frame-pointer", "-fno-optimize-sibling-calls", "-fasynchronous-unwind-tables"];
+    let compiled = Command::new("musl-gcc").args(flags).arg(source).arg("-o").arg(&program).output();
+    let compiled = compiled.unwrap_or_else(|error| panic!("musl-gcc (Debian: musl-tools): {error}"));
+    assert!(compiled.status.success(), "{}", String::from_utf8_lossy(&compiled.stderr));
+    let stacks = recorded(folder.path(), Command::new(program).arg("chain"), "2");
+    let found = stacks.with_chain(&["main", "outer", "middle", "inner"]).samples();
+    // musl itself has no unwind information: whether the walk leaves it by a frame pointer is not ours to say.
+    assert!(found * 100 >= stacks.samples() * 97, "{found} of {}: {stacks:?}", stacks.samples());
+}
+
+#[test]
+fn through_the_runtime_of_c_plus_plus_while_it_unwinds() {
+    kernel_tier!();
+    let folder = tempfile::tempdir().unwrap();
+    let program =
+        compile("exceptions.cpp", folder.path(), &["-fomit-frame-pointer", "-momit-leaf-frame-pointer"]);
+    let stacks = recorded(folder.path(), &mut Command::new(program), "3");
+    let thrown = stacks.with_chain(&["main", "outer", "catcher", "thrower"]).samples();
+    assert!(thrown * 2 > stacks.samples(), "{thrown} of {}: {stacks:?}", stacks.samples());
+    // In the few instructions in which the runtime has put the handler's registers and return address into its own
+    // frame, and has not left that yet, the stack is no stack.
+    let whole = stacks.with_chain(&["main", "outer", "catcher"]);
+    let whole = whole.samples() - whole.incomplete().samples();
+    assert!(
+        whole * 100 >= stacks.samples() * 96,
+        "{whole} of {}: {:?}",
+        stacks.samples(),
+        stacks.incomplete()
+    );
+}
+
+#[test]
+fn a_library_that_is_loaded_late() {
+    kernel_tier!();
+    let folder = tempfile::tempdir().unwrap();
+    let flags = ["-fomit-frame-pointer", "-momit-leaf-frame-pointer"];
+    let library = compile("loaded.c", folder.path(), &[&flags[..], &["-shared", "-fPIC"]].concat());
+    let program = compile("loads.c", folder.path(), &flags);
+    let stacks = recorded(folder.path(), Command::new(program).arg(library), "3");
+    let before = stacks.with_chain(&["main", "before"]).samples();
+    let after = stacks.with_chain(&["main", "with_library", "loaded_outer", "loaded_inner"]).samples();
+    assert!(after > 100 && (before + after) * 100 >= stacks.samples() * 97, "{before} + {after}: {stacks:?}");
+    assert!(stacks.incomplete().samples() * 200 <= stacks.samples(), "{:?}", stacks.incomplete());
+}
+
+#[test]
+fn a_rust_program_without_frame_pointers() {
+    kernel_tier!();
+    let folder = tempfile::tempdir().unwrap();
+    let program = compile("rust_chain.rs", folder.path(), &["-C", "force-frame-pointers=no"]);
+    let stacks = recorded(folder.path(), &mut Command::new(program), "2");
+    check(
+        "rust",
+        &stacks,
+        &["rust_chain::main", "rust_chain::outer", "rust_chain::middle", "rust_chain::inner"],
+    );
 }

@@ -3,6 +3,8 @@
 
 pub mod agent;
 pub mod collector;
+pub mod daemon;
+pub mod damage;
 pub mod folded;
 pub mod fuzz;
 pub mod newer_abi;

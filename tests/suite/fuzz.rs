@@ -26,6 +26,8 @@ parsers! {
     damaged_headers_are_read_or_refused: stacksonde_otlp_export::fuzz::fuzz_headers, [b"api-key=a%20b,x=1".to_vec()];
     damaged_idle_times_are_read_as_far_as_they_make_sense: stacksonde::fuzz::fuzz_idle_times, [file("/proc/stat")];
     a_damaged_elf_file_is_refused_or_read: stacksonde::fuzz::fuzz_elf, [head_of_our_own_program()];
+    a_file_with_damaged_symbols_is_read_as_far_as_it_makes_sense: stacksonde::fuzz::fuzz_symbols, [small_library()];
+    damaged_kallsyms_is_read_as_far_as_it_makes_sense: stacksonde::fuzz::fuzz_kernel_symbols, [kallsyms()];
     a_damaged_unwind_entry_is_refused_or_read: stacksonde::fuzz::fuzz_unwind_entry, [unwind_entry()];
     a_file_with_damaged_unwind_information_is_read_as_far_as_it_makes_sense: stacksonde::fuzz::fuzz_unwind_file, [small_library()];
     a_damaged_sample_is_refused_or_read: stacksonde::fuzz::fuzz_sample, [sample()];
@@ -38,6 +40,8 @@ parsers! {
     any_code_is_judged: stacksonde_probe_read_safety::fuzz::fuzz_code, [code()];
     a_damaged_kernel_config_has_the_option_or_not: stacksonde_probe_read_safety::fuzz::fuzz_kernel_config, [options()];
     a_damaged_lifecycle_notice_is_read_or_not: stacksonde::fuzz::fuzz_lifecycle_notice, [lifecycle_notice()];
+    damaged_mounts_are_read_as_far_as_they_make_sense: stacksonde::fuzz::fuzz_mounts, [file("/proc/self/mountinfo")];
+    any_pattern_on_any_text_is_right_or_wrong: stacksonde::fuzz::fuzz_pattern, [b"/a*b?/**c\0/aab1/c/d".to_vec(), b"no_frame_pointers\0no_frame_pointe".to_vec()];
     damaged_btf_is_refused_or_read: stacksonde_btf_offsets::fuzz::fuzz_btf, [task_struct()];
 }
 

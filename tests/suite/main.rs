@@ -4,6 +4,7 @@
 mod batch_command;
 mod btf;
 mod file_export;
+mod filter;
 mod fuzz;
 mod msrv;
 mod otlp_export;

@@ -59,7 +59,7 @@ impl Ourselves {
 }
 
 fn tables() -> Tables {
-    Tables::new(TableMemory::ours(&TableSizes::for_budget(64, 1024, 1 << 20)))
+    Tables::new(TableMemory::ours(&TableSizes::for_budget(64, 1024, 1 << 20, 1 << 16)))
 }
 
 /// Our registers and the stack above them, taken a few calls deep.
@@ -82,7 +82,7 @@ fn capture(depth: u32) -> (Registers, StackCopy) {
     // SAFETY: our own stack, from the stack pointer up to the end of its mapping at most.
     let bytes = unsafe { std::slice::from_raw_parts(sp as *const u8, bytes) };
     let registers = Registers { pc, sp, fp, bx, lr: 0, exact: true };
-    (registers, StackCopy { start: sp, bytes: bytes.into() })
+    (registers, StackCopy::whole(sp, bytes))
 }
 
 /// Where the mapping of an address ends.
@@ -153,7 +153,7 @@ fn kernel_and_user_space_leave_any_frame_alike() {
                 word.to_ne_bytes()
             })
             .collect();
-        let stack = StackCopy { start: stack_start, bytes: bytes.into() };
+        let stack = StackCopy::whole(stack_start, bytes);
         let mut near = || stack_start + random.below(260) as u64 * 8;
         let frame = Registers { pc: 0x40_0123, sp: near(), fp: near(), bx: near(), lr: near(), exact: true };
         let leaf = std::array::from_fn(|_| near());
@@ -184,7 +184,15 @@ fn kernel_and_user_space_leave_any_frame_alike() {
             rule_kind::NONE => [Rule::NONE, Rule::BARE][random.below(2)],
             _ => rule,
         };
-        let sizes = TableSizes { process_lines: 16, mappings: 16, page_lines: 16, row_lines: 64, rules: 16 };
+        let sizes = TableSizes {
+            process_lines: 16,
+            mappings: 16,
+            page_lines: 16,
+            row_lines: 64,
+            recent_lines: 0,
+            rules: 16,
+            filter_lines: 16,
+        };
         let mut tables = Tables::new(TableMemory::ours(&sizes));
         let mapping = TableMapping {
             start: 0x40_0000,

@@ -8,6 +8,7 @@
  *   no_frame_pointers vdso      _start;...;main;outer;clock (and below it the vDSO, called again and again)
  *   no_frame_pointers wide      _start;...;main;outer;wide (a frame of 1 MiB);inner
  *   no_frame_pointers aligned   _start;...;main;outer;aligned (a frame aligned to 64 bytes);inner
+ *   no_frame_pointers leaf      _start;...;main;outer;leaf (before its first push and after its last pop; x86-64)
  *   no_frame_pointers thread    clone3;start_thread;thread;outer;middle;inner
  *   no_frame_pointers brief     a hundred children, one after the other, each 50 ms in main;outer;inner
  *
@@ -90,6 +91,21 @@ NOINLINE static int clock_often(void)
 	return (int)now.tv_nsec;
 }
 
+#if defined(__x86_64__)
+/* A leaf that spends its time where its frame is not made yet, or is gone already. */
+int leaf(unsigned long turns);
+__asm__(".text\n.type leaf,@function\nleaf:\n.cfi_startproc\n"
+	"mov %rdi, %rcx\n1: dec %rcx\njnz 1b\n"
+	"push %rbx\n.cfi_def_cfa_offset 16\n.cfi_offset %rbx, -16\n"
+	"sub $64, %rsp\n.cfi_def_cfa_offset 80\n"
+	"mov %rdi, (%rsp)\nmov (%rsp), %rbx\nmov %rbx, %rcx\n"
+	"add $64, %rsp\n.cfi_def_cfa_offset 16\n"
+	"pop %rbx\n.cfi_def_cfa_offset 8\n.cfi_restore %rbx\n"
+	"2: dec %rcx\njnz 2b\nmov $1, %eax\nret\n.cfi_endproc\n.size leaf, .-leaf\n");
+#else
+#define leaf middle
+#endif
+
 NOINLINE static int outer(const char *what)
 {
 	int result = 0;
@@ -98,6 +114,9 @@ NOINLINE static int outer(const char *what)
 	case 'c':
 	case 't':
 		result = middle(turns);
+		break;
+	case 'l':
+		result = leaf(turns);
 		break;
 	case 'd':
 		result = deep(200, turns);

@@ -10,9 +10,15 @@ pub(crate) struct Tool(&'static str, &'static str);
 pub(crate) const BUILD: &[Tool] = &[Tool("clang", "clang"), Tool("cc", "gcc")];
 
 /// What the tests take besides: bpftool as an independent witness of what is in the kernel and its
-/// BTF, Go for the pprof that reads our files, util-linux for namespaces and privileges.
+/// BTF, Go for the pprof that reads our files, util-linux for namespaces and privileges, libdw as another unwinder,
+/// musl for programs with another C library.
 pub(crate) const TEST: &[Tool] = &[
     Tool("bpftool", "bpftool"),
+    Tool("/usr/include/elfutils/libdwfl.h", "libdw-dev"),
+    Tool("musl-gcc", "musl-tools"),
+    Tool("openssl", "openssl"),
+    Tool("/usr/bin/python3", "python3"),
+    Tool("c++", "g++"),
     Tool("go", "golang-go"),
     Tool("unshare", "util-linux"),
     Tool("setpriv", "util-linux"),
@@ -29,6 +35,15 @@ pub(crate) fn try_other_compiler() {
     }
 }
 
+/// What the cost table takes: the load, the witness of what is in the kernel, and the profiler to compare with.
+pub(crate) const COST: &[Tool] = &[
+    Tool("stress-ng", "stress-ng"),
+    Tool("/usr/bin/python3", "python3-minimal"),
+    Tool("bpftool", "bpftool"),
+    Tool("perf", "linux-perf"),
+    Tool("unshare", "util-linux"),
+];
+
 /// What booting other kernels takes, and building them. A path is of a file that is no program.
 pub(crate) const VM: &[Tool] = &[
     Tool("qemu-system-x86_64", "qemu-system-x86"),
@@ -43,6 +58,21 @@ pub(crate) const VM: &[Tool] = &[
     Tool("pahole", "dwarves"),
     Tool("/usr/include/libelf.h", "libelf-dev"),
     Tool("/usr/share/keyrings/debian-archive-keyring.gpg", "debian-archive-keyring"),
+];
+
+/// Real programs to profile, and what gives them something to do.
+pub(crate) const STACKS: &[Tool] = &[
+    Tool("openssl", "openssl"),
+    Tool("/usr/bin/python3", "python3"),
+    Tool("/usr/lib/postgresql", "postgresql"),
+    Tool("psql", "postgresql-client"),
+    Tool("redis-server", "redis-server"),
+    Tool("redis-benchmark", "redis-tools"),
+    Tool("nginx", "nginx-light"),
+    Tool("wrk", "wrk"),
+    Tool("go", "golang-go"),
+    Tool("node", "nodejs"),
+    Tool("setpriv", "util-linux"),
 ];
 
 /// Installs the packages of those tools that are missing.

@@ -1,13 +1,13 @@
 //! Developer commands: `cargo xtask profile`, `test`, `lint`, `vm`.
 
 mod bench;
-mod bench_start;
 mod collector;
 mod install;
 mod lint;
 mod load;
 mod profile;
 mod run;
+mod stacks;
 mod stage;
 mod test;
 mod vm;
@@ -21,8 +21,10 @@ usage: cargo xtask COMMAND
   test [--tier TIER]...          run all tests, or those of the named tiers: suite, kernel, vm
   vm [--all] [ROW]...            boot other kernels under QEMU with the agent in them; all of them,
                                  or those of the named rows, else those that CI boots
-  bench export|plugins|start     print what sending profiles costs, what plugins cost, or how long the agent takes to
-                                 its first sample
+  bench export|plugins|start|cost
+                                 print what sending profiles costs, what plugins cost, how long the agent takes to its first sample, or
+                                 what profiling costs, beside other profilers
+  stacks [PROGRAM|mix]...        profile real programs, count whole stacks, write docs/complete-stacks.md
   lint                           formatting, clippy, licences and sources of dependencies
   stage                          build and install agent and plugins for development, print where
 
@@ -37,6 +39,7 @@ fn main() -> ExitCode {
         Some("bench") => bench::run(rest),
         Some("lint") => lint::run(),
         Some("stage") => stage::run(),
+        Some("stacks") => stacks::run(rest),
         Some("vm") => vm::run(rest),
         Some("-h" | "--help") | None => {
             println!("{USAGE}");

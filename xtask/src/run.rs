@@ -42,7 +42,7 @@ pub(crate) fn is_installed(program: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
     // Administrators' programs are not on everybody's PATH.
     let folders = std::env::split_paths(&path).chain(["/usr/sbin".into(), "/sbin".into()]);
-    folders.into_iter().any(|folder| folder.join(program).is_file())
+    folders.into_iter().any(|folder| folder.join(program).exists())
 }
 
 /// Runs a command to its end; a status other than success is an error that names it.

@@ -25,22 +25,34 @@ pub(super) fn idle_share(missing: u64, idle_runs: u64, busy_runs: u64, idle_tick
     if unexplained <= error { missing } else { explained }
 }
 
-/// Time that each CPU has been idle since boot, in nanoseconds, to 10 ms; empty where `/proc/stat` cannot be read.
-pub(super) fn read_idle_times() -> BTreeMap<u32, u64> {
+/// What a CPU did since boot apart from running programs, in nanoseconds, to 10 ms.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CpuTimes {
+    /// It was idle.
+    pub idle_ns: u64,
+    /// The hypervisor ran something else on it.
+    pub stolen_ns: u64,
+}
+
+/// Times of all CPUs; empty where `/proc/stat` cannot be read.
+pub(super) fn read_cpu_times() -> BTreeMap<u32, CpuTimes> {
     // SAFETY: a plain question. proc(5): the unit of /proc/stat, hundredths of a second nearly everywhere.
     let per_second = unsafe { libc::sysconf(libc::_SC_CLK_TCK) };
     let per_second = u64::try_from(per_second).ok().filter(|ticks| *ticks > 0).unwrap_or(100);
-    parse_idle_times(&std::fs::read_to_string("/proc/stat").unwrap_or_default(), per_second)
+    parse_cpu_times(&std::fs::read_to_string("/proc/stat").unwrap_or_default(), per_second)
 }
 
-/// The sums of the fields `idle` and `iowait` of each CPU's line, in nanoseconds (proc(5), `/proc/stat`).
-pub fn parse_idle_times(stat: &str, per_second: u64) -> BTreeMap<u32, u64> {
+/// The fields `idle` and `iowait`, and `steal`, of each CPU's line (proc(5), `/proc/stat`).
+pub fn parse_cpu_times(stat: &str, per_second: u64) -> BTreeMap<u32, CpuTimes> {
     let line = |line: &str| {
         let mut words = line.strip_prefix("cpu")?.split_ascii_whitespace();
         let cpu: u32 = words.next()?.parse().ok()?;
         let mut times = words.skip(3).map(|time| time.parse::<u64>().ok());
         let idle = times.next()??.saturating_add(times.next()??);
-        Some((cpu, idle.saturating_mul(1_000_000_000 / per_second.max(1))))
+        // After those of interrupts; kernels before 2.6.11 have no more fields.
+        let stolen = times.nth(2).flatten().unwrap_or(0);
+        let ns = |ticks: u64| ticks.saturating_mul(1_000_000_000 / per_second.max(1));
+        Some((cpu, CpuTimes { idle_ns: ns(idle), stolen_ns: ns(stolen) }))
     };
     stat.lines().filter(|text| !text.starts_with("cpu ")).filter_map(line).collect()
 }
@@ -50,9 +62,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn reads_idle_times_of_single_cpus() {
-        let stat = "cpu  9 9 9 9 9 9\ncpu0 1 0 2 30 4 0 0 0 0 0\ncpu12 1 0 2 5 0 0\ncpu13 1\nintr 5 6\n";
-        assert_eq!(parse_idle_times(stat, 100), [(0, 340_000_000), (12, 50_000_000)].into());
+    fn reads_times_of_single_cpus() {
+        let stat = "cpu  9 9 9 9 9 9\ncpu0 1 0 2 30 4 0 0 7 0 0\ncpu12 1 0 2 5 0 0\ncpu13 1\nintr 5 6\n";
+        let times = |idle_ns, stolen_ns| CpuTimes { idle_ns, stolen_ns };
+        let expected = [(0, times(340_000_000, 70_000_000)), (12, times(50_000_000, 0))];
+        assert_eq!(parse_cpu_times(stat, 100), expected.into());
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! A sample, decoded.
 
-use stacksonde_ebpf::{LEAF_WORDS, Sample};
+use stacksonde_ebpf::{LEAF_WORDS, STACK_HOLE, STACK_PAGE, STACK_PAGES_USUAL, STACK_SPAN, Sample, user_end};
 
 /// One sample, decoded.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,6 +23,8 @@ pub struct RawSample {
     pub user: Box<[u64]>,
     /// What the walk needs to go on, where the sampler's tables were wanting.
     pub rest: Option<Box<Rest>>,
+    /// Which state of the process in the tables the sampler walked by; 0 if it was not in them.
+    pub epoch: u32,
     /// How the user part ended: a value of [`stacksonde_ebpf::user_end`].
     pub user_end: u8,
     /// How the kernel part ended: a value of [`stacksonde_ebpf::kernel_end`].
@@ -43,6 +45,7 @@ impl From<&stacksonde_ebpf::sample::Record<'_>> for RawSample {
             // The kernel's own walk may end in a zero.
             user: record.user_frames().take_while(|address| *address != 0).collect(),
             rest: record.stack().map(|stack| Box::new(Rest::of(head, record.leaf(), stack))),
+            epoch: head.epoch,
             user_end: head.user_end,
             kernel_end: head.kernel_end,
         }
@@ -70,7 +73,11 @@ impl Rest {
             lr: head.user_lr,
             exact: head.user_exact != 0,
         };
-        Self { registers, leaf, stack: StackCopy { start: head.stack_start, bytes: stack.into() } }
+        Self {
+            registers,
+            leaf,
+            stack: StackCopy { start: head.stack_start, present: head.stack_present, bytes: stack.into() },
+        }
     }
 }
 
@@ -98,11 +105,89 @@ impl Registers {
     }
 }
 
-/// A copy of the top of a stack.
+/// A copy of the top of a stack, of the pages that could be read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct StackCopy {
-    /// Address of the first byte.
+    /// Address of the first page.
     pub start: u64,
-    /// The bytes, by address.
+    /// Which pages from there on are in the copy: a bit each, the lowest first.
+    pub present: u64,
+    /// The bytes of these pages, by address.
     pub bytes: Box<[u8]>,
+}
+
+impl StackCopy {
+    /// A copy without gaps, of any length, from any address on.
+    pub fn whole(start: u64, bytes: impl Into<Box<[u8]>>) -> Self {
+        Self { start, present: u64::MAX, bytes: bytes.into() }
+    }
+
+    /// The word at an address, or how a walk ends that needs it: a value of [`user_end`].
+    pub fn word(&self, address: u64) -> Result<u64, u8> {
+        let at = address.checked_sub(self.start).and_then(|at| usize::try_from(at).ok());
+        let at = at.ok_or(user_end::STACK_UNREADABLE)?;
+        let mut word = [0; 8];
+        // It may lie across two pages, which need not be side by side in the copy.
+        for (index, byte) in word.iter_mut().enumerate() {
+            *byte = self.byte(at.saturating_add(index))?;
+        }
+        Ok(u64::from_ne_bytes(word))
+    }
+
+    fn byte(&self, at: usize) -> Result<u8, u8> {
+        let page = at / STACK_PAGE;
+        let bit = u32::try_from(page).ok().and_then(|page| 1u64.checked_shl(page));
+        let copied = bit.filter(|bit| self.present & bit != 0).and_then(|bit| {
+            let before = (self.present & (bit - 1)).count_ones() as usize;
+            self.bytes.get(before * STACK_PAGE + at % STACK_PAGE)
+        });
+        match copied {
+            Some(byte) => Ok(*byte),
+            None if page >= self.tried() && at < 1 << 32 => Err(user_end::STACK_CUT),
+            None => Err(user_end::STACK_UNREADABLE),
+        }
+    }
+
+    /// Pages from the first one on that were copied or could not be read; of others nothing is known.
+    fn tried(&self) -> usize {
+        let full = self.bytes.len() >= STACK_PAGES_USUAL * STACK_PAGE;
+        let last = match self.present {
+            u64::MAX => self.bytes.len().div_ceil(STACK_PAGE),
+            present => (u64::BITS - present.leading_zeros()) as usize,
+        };
+        if full { last } else { (last + STACK_HOLE + 1).min(STACK_SPAN) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_copy_with_a_gap_gives_each_page_at_its_own_address() {
+        let page = |value: u8| vec![value; STACK_PAGE];
+        let copy =
+            StackCopy { start: 0x1000, present: 0b1101, bytes: [page(1), page(3), page(4)].concat().into() };
+        let all = |value: u8| Ok(u64::from_ne_bytes([value; 8]));
+        assert_eq!((copy.word(0x1000), copy.word(0x1ff8)), (all(1), all(1)));
+        assert_eq!(
+            (copy.word(0x2000), copy.word(0xff8)),
+            (Err(user_end::STACK_UNREADABLE), Err(user_end::STACK_UNREADABLE))
+        );
+        assert_eq!((copy.word(0x3000), copy.word(0x4ff8)), (all(3), all(4)));
+        assert_eq!(copy.word(0x3ffc), Ok(u64::from_ne_bytes([3, 3, 3, 3, 4, 4, 4, 4])), "across two pages");
+        assert_eq!(copy.word(0x1ffc), Err(user_end::STACK_UNREADABLE), "across the gap");
+    }
+
+    #[test]
+    fn a_stack_larger_than_its_copy_is_cut_and_not_unreadable() {
+        let bytes = STACK_PAGES_USUAL * STACK_PAGE;
+        let copy = StackCopy { start: 0, present: 0x1ff, bytes: vec![0; bytes].into() };
+        assert_eq!(copy.word(bytes as u64), Err(user_end::STACK_CUT));
+        assert_eq!(copy.word(u64::MAX), Err(user_end::STACK_UNREADABLE));
+        let short = StackCopy { start: 0, present: 1, bytes: vec![0; STACK_PAGE].into() };
+        assert_eq!(short.word(STACK_PAGE as u64), Err(user_end::STACK_UNREADABLE), "it was tried");
+        let far = (2 + STACK_HOLE) * STACK_PAGE;
+        assert_eq!(short.word(far as u64), Err(user_end::STACK_CUT), "it was not");
+    }
 }

@@ -4,8 +4,9 @@ use super::ids::Ids;
 use super::lifecycle::Lifecycle;
 use super::memlock;
 use super::perf::{Event, online_cpus};
+use super::shared::SharedWords;
 use super::sideband::SideBand;
-use super::tables::{TableMemory, TableSizes};
+use super::tables::{TableMemory, TableSizes, filter_words, map_array};
 use aya::maps::{ArrayOfMaps, Map, MapData, PerCpuArray, RingBuf};
 use aya::programs::{PerfEvent, ProgramError, ProgramFd};
 use aya::{Ebpf, EbpfError, EbpfLoader};
@@ -28,8 +29,12 @@ pub struct Settings {
     pub user_walk: UserWalk,
     /// Whether kernel stacks are walked.
     pub kernel_stacks: bool,
+    /// Whether what the sampler remembers of unwinding is checked each time.
+    pub verify_recent: bool,
     /// How large the unwind tables are.
     pub tables: TableSizes,
+    /// What is copied of stacks.
+    pub stack_copies: StackCopies,
     /// Whether the cgroup of each sample is asked for.
     pub cgroup_ids: bool,
     /// How ids become those of our own pid namespace.
@@ -55,6 +60,22 @@ impl UserWalk {
             Self::ByTables => "sample",
             Self::ByKernel => "sample_by_kernel_walk",
         }
+    }
+}
+
+/// What is copied of stacks, for a walk that goes on in user space.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StackCopies {
+    /// Pages at most, up to [`stacksonde_ebpf::STACK_PAGES_MAX`].
+    pub pages: u32,
+    /// Of every sample, from its innermost frame on, rather than where tables are wanting. For tests that
+    /// hold another unwinder against ours.
+    pub always: bool,
+}
+
+impl Default for StackCopies {
+    fn default() -> Self {
+        Self { pages: u32::try_from(stacksonde_ebpf::STACK_PAGES_USUAL).unwrap_or(1), always: false }
     }
 }
 
@@ -211,6 +232,7 @@ pub struct Sampler {
     counters: PerCpuArray<MapData, PerCpuCounters>,
     refused: Vec<(u32, io::Error)>,
     tables: Option<TableMemory>,
+    filter: Option<SharedWords>,
     /// Owns the program and the maps that are not used from here.
     _object: Ebpf,
 }
@@ -268,6 +290,8 @@ impl Sampler {
         let online = online_cpus().map_err(LoadError::Cpus)?;
         let possible = aya::util::nr_cpus().map_err(|(_, error)| LoadError::Cpus(error))?;
         let mut object = load_object(settings, u32::try_from(possible).unwrap_or(u32::MAX))?;
+        // aya reads the kernel's BTF, whether it needs it or not.
+        crate::memory::give_back();
 
         let program: &mut PerfEvent = object
             .program_mut(settings.user_walk.program())
@@ -280,6 +304,7 @@ impl Sampler {
 
         let counters = take(&mut object, "counters")?;
         let tables = Some(TableMemory::of(&mut object, &settings.tables)?);
+        let filter = Some(map_array(&mut object, "filter", filter_words(&settings.tables))?);
         let rings = take_map(&mut object, "rings")?;
         let rings = rings.try_into().map_err(|error| LoadError::Map("rings", error))?;
         let lifecycle = match settings.notices {
@@ -300,6 +325,7 @@ impl Sampler {
             counters,
             refused: Vec::new(),
             tables,
+            filter,
             _object: object,
         };
         for number in online {
@@ -370,6 +396,11 @@ impl Sampler {
         self.tables.take()
     }
 
+    /// The memory of the table of what is excluded, the first time.
+    pub fn take_filter(&mut self) -> Option<SharedWords> {
+        self.filter.take()
+    }
+
     /// How many CPUs are sampled.
     pub fn cpu_count(&self) -> usize {
         self.cpus.len()
@@ -396,6 +427,7 @@ fn load_object(settings: &Settings, possible_cpus: u32) -> Result<Ebpf, LoadErro
     let (task_struct_stack, stack_pt_regs) = settings.entry_registers.unwrap_or((0, 0));
     let kernel_stacks = u32::from(settings.kernel_stacks);
     let wake_bytes = u64::from(settings.ring_bytes / 2);
+    let copy_always = u32::from(settings.stack_copies.always);
     let cgroup_ids = u32::from(settings.cgroup_ids);
     let ids = settings.ids.constants();
     let tables = &settings.tables;
@@ -409,12 +441,20 @@ fn load_object(settings: &Settings, possible_cpus: u32) -> Result<Ebpf, LoadErro
         .override_global("stack_pt_regs", &stack_pt_regs, true)
         .override_global("kernel_stacks", &kernel_stacks, true)
         .override_global("wake_bytes", &wake_bytes, true)
+        .override_global("stack_pages", &settings.stack_copies.pages, true)
+        .override_global("copy_always", &copy_always, true)
         .override_global("process_lines_mask", &(tables.process_lines - 1), true)
         .override_global("page_lines_mask", &(tables.page_lines - 1), true)
+        .override_global("recent_lines_mask", &tables.recent_lines.saturating_sub(1), true)
+        .override_global("use_recent", &u32::from(tables.recent_lines > 0), true)
+        .override_global("verify_recent", &u32::from(settings.verify_recent), true)
+        .override_global("filter_lines_mask", &(tables.filter_lines - 1), true)
+        .map_max_entries("filter", tables.filter_lines + 1)
         .map_max_entries("processes", tables.process_lines)
         .map_max_entries("mappings", tables.mappings)
         .map_max_entries("pages", tables.page_lines)
         .map_max_entries("rows", tables.row_lines)
+        .map_max_entries("recent", tables.recent_lines.max(1))
         .map_max_entries("rules", tables.rules)
         .map_max_entries("rings", possible_cpus)
         .map_max_entries("scratch", possible_cpus)

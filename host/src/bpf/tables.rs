@@ -21,13 +21,18 @@ pub struct TableSizes {
     pub page_lines: u32,
     /// Lines of rows.
     pub row_lines: u32,
+    /// Lines of the table of rules found lately; 0, or a power of two, 65536 at most.
+    pub recent_lines: u32,
     /// Rules.
     pub rules: u32,
+    /// Buckets of the table of what is excluded; a power of two.
+    pub filter_lines: u32,
 }
 
 impl TableSizes {
-    /// Tables for so many processes and mappings, with `row_bytes` of rows.
-    pub fn for_budget(processes: u32, mappings: u32, row_bytes: u64) -> Self {
+    /// Tables for so many processes and mappings, with `row_bytes` of rows and `recent_bytes` of rules found lately.
+    pub fn for_budget(processes: u32, mappings: u32, row_bytes: u64, recent_bytes: u64) -> Self {
+        let recent_lines = u32::try_from(recent_bytes / LINE_BYTES).unwrap_or(u32::MAX).min(1 << 16);
         let row_lines = u32::try_from(row_bytes / LINE_BYTES).unwrap_or(u32::MAX).max(1024);
         Self {
             // Open addressing wants room: half of the slots stay free.
@@ -36,13 +41,25 @@ impl TableSizes {
             // A page of code takes some ten lines of rows and more.
             page_lines: (row_lines / 32).max(16).next_power_of_two(),
             row_lines,
+            // The largest power of two that is not more.
+            recent_lines: recent_lines.checked_ilog2().map_or(0, |bits| 1 << bits),
             rules: 1 << 16,
+            // A bucket has four slots, and what does not fit is only judged again.
+            filter_lines: processes.clamp(16, 1 << 20).next_power_of_two(),
         }
     }
 
     /// Bytes of all tables.
     pub fn bytes(&self) -> u64 {
-        let lines = u64::from(self.process_lines) + u64::from(self.page_lines) + u64::from(self.row_lines);
+        let lines = [
+            self.process_lines,
+            self.page_lines,
+            self.row_lines,
+            self.recent_lines.max(1),
+            1,
+            self.filter_lines,
+        ];
+        let lines: u64 = lines.map(u64::from).iter().sum();
         lines * LINE_BYTES + u64::from(self.mappings) * 32 + u64::from(self.rules) * 8
     }
 }
@@ -58,6 +75,8 @@ pub struct TableMemory {
     pub pages: SharedWords,
     /// Blocks of rows.
     pub rows: SharedWords,
+    /// Rules found lately, written by the sampler.
+    pub recent: SharedWords,
     /// Rules.
     pub rules: SharedWords,
 }
@@ -71,25 +90,39 @@ impl TableMemory {
             mappings: SharedWords::ours(sizes.mappings as usize * MAPPING_WORDS),
             pages: lines(sizes.page_lines),
             rows: lines(sizes.row_lines),
+            recent: lines(sizes.recent_lines),
             rules: SharedWords::ours(sizes.rules as usize),
         }
     }
 }
 
+/// Words of the table of what is excluded: a line, then buckets.
+pub(super) fn filter_words(sizes: &TableSizes) -> usize {
+    (1 + sizes.filter_lines as usize) * WORDS
+}
+
+/// Maps an array of a loaded object.
+pub(super) fn map_array(
+    object: &mut Ebpf,
+    name: &'static str,
+    words: usize,
+) -> Result<SharedWords, LoadError> {
+    let map = object.take_map(name).ok_or(LoadError::Missing(name))?;
+    let Map::Array(array) = map else { return Err(LoadError::Missing(name)) };
+    SharedWords::map(array.fd().as_fd(), words).map_err(|error| LoadError::Shared(name, error))
+}
+
 impl TableMemory {
     /// Maps the arrays of a loaded object.
     pub(super) fn of(object: &mut Ebpf, sizes: &TableSizes) -> Result<Self, LoadError> {
-        let mut take = |name: &'static str, words: usize| {
-            let map = object.take_map(name).ok_or(LoadError::Missing(name))?;
-            let Map::Array(array) = map else { return Err(LoadError::Missing(name)) };
-            SharedWords::map(array.fd().as_fd(), words).map_err(|error| LoadError::Shared(name, error))
-        };
+        let mut take = |name: &'static str, words: usize| map_array(object, name, words);
         let lines = |lines: u32| lines as usize * WORDS;
         Ok(Self {
             processes: take("processes", lines(sizes.process_lines))?,
             mappings: take("mappings", sizes.mappings as usize * MAPPING_WORDS)?,
             pages: take("pages", lines(sizes.page_lines))?,
             rows: take("rows", lines(sizes.row_lines))?,
+            recent: take("recent", lines(sizes.recent_lines.max(1)))?,
             rules: take("rules", sizes.rules as usize)?,
         })
     }

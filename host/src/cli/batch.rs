@@ -3,7 +3,7 @@
 use anyhow::{Context, bail};
 use clap::Args;
 use serde_json::{Value, json};
-use stacksonde_batch::tables::{KERNEL, Stack};
+use stacksonde_batch::tables::{EXCLUDED, KERNEL, Stack};
 use stacksonde_batch::{Batch, FORMAT, StringId};
 use std::collections::BTreeMap;
 use std::fmt::{self, Display, Write as _};
@@ -97,7 +97,9 @@ impl Display for Text<'_> {
             writeln!(f, "attribute    {} = {}", batch.text(attribute.key), batch.text(attribute.value))?;
         }
         for loss in batch.losses() {
-            writeln!(f, "lost         {} {}", loss.count, batch.text(loss.reason))?;
+            let reason = batch.text(loss.reason);
+            let what = if reason == EXCLUDED { "left out " } else { "lost     " };
+            writeln!(f, "{what}    {} {reason}", loss.count)?;
         }
         self.processes(f)?;
         self.stacks(f)

@@ -8,6 +8,8 @@ pub mod record;
 pub mod run;
 
 mod admit;
+mod filter;
+mod reload;
 mod start;
 
 use clap::Subcommand;

@@ -1,9 +1,10 @@
 //! `stacksonde record`: profile for a while, then write files.
 
+use super::filter::{FilterArguments, exists, warn_of_absent};
 use super::start::{self, ConfigArguments};
 use crate::agent::Parts;
-use crate::config::Exporter;
-use crate::process::Targets;
+use crate::config::{Exporter, Filter};
+use crate::filter::Rules;
 use anyhow::{Context, bail};
 use clap::Args;
 use std::ffi::OsString;
@@ -21,9 +22,6 @@ pub struct Arguments {
     /// Samples per second and CPU.
     #[arg(short = 'F', long, value_name = "HZ", default_value_t = 99)]
     frequency: u32,
-    /// Record only this process and its descendants; may be given several times.
-    #[arg(short = 'p', long, value_name = "PID", conflicts_with = "command")]
-    pid: Vec<u32>,
     /// File to write: .pb.gz (pprof), .folded or .svg (flame graph); may be given several times.
     #[arg(short = 'o', long, value_name = "FILE", num_args = 1.., default_value = "profile.svg")]
     output: Vec<PathBuf>,
@@ -31,9 +29,11 @@ pub struct Arguments {
     #[arg(short = 'q', long)]
     quiet: bool,
     #[command(flatten)]
+    filter: FilterArguments,
+    #[command(flatten)]
     config: ConfigArguments,
     /// Command to run and record, with its descendants.
-    #[arg(last = true, value_name = "COMMAND")]
+    #[arg(last = true, value_name = "COMMAND", conflicts_with = "pid")]
     command: Vec<OsString>,
 }
 
@@ -41,18 +41,20 @@ pub struct Arguments {
 pub fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     let mut config =
         arguments.config.load(Some("warn"), &[("sampling.frequency_hz", arguments.frequency.to_string())])?;
-    for pid in &arguments.pid {
-        if !PathBuf::from(format!("/proc/{pid}")).exists() {
-            bail!("there is no process {pid}; `ps -e` lists those that are");
-        }
-    }
+    arguments.filter.check()?;
     config.exporters = [("record".to_owned(), file_exporter(&arguments.output)?)].into();
+    let mut filter = arguments.filter.over(&config.filter);
+    if !arguments.command.is_empty() && !arguments.filter.names_targets() {
+        // What files say of who alone is wanted was not said of a command.
+        filter = Filter { pid: Vec::new(), comm: Vec::new(), cgroup: Vec::new(), ..filter };
+    }
+    warn_of_absent(&filter);
     let parts = start::prepare(&config, None, &arguments.config.file_rules(&config.plugins))?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(record(&arguments, parts))
+    runtime.block_on(record(&arguments, &filter, parts))
 }
 
-async fn record(arguments: &Arguments, parts: Parts) -> anyhow::Result<ExitCode> {
+async fn record(arguments: &Arguments, filter: &Filter, parts: Parts) -> anyhow::Result<ExitCode> {
     let mut interrupted = signal(SignalKind::interrupt())?;
     let mut terminated = signal(SignalKind::terminate())?;
     let agent = start::arm(parts)?;
@@ -63,11 +65,14 @@ async fn record(arguments: &Arguments, parts: Parts) -> anyhow::Result<ExitCode>
         },
         None => None,
     };
-    agent.watch(match (&child, arguments.pid.as_slice()) {
-        (Some(child), _) => Targets::only([child.id()]),
-        (None, []) => Targets::all(),
-        (None, pids) => Targets::with_descendants(pids.iter().copied()),
-    });
+    let rules = Rules::new(filter);
+    start::want(
+        &agent,
+        match &child {
+            Some(child) => rules.only(child.id()),
+            None => rules,
+        },
+    )?;
     let over = async {
         match arguments.duration {
             Some(seconds) => tokio::time::sleep(Duration::from_secs(seconds)).await,
@@ -78,7 +83,7 @@ async fn record(arguments: &Arguments, parts: Parts) -> anyhow::Result<ExitCode>
         () = over => {}
         _ = interrupted.recv() => {}
         _ = terminated.recv() => {}
-        () = ended(&mut child, &arguments.pid) => {}
+        () = ended(&mut child, arguments.filter.pids()) => {}
         () = start::failure(&agent) => {}
     }
     let summary = agent.stop()?;
@@ -108,7 +113,7 @@ async fn ended(child: &mut Option<Child>, pids: &[u32]) {
     loop {
         let running = match child {
             Some(child) => matches!(child.try_wait(), Ok(None)),
-            None => pids.iter().any(|pid| PathBuf::from(format!("/proc/{pid}")).exists()),
+            None => pids.iter().any(|pid| exists(*pid)),
         };
         if !running {
             return;
@@ -135,5 +140,6 @@ fn file_exporter(files: &[PathBuf]) -> anyhow::Result<Exporter> {
         absolute.push(serde_json::Value::from(path));
     }
     let config = serde_json::Map::from_iter([("files".to_owned(), absolute.into())]);
-    Ok(Exporter { required: true, config, ..Exporter::of("file-export") })
+    // It gets one batch, at the end, however large.
+    Ok(Exporter { required: true, queue_bytes: i64::MAX as u64, config, ..Exporter::of("file-export") })
 }

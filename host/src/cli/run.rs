@@ -1,9 +1,11 @@
 //! `stacksonde run`: the daemon.
 
+use super::filter::{FilterArguments, warn_of_absent};
+use super::reload::Running;
 use super::start::{self, ConfigArguments};
+use crate::filter::Rules;
 use crate::health::{Listen, Notifier, Server, Watched};
 use crate::plugins::ExporterInstance;
-use crate::process::Targets;
 use anyhow::Context;
 use clap::Args;
 use std::process::ExitCode;
@@ -17,12 +19,15 @@ const REPORT: Duration = Duration::from_secs(10);
 #[derive(Debug, Args)]
 pub struct Arguments {
     #[command(flatten)]
+    filter: FilterArguments,
+    #[command(flatten)]
     config: ConfigArguments,
 }
 
-/// Runs until SIGTERM or SIGINT, then hands over what is left.
+/// Runs until SIGTERM or SIGINT, then hands over what is left. SIGHUP makes it read its configuration anew.
 pub fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     let config = arguments.config.load(None, &[])?;
+    arguments.filter.check()?;
     let interval = Duration::from_secs(config.sampling.interval_seconds.into());
     let parts = start::prepare(&config, Some(interval), &arguments.config.file_rules(&config.plugins))?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -31,17 +36,25 @@ pub fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         let mut terminated = signal(SignalKind::terminate())?;
         let exporters = parts.exporters.iter().map(ExporterInstance::watch).collect();
         let watched = Watched { vitals: parts.vitals.clone(), exporters };
+        let mut hung_up = signal(SignalKind::hangup())?;
         let agent = start::arm(parts)?;
-        agent.watch(Targets::all());
+        let filter = arguments.filter.over(&config.filter);
+        warn_of_absent(&filter);
+        start::want(&agent, Rules::new(&filter))?;
         tracing::info!(hz = config.sampling.frequency_hz, ?interval, "sampling");
         let _server = serve(&config.health.listen, &watched)?;
         let manager = Notifier::from_environment();
         manager.ready("sampling");
-        tokio::select! {
-            _ = interrupted.recv() => {}
-            _ = terminated.recv() => {}
-            () = start::failure(&agent) => {}
-            () = report(&manager, &watched) => {}
+        let mut report = std::pin::pin!(report(&manager, &watched));
+        let mut running = Running { arguments: &arguments.config, filter: &arguments.filter, config };
+        loop {
+            tokio::select! {
+                _ = hung_up.recv() => running.reload(&agent),
+                _ = interrupted.recv() => break,
+                _ = terminated.recv() => break,
+                () = start::failure(&agent) => break,
+                () = &mut report => {}
+            }
         }
         manager.stopping();
         let summary = agent.stop()?;
@@ -49,7 +62,8 @@ pub fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
             tracing::info!(exporter, ?counters, "exporter ended");
         }
         let lost = serde_json::to_string(&summary.losses)?;
-        tracing::info!(samples = summary.samples, complete = summary.complete, lost, "ended");
+        let (samples, excluded) = (summary.samples, summary.excluded);
+        tracing::info!(samples, complete = summary.complete, excluded, lost, "ended");
         Ok(ExitCode::SUCCESS)
     })
 }

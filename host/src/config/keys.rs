@@ -17,6 +17,17 @@ pub(super) const FEATURES: &[&str] =
 /// Hazards that `hazards.assume` may name.
 pub(super) const HAZARDS: &[&str] = &["copy_from_user_nofault"];
 
+/// No kernel has larger process ids (PID_MAX_LIMIT of include/linux/threads.h).
+pub(crate) const LARGEST_PID: u32 = 4_194_304;
+
+/// A list of process ids.
+const PIDS: Rule = Rule::Wholes(1, LARGEST_PID as u64);
+
+/// Whether a pattern can match an absolute path.
+pub(crate) fn is_path_pattern(pattern: &str) -> bool {
+    pattern.starts_with(['/', '*', '?'])
+}
+
 /// What a key holds.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Rule {
@@ -24,7 +35,7 @@ pub(super) enum Rule {
     Boolean,
     /// A whole number, both bounds allowed.
     Whole(u64, u64),
-    /// A power of two, both bounds allowed: what the kernel takes as the size of a ring.
+    /// A power of two, both bounds allowed: what the kernel takes as the size of a ring. Or 0, for a share.
     PowerOfTwo(u64, u64),
     /// One of these words.
     Choice(&'static [&'static str]),
@@ -40,6 +51,10 @@ pub(super) enum Rule {
     Directory,
     /// An address that only this machine reaches, or nothing.
     Listen,
+    /// A list of whole numbers, both bounds allowed.
+    Wholes(u64, u64),
+    /// A list of patterns of absolute paths.
+    PathPatterns,
     /// A list of absolute paths.
     AbsolutePaths,
     /// A table of SHA-256 digests.
@@ -55,11 +70,23 @@ const RULES: &[(&str, Rule)] = &[
     ("sampling.frequency_hz", Rule::Whole(1, 10_000)),
     ("sampling.interval_seconds", Rule::Whole(1, 3600)),
     ("sampling.require", Rule::Choices(FEATURES)),
+    ("filter.pid", PIDS),
+    ("filter.cgroup", Rule::PathPatterns),
+    ("filter.deny_pid", PIDS),
+    ("filter.deny_cgroup", Rule::PathPatterns),
     ("offsets.config", Rule::Free),
     ("hazards.assume", Rule::Choices(HAZARDS)),
     ("hazards.on_unproven", Rule::Choice(&["mitigate", "refuse", "ignore"])),
+    ("memory.max", Rule::Whole(32 << 20, i64::MAX as u64)),
     ("memory.ring_bytes", Rule::PowerOfTwo(4096, 1 << 30)),
     ("memory.sideband_bytes", Rule::PowerOfTwo(4096, 1 << 30)),
+    ("memory.max_processes", Rule::Whole(0, u32::MAX as u64)),
+    ("memory.max_mappings", Rule::Whole(0, u32::MAX as u64)),
+    ("memory.max_executables", Rule::Whole(0, u32::MAX as u64)),
+    ("memory.unwind_rows_bytes", Rule::Whole(0, u32::MAX as u64)),
+    ("memory.recent_rules_bytes", Rule::Whole(0, 4 << 20)),
+    ("memory.max_stacks", Rule::Whole(0, u32::MAX as u64)),
+    ("symbolize.max_cached", Rule::Whole(0, u32::MAX as u64)),
     ("plugins.directories", Rule::AbsolutePaths),
     ("plugins.pins", Rule::Digests),
     ("exporters.*.queue_bytes", Rule::Whole(1, i64::MAX as u64)),
@@ -82,9 +109,9 @@ impl Rule {
         match self {
             Self::Boolean => value.is_boolean(),
             Self::Whole(least, most) => value.as_u64().is_some_and(|it| (least..=most).contains(&it)),
-            Self::PowerOfTwo(least, most) => {
-                value.as_u64().is_some_and(|it| it.is_power_of_two() && (least..=most).contains(&it))
-            }
+            Self::PowerOfTwo(least, most) => value
+                .as_u64()
+                .is_some_and(|it| it == 0 || it.is_power_of_two() && (least..=most).contains(&it)),
             Self::Choice(words) => value.as_str().is_some_and(|it| words.contains(&it)),
             Self::Filter => value.as_str().is_some_and(is_filter),
             Self::Text => value.as_str().is_some_and(|it| !it.is_empty()),
@@ -92,6 +119,10 @@ impl Rule {
             Self::Choices(words) => every(&|it| words.contains(&it)),
             Self::Directory => value.as_str().is_some_and(|it| it.is_empty() || it.starts_with('/')),
             Self::Listen => value.as_str().is_some_and(|it| it.is_empty() || Listen::parse(it).is_some()),
+            Self::Wholes(least, most) => value.as_array().is_some_and(|list| {
+                list.iter().all(|item| item.as_u64().is_some_and(|it| (least..=most).contains(&it)))
+            }),
+            Self::PathPatterns => every(&is_path_pattern),
             Self::AbsolutePaths => every(&|it| it.starts_with('/')),
             Self::Digests => value
                 .as_object()
@@ -111,7 +142,7 @@ impl Rule {
                 format!("a whole number of at least {least}")
             }
             Self::Whole(least, most) => format!("a whole number from {least} to {most}"),
-            Self::PowerOfTwo(least, most) => format!("a power of two from {least} to {most}"),
+            Self::PowerOfTwo(least, most) => format!("0, or a power of two from {least} to {most}"),
             Self::Choice(words) => format!("one of {}", words.join(", ")),
             Self::Filter => {
                 "a level (error, warn, info, debug, trace) or directives such as `info,aya=debug`".into()
@@ -124,6 +155,8 @@ impl Rule {
                 "`unix:` and an absolute path, a port of this machine such as 127.0.0.1:9464, or nothing"
                     .into()
             }
+            Self::Wholes(least, most) => format!("a list of whole numbers from {least} to {most}"),
+            Self::PathPatterns => "a list of patterns of paths, which begin with `/` or `*`".into(),
             Self::AbsolutePaths => "a list of absolute paths".into(),
             Self::Digests => {
                 "a table of plugins' names and the SHA-256 of their files, 64 hexadecimal digits each".into()
@@ -142,10 +175,18 @@ impl Rule {
                 text.parse::<i64>().map_or_else(|_| text.into(), Value::from)
             }
             Self::Choice(_) | Self::Filter | Self::Text | Self::Directory | Self::Listen => text.into(),
-            Self::Texts | Self::Choices(_) | Self::AbsolutePaths if text.is_empty() => {
+            Self::Texts | Self::Choices(_) | Self::AbsolutePaths | Self::PathPatterns | Self::Wholes(..)
+                if text.is_empty() =>
+            {
                 Value::Array(Vec::new())
             }
-            Self::Texts | Self::Choices(_) | Self::AbsolutePaths => text.split(',').map(str::trim).collect(),
+            Self::Texts | Self::Choices(_) | Self::AbsolutePaths | Self::PathPatterns => {
+                text.split(',').map(str::trim).collect()
+            }
+            Self::Wholes(..) => {
+                let number = |word: &str| word.parse::<i64>().map_or_else(|_| word.into(), Value::from);
+                text.split(',').map(|word| number(word.trim())).collect()
+            }
             Self::Digests | Self::Labels | Self::Free => text.into(),
         }
     }

@@ -9,7 +9,6 @@ mod labels;
 mod mappings;
 mod maps_file;
 mod table;
-mod targets;
 mod vdso;
 
 pub use elf::{NotElf, Segment, build_id_of, segments};
@@ -18,7 +17,7 @@ pub use labels::Labels;
 pub use mappings::{Mapping, Mappings};
 pub use maps_file::{MapsLine, parse_maps};
 pub use table::{Budget, Processes, TableCounters};
-pub use targets::Targets;
+pub(crate) use table::{cgroup_path, parent_in_stat};
 
 pub(crate) use labels::labels;
 pub(crate) use vdso::in_memory;

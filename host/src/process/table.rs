@@ -174,6 +174,13 @@ impl Processes {
         self.mappings = self.known.values().map(|process| process.mappings.len()).sum();
     }
 
+    /// Forgets a process whose samples are not wanted.
+    pub fn forget(&mut self, pid: u32) {
+        if let Some(old) = self.known.remove(&pid) {
+            self.mappings = self.mappings.saturating_sub(old.mappings.len());
+        }
+    }
+
     /// Attributes the addresses of a sample.
     pub fn attribute(&mut self, raw: RawSample) -> AttributedSample {
         if raw.pid == 0 {
@@ -444,7 +451,7 @@ fn first_program(mappings: &Mappings<What>) -> Option<String> {
 
 /// The path in `/proc/<pid>/cgroup`: of the default hierarchy where it says more than `/`, else of the
 /// first other line that does.
-fn cgroup_path(text: &str) -> Option<String> {
+pub(crate) fn cgroup_path(text: &str) -> Option<String> {
     let paths = || text.lines().filter_map(|line| line.splitn(3, ':').nth(2));
     let default = text.lines().find_map(|line| line.strip_prefix("0::"));
     default
@@ -455,6 +462,6 @@ fn cgroup_path(text: &str) -> Option<String> {
 }
 
 /// The fourth field of `/proc/<pid>/stat`, after the name in parentheses, which may hold anything.
-pub(super) fn parent_in_stat(stat: &str) -> Option<u32> {
+pub(crate) fn parent_in_stat(stat: &str) -> Option<u32> {
     stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()
 }

@@ -2,7 +2,7 @@
 
 mod builder;
 
-pub use builder::Builder;
+pub use builder::{Budget, Builder};
 
 use crate::process::{Frame, Identity};
 use crate::telemetry::Losses;
@@ -29,7 +29,7 @@ pub struct Profile {
     pub losses: Losses,
     /// Ticks of the idle task; no sample stands for them.
     pub idle: u64,
-    /// Samples of processes that were not asked for.
+    /// Samples that the filter leaves out, in the kernel or here.
     pub excluded: u64,
 }
 

@@ -7,13 +7,17 @@
 //!
 //! ```text
 //! source   an executable's call frame information, read page by page
+//! bare     code that it leaves out, as far as it is known
 //! cfi      one function's entry -> rows (gimli)
 //! rule     a row's meaning, in a word
 //! page     rows of a page as the block that the sampler searches
 //! tables   what is in the shared tables, within a budget
 //! walk     leaving a frame in user space
+//! beyond   stacks larger than their copy
 //! ```
 
+mod bare;
+mod beyond;
 mod cfi;
 mod page;
 mod rule;
@@ -22,6 +26,7 @@ mod source;
 mod tables;
 mod walk;
 
+pub use beyond::Stack;
 pub use cfi::{BadEntry, Entry, Row, rows};
 pub use page::PageKey;
 pub use rule::{Architecture, Rule};
@@ -31,6 +36,7 @@ pub use walk::leave;
 
 use crate::bpf::{Notice, NoticeKind, RawSample};
 use crate::process::{Code, Executable, Frame, Processes};
+use beyond::{Beyond, Memory};
 use stacksonde_ebpf::tables::{PAGE_BITS, mapping_kind};
 use stacksonde_ebpf::{USER_FRAMES_MAX, user_end};
 use std::collections::HashMap;
@@ -41,11 +47,17 @@ use std::sync::Arc;
 pub struct UnwindCounters {
     /// Walks that the sampler left to user space.
     pub finished_in_user_space: u64,
+    /// Of these, those for which the process itself was read, beyond the copy of its stack.
+    pub beyond_copies: u64,
     /// Pages whose rows were read from files.
     pub pages_read: u64,
     /// Pages whose rows could not be read, though the file has some.
     pub pages_unreadable: u64,
 }
+
+/// Processes whose code was replaced that are remembered, until they end; more are all forgotten, and with them
+/// that the tables were wrong for the tenth of a second until the sampler saw that they were gone.
+const MAX_REPLACED: usize = 4096;
 
 /// The stage that finishes walks and keeps the tables.
 #[derive(Debug)]
@@ -55,8 +67,13 @@ pub struct Unwinder {
     sources: HashMap<u32, Option<CallFrames>>,
     /// Which state of a process's mappings is in the tables.
     versions: HashMap<u32, u64>,
+    /// The last epoch of a process in which its tables were right, where other code took their place: what is
+    /// walked by them from then on is not. The sampler may do so until it sees that they are gone.
+    replaced: HashMap<u32, u32>,
     max_sources: usize,
     counters: UnwindCounters,
+    /// Stacks of processes, beyond their copies; `None` if no thread could be had.
+    memory: Option<Memory>,
 }
 
 impl Unwinder {
@@ -66,8 +83,14 @@ impl Unwinder {
             tables,
             sources: HashMap::new(),
             versions: HashMap::new(),
+            replaced: HashMap::new(),
             max_sources,
             counters: UnwindCounters::default(),
+            memory: Memory::new()
+                .inspect_err(|error| {
+                    tracing::warn!("large stacks are cut at their copies: no thread for more: {error}")
+                })
+                .ok(),
         }
     }
 
@@ -76,19 +99,61 @@ impl Unwinder {
         (self.counters, self.tables.counters())
     }
 
-    /// What happened to a process changes its mappings: until it is sampled again it is not in the tables.
-    pub fn notice(&mut self, notice: &Notice) {
+    /// What happened to a process changes its mappings, as `processes` knows already: until it is sampled again
+    /// it is not in the tables.
+    pub fn notice(&mut self, notice: &Notice, processes: &mut Processes) {
         if let NoticeKind::Lost { .. } = notice.kind {
             return self.forget_processes();
         }
         let concerns = match &notice.kind {
-            NoticeKind::Exec { .. } | NoticeKind::Map { .. } => true,
+            NoticeKind::Exec { .. } => true,
+            // A mapping beside those that are in takes nothing away; it is put in at the first sample there.
+            NoticeKind::Map { start, end, .. } => self.tables.overlaps(notice.pid, *start..*end),
             NoticeKind::Exit | NoticeKind::Fork { .. } => notice.pid == notice.tid,
             _ => false,
         };
-        if concerns && self.tables.has_process(notice.pid) {
-            self.tables.remove_process(notice.pid);
-            self.versions.remove(&notice.pid);
+        if concerns {
+            self.note_replaced(notice, processes);
+            self.forget_process(notice.pid);
+        }
+    }
+
+    /// Remembers until when the tables of a process were right, if other code takes the place of what they know.
+    fn note_replaced(&mut self, notice: &Notice, processes: &mut Processes) {
+        let range = match &notice.kind {
+            NoticeKind::Exec { .. } => 0..u64::MAX,
+            NoticeKind::Map { start, end, .. } => *start..*end,
+            _ => {
+                self.replaced.remove(&notice.pid);
+                return;
+            }
+        };
+        let Some((epoch, mut known)) = self.tables.overlapping(notice.pid, range.clone()) else { return };
+        // A mapping that got other rights is reported anew, which code made at run time has all the time.
+        let is_same = |known: TableMapping| {
+            let address = known.start.max(range.start);
+            match processes.code_at(notice.pid, notice.tid, address, notice.time_ns) {
+                Code::Anonymous => known.kind == mapping_kind::FRAME_POINTERS,
+                Code::File(executable, at) => {
+                    (known.executable, known.bias) == (executable.id, at.0.wrapping_sub(address))
+                }
+                Code::Nothing => false,
+            }
+        };
+        if !matches!(notice.kind, NoticeKind::Exec { .. }) && known.all(is_same) {
+            return;
+        }
+        if self.replaced.len() >= MAX_REPLACED {
+            self.replaced.clear();
+        }
+        self.replaced.insert(notice.pid, epoch);
+    }
+
+    /// Takes a process out of the tables until it is sampled again.
+    pub fn forget_process(&mut self, pid: u32) {
+        if self.tables.has_process(pid) {
+            self.tables.remove_process(pid);
+            self.versions.remove(&pid);
         }
     }
 
@@ -102,10 +167,25 @@ impl Unwinder {
     /// Finishes a walk that the sampler could not, and puts into the tables what was wanting.
     pub fn finish(&mut self, sample: &mut RawSample, processes: &mut Processes) {
         self.tables.touch_process(sample.pid);
+        let right_until = self.replaced.get(&sample.pid);
+        // The first frame was not found by any table.
+        if sample.user.len() > 1 && right_until.is_some_and(|last| (1..=*last).contains(&sample.epoch)) {
+            sample.user_end = user_end::CODE_REPLACED;
+            sample.rest = None;
+            return;
+        }
         let Some(rest) = sample.rest.take() else { return };
+        if !matches!(sample.user_end, user_end::NO_PROCESS | user_end::NO_MAPPING | user_end::NO_ROWS) {
+            return;
+        }
         self.counters.finished_in_user_space += 1;
         let mut frames = sample.user.to_vec();
         let mut frame = rest.registers;
+        let pid = sample.pid;
+        let memory = self.memory.take();
+        let read =
+            |address, to: &mut [u8]| memory.as_ref().is_some_and(|memory| memory.read(pid, address, to));
+        let stack = Beyond::new(&rest.stack, &read);
         sample.user_end = loop {
             if frames.len() >= USER_FRAMES_MAX {
                 break user_end::TOO_DEEP;
@@ -119,7 +199,8 @@ impl Unwinder {
                 Code::File(executable, address) => self.rule(&executable, address.0),
             };
             let leaf = (frames.len() == 1).then_some(&rest.leaf);
-            match leave(&frame, rule, leaf, &rest.stack, Architecture::OURS) {
+            stack.leaving(frame.sp);
+            match leave(&frame, rule, leaf, &stack, Architecture::OURS) {
                 Ok(caller) => {
                     frame = caller;
                     frames.push(frame.pc);
@@ -127,6 +208,11 @@ impl Unwinder {
                 Err(end) => break end,
             }
         };
+        self.counters.beyond_copies += u64::from(stack.was_used());
+        self.memory = memory;
+        if sample.user_end == user_end::NO_CODE {
+            tracing::debug!(pid, tid = sample.tid, ?frame, frames = frames.len(), "a return into no mapping");
+        }
         sample.user = frames.into();
         self.install(sample.pid, processes);
     }

@@ -1,10 +1,11 @@
 //! Where an executable keeps its call frame information, and how to read just that of a page.
 
+use super::bare::{self, KnownCode};
 use super::cfi::{Entry, Row, debug_rows, rows};
 use super::rule::{Architecture, Rule};
 use gimli::{BaseAddresses, CieOrFde, DebugFrame, EhFrame, LittleEndian, UnwindSection};
-use object::elf::{FileHeader64, PT_GNU_EH_FRAME, PT_LOAD};
-use object::read::elf::{FileHeader, ProgramHeader, SectionHeader};
+use object::elf::{DT_FINI, DT_INIT, FileHeader64, PT_GNU_EH_FRAME, PT_LOAD};
+use object::read::elf::{Dyn, FileHeader, ProgramHeader, SectionHeader};
 use object::{LittleEndian as Little, read::ReadCache};
 use stacksonde_ebpf::tables::PAGE_BITS;
 use std::fs::File;
@@ -27,6 +28,7 @@ pub struct CallFrames {
     loads: Vec<Load>,
     index: Index,
     architecture: Architecture,
+    known: KnownCode,
 }
 
 /// A loaded part of the file.
@@ -90,7 +92,13 @@ impl CallFrames {
         };
         let index =
             from_header.or_else(|| own(b".eh_frame", false)).or_else(|| own(b".debug_frame", true))?;
-        Some(Self { loads, index, architecture })
+        let dynamic = programs.iter().find_map(|program| program.dynamic(Little, &cache).ok().flatten());
+        let dynamic = dynamic.unwrap_or_default();
+        let value = |tag| {
+            dynamic.iter().find(|entry| entry.d_tag(Little) == tag).map_or(0, |entry| entry.d_val(Little))
+        };
+        let known = KnownCode { entry: header.e_entry(Little), init: [DT_INIT, DT_FINI].map(value) };
+        Some(Self { loads, index, architecture, known })
     }
 
     /// The rows of a page of file addresses, by address; the first one is at its first byte.
@@ -156,7 +164,25 @@ impl CallFrames {
         if upto < within.end {
             found.push((upto, Rule::NONE));
         }
-        Ok(found)
+        self.fill_gaps(&mut reader, found, within.end)
+    }
+
+    /// What is known of code without call frame information.
+    fn fill_gaps(&self, reader: &mut Reader<'_>, rows: Vec<Row>, end: u64) -> io::Result<Vec<Row>> {
+        let mut filled = Vec::with_capacity(rows.len());
+        for (index, row) in rows.iter().enumerate() {
+            let gap = row.0..rows.get(index + 1).map_or(end, |next| next.0);
+            if row.1 != Rule::NONE {
+                filled.push(*row);
+                continue;
+            }
+            let code = match (self.offset_of(gap.start), usize::try_from(gap.end - gap.start)) {
+                (Some(offset), Ok(length)) => reader.get(offset, length)?,
+                _ => &[],
+            };
+            filled.extend(bare::rows(&gap, code, &self.known, self.architecture));
+        }
+        Ok(filled)
     }
 
     /// Reads a description at an address, and what it has in common with others.

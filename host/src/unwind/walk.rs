@@ -1,21 +1,10 @@
 //! Leaving a frame in user space, by the same rules as the sampler (`ebpf/bpf/unwind.h`).
 
+use super::beyond::Stack;
 use super::rule::{Architecture, Rule};
-use crate::bpf::{Registers, StackCopy};
+use crate::bpf::Registers;
 use stacksonde_ebpf::tables::{AT_FP, NOT_SAVED, rule_kind};
-use stacksonde_ebpf::{LEAF_WORDS, STACK_BYTES_MAX, user_end};
-
-/// The word at an address, or how a walk ends that needs it: a value of [`user_end`].
-fn load(stack: &StackCopy, address: u64) -> Result<u64, u8> {
-    let at = address.checked_sub(stack.start).and_then(|at| usize::try_from(at).ok());
-    let at = at.ok_or(user_end::STACK_UNREADABLE)?;
-    match stack.bytes.get(at..at.saturating_add(8)).and_then(|bytes| bytes.try_into().ok()) {
-        Some(bytes) => Ok(u64::from_ne_bytes(bytes)),
-        // A whole copy ends at its limit, a shorter one where the stack does.
-        None if stack.bytes.len() >= STACK_BYTES_MAX && at < 1 << 32 => Err(user_end::STACK_CUT),
-        None => Err(user_end::STACK_UNREADABLE),
-    }
-}
+use stacksonde_ebpf::{LEAF_WORDS, user_end};
 
 /// The caller's registers, or how the walk ended: a value of [`user_end`].
 ///
@@ -24,7 +13,7 @@ pub fn leave(
     frame: &Registers,
     rule: Rule,
     leaf: Option<&[u64; LEAF_WORDS]>,
-    stack: &StackCopy,
+    stack: &impl Stack,
     architecture: Architecture,
 ) -> Result<Registers, u8> {
     let caller = match rule.kind {
@@ -41,8 +30,8 @@ pub fn leave(
 }
 
 /// The registers that a signal interrupted: places as in `unwind.h`.
-fn leave_signal(frame: &Registers, stack: &StackCopy, architecture: Architecture) -> Result<Registers, u8> {
-    let at = |offset| load(stack, frame.sp.wrapping_add(offset));
+fn leave_signal(frame: &Registers, stack: &impl Stack, architecture: Architecture) -> Result<Registers, u8> {
+    let at = |offset| stack.word(frame.sp.wrapping_add(offset));
     let exact = true;
     Ok(match architecture {
         Architecture::X86_64 => {
@@ -59,7 +48,7 @@ fn leave_signal(frame: &Registers, stack: &StackCopy, architecture: Architecture
     })
 }
 
-fn follow_frame_pointer(frame: &Registers, rule: Rule, stack: &StackCopy) -> Result<Registers, u8> {
+fn follow_frame_pointer(frame: &Registers, rule: Rule, stack: &impl Stack) -> Result<Registers, u8> {
     let fp = frame.fp;
     if fp == 0 {
         return Err(if frame.exact { user_end::NO_FRAME_POINTER } else { user_end::COMPLETE });
@@ -67,7 +56,7 @@ fn follow_frame_pointer(frame: &Registers, rule: Rule, stack: &StackCopy) -> Res
     if !fp.is_multiple_of(8) || (fp < frame.sp && rule == Rule::NONE) {
         return Err(user_end::BAD_FRAME_POINTER);
     }
-    let (caller, pc) = (load(stack, fp)?, load(stack, fp.wrapping_add(8))?);
+    let (caller, pc) = (stack.word(fp)?, stack.word(fp.wrapping_add(8))?);
     Ok(Registers { pc, sp: fp.wrapping_add(16), fp: caller, bx: frame.bx, lr: 0, exact: false })
 }
 
@@ -75,7 +64,7 @@ fn follow_rule(
     frame: &Registers,
     rule: Rule,
     leaf: Option<&[u64; LEAF_WORDS]>,
-    stack: &StackCopy,
+    stack: &impl Stack,
     architecture: Architecture,
 ) -> Result<Registers, u8> {
     let plus = |base: u64, words: i32| base.wrapping_add_signed(i64::from(words) * 8);
@@ -94,7 +83,7 @@ fn follow_rule(
         rule_kind::DEREF_SP | rule_kind::DEREF_FP => {
             let base = if rule.kind == rule_kind::DEREF_SP { frame.sp } else { frame.fp };
             other = NOT_SAVED;
-            plus(load(stack, plus(base, rule.cfa))?, rule.other.into())
+            plus(stack.word(plus(base, rule.cfa))?, rule.other.into())
         }
         rule_kind::REGISTER..=REGISTER_END => plus(register(rule.kind)?, rule.cfa),
         rule_kind::RETURN_IN.. => plus(frame.sp, rule.cfa),
@@ -102,14 +91,14 @@ fn follow_rule(
     };
     let saved = |place: i16, kept: u64| match place {
         NOT_SAVED => Ok(kept),
-        place => load(stack, plus(cfa, place.into())),
+        place => stack.word(plus(cfa, place.into())),
     };
     let (pc, bx) = match architecture {
         Architecture::X86_64 => {
             if (cfa <= frame.sp && !in_register) || !cfa.is_multiple_of(8) {
                 return Err(user_end::BAD_FRAME);
             }
-            let pc = if in_register { register(rule.kind)? } else { load(stack, plus(cfa, -1))? };
+            let pc = if in_register { register(rule.kind)? } else { stack.word(plus(cfa, -1))? };
             (pc, saved(other, frame.bx)?)
         }
         Architecture::Aarch64 => {
@@ -121,18 +110,19 @@ fn follow_rule(
             (saved(other, frame.lr)? & ((1 << 48) - 1), 0)
         }
     };
-    let fp = if rule.fp == AT_FP { load(stack, frame.fp)? } else { saved(rule.fp, frame.fp)? };
+    let fp = if rule.fp == AT_FP { stack.word(frame.fp)? } else { saved(rule.fp, frame.fp)? };
     Ok(Registers { pc, sp: cfa, fp, bx, lr: 0, exact: false })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bpf::StackCopy;
 
     const LEAF: [u64; LEAF_WORDS] = [0, 0, 0, 0, 0, 0x77, 0, 0, 0, 0, 0, 0x1010, 0, 0, 0, 0];
 
     fn stack(words: &[u64]) -> StackCopy {
-        StackCopy { start: 0x1000, bytes: words.iter().flat_map(|word| word.to_ne_bytes()).collect() }
+        StackCopy::whole(0x1000, words.iter().flat_map(|word| word.to_ne_bytes()).collect::<Vec<_>>())
     }
 
     fn at(sp: u64, fp: u64) -> Registers {
@@ -167,13 +157,6 @@ mod tests {
         ] {
             assert_eq!(left(frame, rule, &words), expected, "{rule:?}");
         }
-    }
-
-    #[test]
-    fn a_stack_larger_than_its_copy_is_cut_and_not_unreadable() {
-        let copy = StackCopy { start: 0, bytes: vec![0; STACK_BYTES_MAX].into() };
-        assert_eq!(load(&copy, STACK_BYTES_MAX as u64), Err(user_end::STACK_CUT));
-        assert_eq!(load(&copy, u64::MAX), Err(user_end::STACK_UNREADABLE));
     }
 
     #[test]

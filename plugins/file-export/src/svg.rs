@@ -4,6 +4,7 @@ use crate::{clock, folded};
 use inferno::flamegraph::color::{MultiPalette, Palette};
 use inferno::flamegraph::{self, Options};
 use stacksonde_plugin::batch::Batch;
+use stacksonde_plugin::batch::tables::EXCLUDED;
 use std::io;
 
 /// Shown instead of a graph: a profile without samples is a finding, not a failure.
@@ -54,13 +55,19 @@ fn subtitle(batch: &Batch<'_>) -> String {
             incomplete = incomplete.saturating_add(sample.count);
         }
     }
-    let lost = batch.losses().iter().fold(0_u64, |sum, loss| sum.saturating_add(loss.count));
+    let (mut lost, mut excluded) = (0_u64, String::new());
+    for loss in batch.losses() {
+        match batch.text(loss.reason) {
+            EXCLUDED => excluded = format!(", {} excluded", loss.count),
+            _ => lost = lost.saturating_add(loss.count),
+        }
+    }
     let start = clock::readable(header.unix_ns(header.start_ns) / 1_000_000_000);
     let seconds = header.end_ns.saturating_sub(header.start_ns) as f64 / 1e9;
     let frequency = period_ns(batch).map(|ns| format!(" at {:.0} Hz", 1e9 / ns as f64)).unwrap_or_default();
     let share = 100.0 * incomplete as f64 / samples.max(1) as f64;
     format!(
-        "{start}, {seconds:.1} s; {samples} samples{frequency}, {lost} lost; {share:.1} % of stacks incomplete"
+        "{start}, {seconds:.1} s; {samples} samples{frequency}, {lost} lost{excluded}; {share:.1} % of stacks incomplete"
     )
 }
 

@@ -10,6 +10,10 @@ use crate::row::rows;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct StringId(pub u32);
 
+/// Reason of a [`Loss`] that is none: samples that the operator's filter leaves out. Every other reason counts
+/// samples that were wanted and are missing.
+pub const EXCLUDED: &str = "samples_excluded";
+
 /// "No such row" in a column that refers to another table.
 pub const NONE: u32 = u32::MAX;
 
@@ -201,7 +205,7 @@ rows! {
 
     /// Samples that are missing from this batch, and why.
     pub struct Loss {
-        /// The counter's name: `"samples_lost_ring_full"`.
+        /// The counter's name: `"samples_lost_ring_full"`, or [`EXCLUDED`].
         pub reason: StringId,
         /// How many in this interval.
         pub count: u64,

@@ -1,7 +1,7 @@
 //! Compares what came out of a guest with what must.
 
-use super::results::{Results, Stacks};
-use super::rows::{Expected, Row};
+use super::results::{Recording, Results, Stacks};
+use super::rows::{Expected, MAPS_ARE_LOCKED, Row};
 use serde_json::Value;
 
 /// A program of the guest whose stacks are known.
@@ -66,7 +66,54 @@ pub(super) fn check(row: &'static Row, results: Results) -> Outcome {
     for program in PROGRAMS.iter().filter(|program| own_walk || program.frame_pointers) {
         complaints.extend(stacks(program, &results.stacks.of(program.name)));
     }
+    complaints.extend(filtered(&results.filtered));
+    complaints.extend(memlock(row, results.memlock.as_ref()));
     Outcome { row, results: Some(results), complaints }
+}
+
+/// Of two programs one is denied: the kernel keeps its samples back, and the other's are there.
+fn filtered(recording: &Recording) -> Vec<String> {
+    let [denied, wanted] =
+        PROGRAMS.map(|program| (program.name, recording.stacks.of(program.name).samples()));
+    let mut complaints = Vec::new();
+    if denied.1 > 0 {
+        complaints.push(format!("{} samples of {}, which is denied", denied.1, denied.0));
+    }
+    if wanted.1 == 0 {
+        complaints.push(format!("no sample of {} while {} is denied", wanted.0, denied.0));
+    }
+    let excluded = recording.said.split_once("excluded: ").map(|(_, rest)| rest);
+    let excluded = excluded.and_then(|rest| rest.split(',').next()?.parse::<u64>().ok());
+    if excluded.is_none_or(|excluded| excluded < ENOUGH) {
+        let said = recording.said.trim();
+        complaints.push(format!("{excluded:?} samples were kept back, not {ENOUGH} at least: {said}"));
+    }
+    complaints
+}
+
+/// Where maps count as locked memory, the limit is raised; where it cannot be, rings are smaller.
+fn memlock(row: &Row, recordings: Option<&[Recording; 2]>) -> Vec<String> {
+    let charged = row.guest.contains(&MAPS_ARE_LOCKED);
+    let Some(recordings) = recordings else {
+        return if charged {
+            vec!["the guest did not try the limit of locked memory".into()]
+        } else {
+            Vec::new()
+        };
+    };
+    const SMALLER: &str = "the rings of samples are smaller than memory.ring_bytes";
+    let mut complaints = Vec::new();
+    for (recording, limit, smaller) in
+        [(&recordings[0], "could be raised", false), (&recordings[1], "could not be raised", true)]
+    {
+        if recording.said.contains(SMALLER) != smaller {
+            complaints.push(format!("where the limit {limit}, record said `{}`", recording.said.trim()));
+        }
+        for program in PROGRAMS.iter().filter(|program| recording.stacks.of(program.name).samples() == 0) {
+            complaints.push(format!("where the limit {limit}, {} was not recorded", program.name));
+        }
+    }
+    complaints
 }
 
 fn plan(expected: &Expected, plan: &Value, status: i32) -> Vec<String> {

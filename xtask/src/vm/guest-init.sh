@@ -7,6 +7,8 @@
 #   tracefs=mounted     mount tracefs (else nobody does)
 #   kptr_restrict=N     set kernel.kptr_restrict (else as the kernel has it)
 #   without=A,B         remove plugins
+#   memlock=charged     BPF's maps count as locked memory here (before 5.11): record with the limit that we
+#                       find, and with one that cannot be raised
 #
 # Results go to the second serial port as a tar archive; the first is the console.
 busybox=/bin/busybox
@@ -41,6 +43,13 @@ run doctor stacksonde doctor --json
 run nested unshare -p -f --mount-proc env STACKSONDE_OFFSETS__VERIFY=true stacksonde doctor --json
 run table stacksonde doctor
 run record stacksonde record -d 5 -F 99 -o /results/profile.folded
+run filtered stacksonde record -d 3 -F 99 --deny-comm c_chain --log warn,stacksonde::agent=debug -o /results/filtered.folded
+if [ "$memlock" = charged ]; then
+	run raised sh -c 'ulimit -l 64 && exec stacksonde record -d 2 -o /results/raised.folded'
+	# Room for all but rings of this size. Not the setpriv of busybox, which knows no bounding set.
+	run shrunk sh -c 'ulimit -l 14336 && STACKSONDE_MEMORY__RING_BYTES=8388608 \
+		exec /sbin/setpriv --bounding-set=-sys_resource stacksonde record -d 2 -o /results/shrunk.folded'
+fi
 cat /results/table.out /results/record.out
 uname -r > /results/release
 echo "guest: sending results"

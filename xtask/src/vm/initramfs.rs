@@ -38,9 +38,12 @@ pub(super) fn build(built: &Built, folder: &Path) -> anyhow::Result<PathBuf> {
     }
     root.write("init", INIT, 0o755)?;
     root.write(CONFIG.0, CONFIG.1, 0o644)?;
-    let mut files = vec![busybox()?, built.agent.clone()];
-    root.copy(&files[0], "bin/busybox")?;
-    root.copy(&built.agent, "bin/stacksonde")?;
+    let busybox = installed("busybox", "busybox-static")?;
+    let setpriv = installed("setpriv", "util-linux")?;
+    let mut files = vec![busybox, setpriv, built.agent.clone()];
+    for (file, name) in files.iter().zip(["bin/busybox", "sbin/setpriv", "bin/stacksonde"]) {
+        root.copy(file, name)?;
+    }
     for (name, library) in &built.plugins {
         root.copy(library, format!("{PLUGINS}/{name}.so"))?;
         files.push(library.clone());
@@ -89,10 +92,11 @@ impl Root {
     }
 }
 
-fn busybox() -> anyhow::Result<PathBuf> {
-    let places = ["/usr/bin/busybox", "/bin/busybox"].map(PathBuf::from);
-    let found = places.into_iter().find(|path| path.exists());
-    found.context("no busybox in /usr/bin; install Debian's package busybox-static")
+/// A program of one of Debian's packages, as it is installed here.
+fn installed(name: &str, package: &str) -> anyhow::Result<PathBuf> {
+    let mut places = ["/usr/bin", "/bin"].map(|folder| Path::new(folder).join(name)).into_iter();
+    let found = places.find(|path| path.exists());
+    found.with_context(|| format!("no {name} in /usr/bin; install Debian's package {package}"))
 }
 
 /// The shared libraries that these need, and the loader, wherever they lie here.

@@ -17,6 +17,18 @@ pub(super) struct Results {
     pub(super) doctor_status: i32,
     /// What `record` recorded.
     pub(super) stacks: Stacks,
+    /// What it said and recorded without one of the programs.
+    pub(super) filtered: Recording,
+    /// What it said and recorded where maps count as locked memory: with a limit that it could raise, and with
+    /// one that it could not.
+    pub(super) memlock: Option<[Recording; 2]>,
+}
+
+/// A recording and what was said meanwhile.
+#[derive(Clone, Debug)]
+pub(super) struct Recording {
+    pub(super) said: String,
+    pub(super) stacks: Stacks,
 }
 
 /// Folded stacks: frames from the root, the process first, and their samples.
@@ -40,16 +52,26 @@ pub(super) fn read(folder: &Path) -> anyhow::Result<Results> {
         serde_json::from_str(&printed)
             .with_context(|| format!("doctor --json ({name}) printed {printed:?} and {complaint:?}"))
     };
-    let recorded = status("record")?;
-    if recorded != 0 {
-        bail!("record failed with status {recorded}: {}", text("record.err")?.trim());
-    }
+    let recording = |name: &str, stacks: &str| {
+        let said = text(&format!("{name}.err"))?;
+        match status(name)? {
+            0 => Ok(Recording { said, stacks: Stacks::parse(&text(stacks)?)? }),
+            failed => bail!("{name} failed with status {failed}: {}", said.trim()),
+        }
+    };
+    let memlock = folder.join("raised.status").exists();
     Ok(Results {
         release: text("release")?.trim().to_owned(),
         plan: plan("doctor")?,
         nested: plan("nested")?,
         doctor_status: status("doctor")?,
-        stacks: Stacks::parse(&text("profile.folded")?)?,
+        stacks: recording("record", "profile.folded")?.stacks,
+        filtered: recording("filtered", "filtered.folded")?,
+        memlock: if memlock {
+            Some([recording("raised", "raised.folded")?, recording("shrunk", "shrunk.folded")?])
+        } else {
+            None
+        },
     })
 }
 

@@ -1,0 +1,269 @@
+//! Whose samples are wanted.
+//!
+//! ```text
+//! glob     patterns
+//! rules    which names and cgroups are left out; pure
+//! tree     processes with their descendants, followed in time order
+//! cgroups  a cgroup's path
+//! slots    what the sampler knows is excluded
+//! ```
+//!
+//! A process that was not judged yet is sampled, sent, and judged here, in time order with what happened to it, so
+//! that the first sample of a wanted child is not missed. A verdict that excludes goes into the sampler's table; from
+//! then on nothing is sent, only counted, until the name, the cgroup or the process behind the id is another one.
+
+mod cgroups;
+mod glob;
+mod rules;
+mod slots;
+mod tree;
+
+pub use cgroups::parse_mounts;
+pub use glob::Glob;
+pub use rules::Patterns;
+pub use slots::{SlotCounters, Slots};
+pub use tree::Tree;
+
+use crate::bpf::{Notice, NoticeKind, RawSample};
+use cgroups::{Cgroups, RECHECK_NS};
+use rules::name_text;
+use std::collections::HashMap;
+
+/// What is wanted. Each kind of rule leaves out by itself: wanted is what no rule leaves out.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Rules {
+    /// Only these processes.
+    allow: Option<Tree>,
+    /// Not these processes.
+    deny: Option<Tree>,
+    /// By the process's name.
+    names: Patterns,
+    /// By the cgroup's path.
+    cgroups: Patterns,
+}
+
+impl Rules {
+    /// Rules as configured; reads the descendants of processes from `/proc`.
+    pub fn new(config: &crate::config::Filter) -> Self {
+        let tree = |pids: &[u32]| (!pids.is_empty()).then(|| Tree::with_descendants(pids));
+        Self {
+            allow: tree(&config.pid),
+            deny: tree(&config.deny_pid),
+            names: Patterns::of_names(&config.comm, &config.deny_comm),
+            cgroups: Patterns::of_cgroups(&config.cgroup, &config.deny_cgroup),
+        }
+    }
+
+    /// The same, with this process and what it starts from now on as the only ones.
+    #[must_use]
+    pub fn only(self, pid: u32) -> Self {
+        Self { allow: Some(Tree::only(&[pid])), ..self }
+    }
+}
+
+/// What the filter did, since it began.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FilterCounters {
+    /// Samples that were sent and excluded here.
+    pub excluded_in_user_space: u64,
+    /// Times that names of processes were forgotten because the budget was reached.
+    pub names_forgotten: u64,
+}
+
+/// Judges samples by rules.
+#[derive(Debug)]
+pub struct Filter {
+    rules: Rules,
+    slots: Slots,
+    cgroups: Cgroups,
+    /// Names of processes, as far as rules ask for them.
+    names: HashMap<u32, [u8; 16]>,
+    budget: usize,
+    /// Whether `/proc` says whose children processes are, because nobody gives notice of forks.
+    by_proc: bool,
+    /// When beliefs that may become wrong without notice were last given up: CLOCK_MONOTONIC, nanoseconds.
+    checked_ns: u64,
+    counters: FilterCounters,
+}
+
+/// What leaves a sample out.
+enum Veto {
+    Cgroup,
+    Name,
+    Process,
+}
+
+impl Filter {
+    /// Everything is wanted. Of `budget` processes and cgroups it is remembered what they are called. `by_proc` where
+    /// nobody gives notice of forks.
+    pub fn new(slots: Slots, budget: usize, by_proc: bool) -> Self {
+        Self {
+            rules: Rules::default(),
+            slots,
+            cgroups: Cgroups::new(budget),
+            names: HashMap::new(),
+            budget,
+            by_proc,
+            checked_ns: 0,
+            counters: FilterCounters::default(),
+        }
+    }
+
+    /// What was done so far.
+    pub fn counters(&self) -> (FilterCounters, SlotCounters) {
+        (self.counters, self.slots.counters())
+    }
+
+    /// The sampler's table.
+    pub fn slots(&self) -> &Slots {
+        &self.slots
+    }
+
+    /// From now on these are the rules; whatever is judged was judged by others.
+    pub fn change(&mut self, rules: Rules) {
+        let old = std::mem::replace(&mut self.rules, rules);
+        // Of the same processes it is known better who descends from them: parents may have ended since.
+        for (new, old) in [(&mut self.rules.allow, old.allow), (&mut self.rules.deny, old.deny)] {
+            if let (Some(new), Some(old)) = (new, old)
+                && new.roots() == old.roots()
+            {
+                *new = old;
+            }
+        }
+        self.names.clear();
+        self.cgroups.forget_processes();
+        self.slots.begin(!self.rules.cgroups.is_empty(), !self.rules.names.is_empty());
+    }
+
+    /// Whether a sample is wanted. One that is not tells the sampler, too.
+    pub fn admits(&mut self, sample: &RawSample) -> bool {
+        let is_checked = !self.rules.names.is_empty();
+        let name = if is_checked { self.name_of(sample) } else { [0; 16] };
+        let Some((veto, by_id)) = self.veto(sample, &name) else {
+            // It may have been left out under another name or in another cgroup, and its other threads still are.
+            if sample.pid != 0 && (is_checked || !self.rules.cgroups.is_empty()) {
+                self.slots.remove_process(sample.pid);
+            }
+            return true;
+        };
+        self.counters.excluded_in_user_space += 1;
+        match veto {
+            Veto::Cgroup if by_id => self.slots.add_cgroup(sample.cgroup_id),
+            // Of other threads the sampler does not know what the process is called.
+            Veto::Name if sample.pid == sample.tid => self.slots.add_name(&name),
+            _ => self.slots.add_process(sample.pid, &name, sample.cgroup_id),
+        }
+        false
+    }
+
+    fn veto(&mut self, sample: &RawSample, name: &[u8; 16]) -> Option<(Veto, bool)> {
+        if !self.rules.cgroups.is_empty() {
+            let found = self.cgroups.find(sample.cgroup_id, sample.pid);
+            if self.rules.cgroups.exclude_cgroup(found.path.as_deref()) {
+                return Some((Veto::Cgroup, found.by_id));
+            }
+        }
+        if self.rules.names.exclude_name(name_text(name)) {
+            return Some((Veto::Name, false));
+        }
+        let by_proc = self.by_proc;
+        let is_in = |tree: &mut Tree| tree.contains(sample.pid, by_proc);
+        if self.rules.deny.as_mut().is_some_and(is_in)
+            || self.rules.allow.as_mut().is_some_and(|it| !is_in(it))
+        {
+            return Some((Veto::Process, false));
+        }
+        None
+    }
+
+    /// What the process is called: as its main thread is.
+    fn name_of(&mut self, sample: &RawSample) -> [u8; 16] {
+        if sample.pid == sample.tid {
+            if self.names.contains_key(&sample.pid) {
+                self.names.insert(sample.pid, sample.comm);
+            }
+            return sample.comm;
+        }
+        if let Some(name) = self.names.get(&sample.pid) {
+            return *name;
+        }
+        let read = std::fs::read(format!("/proc/{}/comm", sample.pid)).ok();
+        let name = read.map_or(sample.comm, |text| name_of_text(text.strip_suffix(b"\n").unwrap_or(&text)));
+        if self.names.len() >= self.budget {
+            self.names.clear();
+            self.counters.names_forgotten += 1;
+        }
+        self.names.insert(sample.pid, name);
+        name
+    }
+
+    /// Takes in what happened to a process.
+    pub fn notice(&mut self, notice: &Notice) {
+        for tree in [&mut self.rules.allow, &mut self.rules.deny].into_iter().flatten() {
+            tree.notice(notice);
+        }
+        if let NoticeKind::Lost { .. } = notice.kind {
+            return self.forget_processes();
+        }
+        if notice.pid != notice.tid {
+            return;
+        }
+        match &notice.kind {
+            NoticeKind::Exec { comm, .. } | NoticeKind::Name { comm } => {
+                // A name that is not UTF-8 was not kept as it is; it is read when it is asked for.
+                if comm.contains(char::REPLACEMENT_CHARACTER) {
+                    self.names.remove(&notice.pid);
+                } else if let Some(name) = self.names.get_mut(&notice.pid) {
+                    *name = name_of_text(comm.as_bytes());
+                }
+            }
+            NoticeKind::Fork { .. } | NoticeKind::Exit => {
+                self.names.remove(&notice.pid);
+                self.cgroups.forget_process(notice.pid);
+            }
+            NoticeKind::Map { .. } | NoticeKind::Lost { .. } => return,
+        }
+        self.slots.remove_process(notice.pid);
+    }
+
+    /// Gives up, once in a while, what may have become wrong without notice.
+    pub fn recheck(&mut self, now_ns: u64) {
+        if now_ns.saturating_sub(self.checked_ns) < RECHECK_NS {
+            return;
+        }
+        self.checked_ns = now_ns;
+        if self.cgroups.believes_processes() {
+            self.forget_processes();
+        }
+    }
+
+    /// What happened to processes may have gone unnoticed: all are judged anew. These are gone.
+    pub fn forget(&mut self, gone: &[u32]) {
+        for tree in [&mut self.rules.allow, &mut self.rules.deny].into_iter().flatten() {
+            tree.forget(gone);
+            tree.forget_strangers();
+        }
+        self.forget_processes();
+    }
+
+    fn forget_processes(&mut self) {
+        self.names.clear();
+        self.cgroups.forget_processes();
+        self.slots.remove_processes();
+    }
+
+    /// The next interval begins.
+    pub fn next_interval(&mut self) {
+        for tree in [&mut self.rules.allow, &mut self.rules.deny].into_iter().flatten() {
+            tree.next_interval();
+        }
+    }
+}
+
+/// A name as the kernel keeps it: cut at 15 bytes, zero padded.
+fn name_of_text(text: &[u8]) -> [u8; 16] {
+    let mut name = [0; 16];
+    let length = text.len().min(name.len() - 1);
+    name[..length].copy_from_slice(&text[..length]);
+    name
+}

@@ -1,0 +1,146 @@
+//! What can be said of code that call frame information leaves out, in files that otherwise have some: the
+//! program's entry, and pieces that the C runtime puts into every program (x86-64).
+//!
+//! They matter because they are the first code that runs, when each page is still being fetched: where many
+//! short programs run, they are sampled often.
+
+use super::cfi::Row;
+use super::rule::{Architecture, Rule};
+use stacksonde_ebpf::tables::{NOT_SAVED, rule_kind};
+use std::ops::Range;
+
+/// Known addresses of a file, as it states them; 0 for none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct KnownCode {
+    /// Where the kernel jumps to (`e_entry`).
+    pub(super) entry: u64,
+    /// The functions that run at the start and the end (DT_INIT, DT_FINI).
+    pub(super) init: [u64; 2],
+}
+
+/// From the entry on, as far as code goes that belongs to it and not to another function.
+const ENTRY_BYTES: u64 = 96;
+
+const ENDBR64: [u8; 4] = [0xf3, 0x0f, 0x1e, 0xfa];
+/// `sub $8, %rsp`
+const SUB_8: [u8; 4] = [0x48, 0x83, 0xec, 8];
+/// `add $8, %rsp; ret`
+const ADD_8_RET: [u8; 5] = [0x48, 0x83, 0xc4, 8, 0xc3];
+/// Within so many bytes of its start `_init` ends (glibc's sysdeps/x86_64/crti.S and crtn.S).
+const INIT_BYTES: usize = 48;
+
+/// Rows for `gap`, a range of code without call frame information; `code` are its bytes, as far as the file
+/// has them.
+pub(super) fn rows(gap: &Range<u64>, code: &[u8], known: &KnownCode, architecture: Architecture) -> Vec<Row> {
+    let mut pieces: Vec<(Range<u64>, Rule)> = Vec::new();
+    if architecture == Architecture::X86_64 {
+        // Nothing was pushed yet where a function begins.
+        for (at, _) in code.windows(4).enumerate().filter(|(_, bytes)| *bytes == ENDBR64) {
+            let start = gap.start + at as u64;
+            pieces.push((start..start + 4, pushed(1)));
+        }
+        if let Some(length) = clone_bytes(code) {
+            pieces.push((gap.start..gap.start + length as u64, pushed(1)));
+        }
+        for init in known.init.into_iter().filter(|init| gap.contains(init)) {
+            let bytes = usize::try_from(init - gap.start).ok().and_then(|at| code.get(at..)).unwrap_or(&[]);
+            pieces.extend(init_rows(init, &bytes[..bytes.len().min(INIT_BYTES)]));
+        }
+    }
+    // The kernel calls nobody's callee (x86-64 psABI 3.4.1: there is no caller, and the frame pointer is unspecified).
+    if known.entry != 0 {
+        pieces.push((known.entry..known.entry.saturating_add(ENTRY_BYTES), Rule::END));
+    }
+    pieces.sort_by_key(|(range, _)| range.start);
+    let mut found = Vec::new();
+    let mut upto = gap.start;
+    for (range, rule) in pieces {
+        let range = range.start.max(upto)..range.end.min(gap.end);
+        if range.is_empty() {
+            continue;
+        }
+        if range.start > upto {
+            found.push((upto, Rule::NONE));
+        }
+        found.push((range.start, rule));
+        upto = range.end;
+    }
+    if upto < gap.end {
+        found.push((upto, Rule::NONE));
+    }
+    found
+}
+
+/// The return address and `words - 1` others were pushed.
+const fn pushed(words: i32) -> Rule {
+    Rule { kind: rule_kind::SP, cfa: words, fp: NOT_SAVED, other: NOT_SAVED }
+}
+
+/// `_init` and `_fini` make room for a word, call what is to be called, and return.
+fn init_rows(init: u64, code: &[u8]) -> Vec<(Range<u64>, Rule)> {
+    let skipped = if code.starts_with(&ENDBR64) { 4 } else { 0 };
+    let end = code.windows(ADD_8_RET.len()).position(|bytes| bytes == ADD_8_RET);
+    match end.filter(|end| code[skipped..].starts_with(&SUB_8) && *end >= skipped + 4) {
+        Some(end) => {
+            let (room, free) = (init + skipped as u64 + 4, init + end as u64 + 4);
+            vec![(init..room, pushed(1)), (room..free, pushed(2)), (free..free + 1, pushed(1))]
+        }
+        None => Vec::new(),
+    }
+}
+
+/// glibc's clone and clone3 end their call frame information just before the system call, for the sake of the
+/// child. Its parent stands there, with nothing pushed, up to the return (sysdeps/unix/sysv/linux/x86_64/clone.S):
+/// `syscall; test %rax, %rax; jl; jz; ret`.
+fn clone_bytes(code: &[u8]) -> Option<usize> {
+    match code {
+        [0x0f, 0x05, 0x48, 0x85, 0xc0, 0x7c, _, 0x74, _, 0xc3, ..] => Some(10),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_entry_has_no_caller() {
+        let known = KnownCode { entry: 0x1010, init: [0; 2] };
+        for architecture in [Architecture::X86_64, Architecture::Aarch64] {
+            let found = rows(&(0x1000..0x1040), &[], &known, architecture);
+            assert_eq!(found, [(0x1000, Rule::NONE), (0x1010, Rule::END)], "up to the next function");
+        }
+        let found = rows(&(0x1000..0x2000), &[], &known, Architecture::X86_64);
+        assert_eq!(found, [(0x1000, Rule::NONE), (0x1010, Rule::END), (0x1070, Rule::NONE)]);
+        assert_eq!(rows(&(0x1020..0x1030), &[], &known, Architecture::X86_64), [(0x1020, Rule::END)]);
+    }
+
+    #[test]
+    fn a_parent_returns_from_clone() {
+        let code = [0x0f, 0x05, 0x48, 0x85, 0xc0, 0x7c, 0x13, 0x74, 0x01, 0xc3, 0x90];
+        let found = rows(&(0x1000..0x100b), &code, &KnownCode::default(), Architecture::X86_64);
+        assert_eq!(found, [(0x1000, pushed(1)), (0x100a, Rule::NONE)]);
+    }
+
+    #[test]
+    fn init_and_the_first_instruction_of_functions_are_known() {
+        let mut code = vec![0x90; 0x60];
+        let init = [&SUB_8[..], &[0x48, 0x85, 0xc0, 0x74, 2, 0xff, 0xd0], &ADD_8_RET].concat();
+        code[0x10..0x10 + init.len()].copy_from_slice(&init);
+        code[0x40..0x44].copy_from_slice(&ENDBR64);
+        let known = KnownCode { entry: 0, init: [0x1010, 0x9000] };
+        let found = rows(&(0x1000..0x1060), &code, &known, Architecture::X86_64);
+        let expected = [
+            (0x1000, Rule::NONE),
+            (0x1010, pushed(1)),
+            (0x1014, pushed(2)),
+            (0x101f, pushed(1)),
+            (0x1020, Rule::NONE),
+            (0x1040, pushed(1)),
+            (0x1044, Rule::NONE),
+        ];
+        assert_eq!(found, expected);
+        let elsewhere = KnownCode { init: [0x1041, 0x1000], ..known };
+        assert_eq!(rows(&(0x1000..0x1040), &code[..0x40], &elsewhere, Architecture::X86_64).len(), 1);
+    }
+}

@@ -1,0 +1,231 @@
+//! The stack that a walk reads: the copy that came with the sample, and what lies beyond it.
+//!
+//! A copy is cut at its limit. A frame beyond it belongs to a function that called for long: it mostly still
+//! waits there when the walk goes on, a few milliseconds later, and can be read from the process itself. Whether
+//! it does is checked by the return address that led to it: if the process still has the same one at the same
+//! place, it has not returned to there, and whoever called is waiting as well.
+
+use crate::bpf::StackCopy;
+use stacksonde_ebpf::STACK_PAGE;
+use std::cell::{Cell, RefCell};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::time::Duration;
+
+/// Memory that a walk reads.
+pub trait Stack {
+    /// The word at an address, or how a walk ends that needs it: a value of [`stacksonde_ebpf::user_end`].
+    fn word(&self, address: u64) -> Result<u64, u8>;
+}
+
+impl Stack for StackCopy {
+    fn word(&self, address: u64) -> Result<u64, u8> {
+        Self::word(self, address)
+    }
+}
+
+/// Pages that one walk reads from a process at most.
+const PAGES_MAX: usize = 64;
+
+/// A copy, and beyond it the stack of a process that still runs.
+pub(super) struct Beyond<'a> {
+    copy: &'a StackCopy,
+    read: &'a dyn Fn(u64, &mut [u8]) -> bool,
+    /// The stack pointer of the frame that is being left.
+    sp: Cell<u64>,
+    /// The stack pointer for which the process was found not to have returned.
+    waits: Cell<Option<u64>>,
+    pages: RefCell<Vec<(u64, Box<[u8; STACK_PAGE]>)>>,
+}
+
+impl<'a> Beyond<'a> {
+    /// `read` fills a buffer from an address of the process; whether it could.
+    pub(super) fn new(copy: &'a StackCopy, read: &'a dyn Fn(u64, &mut [u8]) -> bool) -> Self {
+        Self { copy, read, sp: Cell::new(0), waits: Cell::new(None), pages: RefCell::default() }
+    }
+
+    /// The walk leaves the frame with this stack pointer next.
+    pub(super) fn leaving(&self, sp: u64) {
+        self.sp.set(sp);
+    }
+
+    /// Whether anything was read from the process.
+    pub(super) fn was_used(&self) -> bool {
+        !self.pages.borrow().is_empty()
+    }
+
+    /// Whether the function whose frame is being left has not been returned to since: the return address
+    /// into it lies just below its frame.
+    fn still_waits(&self) -> bool {
+        let sp = self.sp.get();
+        if self.waits.get() == Some(sp) {
+            return true;
+        }
+        let place = sp.wrapping_sub(8);
+        let mut now = [0; 8];
+        let same = match self.copy.word(place).or_else(|_| self.remembered(place).ok_or(0)) {
+            Ok(then) => (self.read)(place, &mut now) && u64::from_ne_bytes(now) == then,
+            Err(_) => false,
+        };
+        if same {
+            self.waits.set(Some(sp));
+        }
+        same
+    }
+
+    fn remembered(&self, address: u64) -> Option<u64> {
+        let page = address & !(STACK_PAGE as u64 - 1);
+        let at = usize::try_from(address - page).ok()?;
+        let pages = self.pages.borrow();
+        let (_, bytes) = pages.iter().find(|(start, _)| *start == page)?;
+        Some(u64::from_ne_bytes(bytes.get(at..at + 8)?.try_into().ok()?))
+    }
+}
+
+impl Stack for Beyond<'_> {
+    fn word(&self, address: u64) -> Result<u64, u8> {
+        let end = match self.copy.word(address) {
+            Ok(word) => return Ok(word),
+            Err(end) => end,
+        };
+        // Below the copy nothing is a caller's.
+        if address < self.sp.get() || !address.is_multiple_of(8) {
+            return Err(end);
+        }
+        if let Some(word) = self.remembered(address) {
+            return Ok(word);
+        }
+        if self.pages.borrow().len() >= PAGES_MAX || !self.still_waits() {
+            return Err(end);
+        }
+        let page = address & !(STACK_PAGE as u64 - 1);
+        let mut bytes = Box::new([0; STACK_PAGE]);
+        if !(self.read)(page, &mut bytes[..]) {
+            return Err(end);
+        }
+        self.pages.borrow_mut().push((page, bytes));
+        self.remembered(address).ok_or(end)
+    }
+}
+
+/// How long one reading may take. It takes microseconds, unless what is read is paged in by somebody who does not
+/// answer (userfaultfd, FUSE).
+const PATIENCE: Duration = Duration::from_millis(50);
+
+/// Reads memory of processes, in a thread of its own: a process may map memory whose reading never ends.
+#[derive(Debug)]
+pub(super) struct Memory {
+    ask: SyncSender<(u32, u64, usize)>,
+    answers: Receiver<Option<Vec<u8>>>,
+    /// Whether an answer is outstanding that nobody waits for any more.
+    late: Cell<bool>,
+}
+
+impl Memory {
+    /// Starts the thread, which ends after this value.
+    pub(super) fn new() -> std::io::Result<Self> {
+        let (ask, asked) = sync_channel::<(u32, u64, usize)>(1);
+        let (answer, answers) = sync_channel(1);
+        std::thread::Builder::new().name("stacks".into()).spawn(move || {
+            for (pid, address, length) in asked {
+                let mut bytes = vec![0; length];
+                let read = read_process(pid, address, &mut bytes);
+                if answer.send(read.then_some(bytes)).is_err() {
+                    return;
+                }
+            }
+        })?;
+        Ok(Self { ask, answers, late: Cell::new(false) })
+    }
+
+    /// Fills a buffer from an address of a process; whether it could.
+    pub(super) fn read(&self, pid: u32, address: u64, to: &mut [u8]) -> bool {
+        if self.late.get() && self.answers.try_recv().is_err() {
+            return false;
+        }
+        self.late.set(false);
+        if self.ask.try_send((pid, address, to.len())).is_err() {
+            return false;
+        }
+        match self.answers.recv_timeout(PATIENCE) {
+            Ok(Some(bytes)) if bytes.len() == to.len() => {
+                to.copy_from_slice(&bytes);
+                true
+            }
+            Ok(_) => false,
+            Err(_) => {
+                tracing::debug!(pid, "reading the stack of this process takes long");
+                self.late.set(true);
+                false
+            }
+        }
+    }
+}
+
+/// Reads memory of a process (process_vm_readv(2)), all of it or nothing.
+fn read_process(pid: u32, address: u64, to: &mut [u8]) -> bool {
+    let (Ok(pid), Ok(address)) = (libc::pid_t::try_from(pid), usize::try_from(address)) else { return false };
+    let local = libc::iovec { iov_base: to.as_mut_ptr().cast(), iov_len: to.len() };
+    let remote = libc::iovec { iov_base: std::ptr::without_provenance_mut(address), iov_len: to.len() };
+    // SAFETY: the local vector is `to`, writable for its length; the kernel checks the remote one.
+    let read = unsafe { libc::process_vm_readv(pid, &raw const local, 1, &raw const remote, 1, 0) };
+    usize::try_from(read).is_ok_and(|read| read == to.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use stacksonde_ebpf::user_end;
+
+    const CUT: Result<u64, u8> = Err(user_end::STACK_CUT);
+
+    /// A process whose word at each address is that address, and which has returned to where `changed` is.
+    fn reader(changed: Option<u64>) -> impl Fn(u64, &mut [u8]) -> bool {
+        move |address, to: &mut [u8]| {
+            for (index, word) in to.chunks_mut(8).enumerate() {
+                let at = address + 8 * index as u64;
+                let value = if changed == Some(at) { 1 } else { at };
+                word.copy_from_slice(&value.to_ne_bytes()[..word.len()]);
+            }
+            address < 0x20_0000
+        }
+    }
+
+    fn copy() -> StackCopy {
+        let start = 0x10_0000u64;
+        let words = stacksonde_ebpf::STACK_PAGES_USUAL * STACK_PAGE / 8;
+        let bytes: Vec<u8> = (0..words as u64).flat_map(|word| (start + 8 * word).to_ne_bytes()).collect();
+        StackCopy { start, present: (1 << stacksonde_ebpf::STACK_PAGES_USUAL) - 1, bytes: bytes.into() }
+    }
+
+    #[test]
+    fn what_lies_beyond_a_copy_is_read_while_the_callers_wait() {
+        let (copy, read) = (copy(), reader(None));
+        let stack = Beyond::new(&copy, &read);
+        stack.leaving(0x10_0100);
+        assert_eq!(stack.word(0x10_0008), Ok(0x10_0008));
+        assert!(!stack.was_used());
+        assert_eq!(stack.word(0x18_0010), Ok(0x18_0010));
+        assert!(stack.was_used());
+        stack.leaving(0x18_0020);
+        assert_eq!(stack.word(0x19_0010), Ok(0x19_0010), "from there on, too");
+        assert_eq!(stack.word(0x20_0000), CUT, "the end of the process's memory");
+    }
+
+    #[test]
+    fn nothing_is_read_once_a_caller_was_returned_to() {
+        let (copy, read) = (copy(), reader(Some(0x10_00f8)));
+        let stack = Beyond::new(&copy, &read);
+        stack.leaving(0x10_0100);
+        assert_eq!(stack.word(0x18_0010), CUT);
+        assert!(!stack.was_used());
+    }
+
+    #[test]
+    fn reads_our_own_memory_and_refuses_what_is_not_mapped() {
+        let (word, mut read) = (0x1234_5678_u64, [0; 8]);
+        let memory = Memory::new().unwrap();
+        assert!(memory.read(std::process::id(), (&raw const word).addr() as u64, &mut read));
+        assert_eq!(u64::from_ne_bytes(read), word);
+        assert!(!memory.read(std::process::id(), 8, &mut read));
+    }
+}

@@ -1,0 +1,127 @@
+//! `cargo xtask stacks`: real programs without frame pointers, profiled by the agent. How many of their stacks
+//! are whole, and why the others are not.
+
+mod document;
+mod mix;
+mod programs;
+mod running;
+mod tally;
+
+use crate::run::as_root;
+use crate::{install, stage};
+use anyhow::{Context, bail};
+use programs::PROGRAMS;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use tally::Tally;
+
+/// How long each program is recorded.
+const SECONDS: u32 = 15;
+/// Samples per second and CPU.
+const HERTZ: u32 = 299;
+/// How long the mix is recorded.
+const MIX_SECONDS: u32 = 40;
+
+/// What was recorded of one program, or of the mix.
+struct Outcome {
+    /// As the user names it.
+    name: &'static str,
+    /// What it says of itself.
+    version: String,
+    tally: Tally,
+    /// The share of whole stacks that it shall have, in tenths of a per cent.
+    goal: u64,
+}
+
+/// Records all programs and the mix and writes the document, or those that are named and prints the table.
+pub(crate) fn run(arguments: &[String]) -> anyhow::Result<ExitCode> {
+    let known = || PROGRAMS.iter().map(|program| program.name).chain(["mix"]);
+    if let Some(unknown) = arguments.iter().find(|name| !known().any(|known| known == name.as_str())) {
+        bail!("there is no program `{unknown}`; known are: {}", known().collect::<Vec<_>>().join(", "));
+    }
+    let wanted = |name: &str| arguments.is_empty() || arguments.iter().any(|wanted| wanted == name);
+    install::ensure(install::BUILD)?;
+    install::ensure(install::STACKS)?;
+    let stage = stage::build("stage")?;
+    let scratch = Scratch::new()?;
+    let mut outcomes = Vec::new();
+    for program in PROGRAMS.iter().filter(|program| wanted(program.name)) {
+        let folder = scratch.folder(program.name)?;
+        let running = (program.start)(&folder).with_context(|| format!("starting {}", program.name))?;
+        let pid = running.pid().to_string();
+        let tally = record(&stage, &folder, SECONDS, &["-p", &pid])?;
+        println!("{:14} {tally}", program.name);
+        outcomes.push(Outcome {
+            name: program.name,
+            version: programs::version(program),
+            tally,
+            goal: program.goal,
+        });
+    }
+    let mut mix = None;
+    if wanted("mix") {
+        let folder = scratch.folder("mix")?;
+        let running = mix::start(&folder)?;
+        let tally = record(&stage, &folder, MIX_SECONDS, &[])?;
+        drop(running);
+        println!("{:14} {tally}", "mix");
+        mix = Some(tally);
+    }
+    print!("\n{}", document::programs(&outcomes));
+    if let Some(mix) = &mix {
+        print!("\n{}", document::mix(mix));
+    }
+    if let (true, Some(mix)) = (arguments.is_empty(), &mix) {
+        document::write(&outcomes, mix)?;
+        println!("\nwrote {}", document::PATH);
+    }
+    let short = outcomes.iter().filter(|outcome| outcome.tally.all().per_mille() < outcome.goal);
+    let short: Vec<_> = short.map(|outcome| outcome.name).collect();
+    if !short.is_empty() {
+        eprintln!("fewer whole stacks than aimed at: {}", short.join(", "));
+        return Ok(ExitCode::FAILURE);
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Records with the agent and counts.
+fn record(stage: &stage::Stage, folder: &Path, seconds: u32, whose: &[&str]) -> anyhow::Result<Tally> {
+    let file = folder.join("profile.folded");
+    let mut record = as_root(&stage.agent)?;
+    record.arg("record").arg("--config").arg(&stage.config).arg("-o").arg(&file);
+    record.args(["-d", &seconds.to_string(), "-F", &HERTZ.to_string()]).args(whose);
+    let output = record.output().context("cannot run the agent")?;
+    if !output.status.success() {
+        bail!("the agent failed: {}", String::from_utf8_lossy(&output.stderr).trim());
+    }
+    let folded = std::fs::read(&file).with_context(|| format!("cannot read {}", file.display()))?;
+    Tally::parse(&String::from_utf8_lossy(&folded), &String::from_utf8_lossy(&output.stdout))
+}
+
+/// A folder for what programs write, gone with this value.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new() -> anyhow::Result<Self> {
+        // Not in the checkout: servers run as users of their own, who need not reach that.
+        let path = std::env::temp_dir().join(format!("stacksonde-stacks-{}", std::process::id()));
+        std::fs::create_dir(&path).with_context(|| format!("cannot make {}", path.display()))?;
+        Ok(Self(path))
+    }
+
+    fn folder(&self, name: &str) -> anyhow::Result<PathBuf> {
+        let path = self.0.join(name);
+        std::fs::create_dir(&path).with_context(|| format!("cannot make {}", path.display()))?;
+        Ok(path)
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        // Some of it may be another user's.
+        let removed = as_root("rm").and_then(|mut rm| Ok(rm.arg("-rf").arg(&self.0).status()?));
+        if !removed.is_ok_and(|status| status.success()) {
+            eprintln!("could not remove {}", self.0.display());
+        }
+    }
+}

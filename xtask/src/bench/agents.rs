@@ -29,8 +29,10 @@ pub(super) enum Role {
     Ours,
     /// The least that any profiler with BPF must do.
     Floor,
-    /// Another profiler.
-    Other,
+    /// Another agent that unwinds as it samples, or one that the caller named.
+    Agent,
+    /// perf, which copies stacks and unwinds them afterwards.
+    Copier,
 }
 
 /// How a profiler tells how many of its stacks are complete.
@@ -91,12 +93,12 @@ impl Profiler {
         let mut all = vec![
             Self::new("stacksonde", Role::Ours, ours, Told::Summary),
             Self::new("bpf_get_stack", Role::Floor, floor, Told::No),
-            Self::new("perf, dwarf", Role::Other, perf.into(), Told::PerfScript),
+            Self::new("perf, dwarf", Role::Copier, perf.into(), Told::PerfScript),
         ];
         for Peer(name, variable, program, arguments) in PEERS {
             match std::env::var(variable).ok().or_else(|| is_installed(program).then(|| program.into())) {
                 Some(program) => {
-                    all.push(Self::new(name, Role::Other, format!("{program} {arguments}"), Told::No));
+                    all.push(Self::new(name, Role::Agent, format!("{program} {arguments}"), Told::No));
                 }
                 None => println!(
                     "{name} is not here: no `{program}` on the PATH, and {variable} does not name a program"
@@ -112,7 +114,7 @@ impl Profiler {
             bail!("`{text}` is not NAME=COMMAND");
         };
         let told = if line.contains(" record ") { Told::Summary } else { Told::No };
-        Ok(Self::new(name, Role::Other, line.into(), told))
+        Ok(Self::new(name, Role::Agent, line.into(), told))
     }
 
     /// Starts it, as the leader of a process group. It sees a tracefs of its own, which some cannot do without.

@@ -2,7 +2,9 @@
 
 use super::usage;
 use anyhow::{Context, bail};
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::Read;
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
@@ -30,7 +32,7 @@ pub(super) struct Recording {
 pub(super) fn read(file: &Path) -> anyhow::Result<Recording> {
     let before = usage::of_children();
     let output = Command::new("perf")
-        .args(["script", "--no-inline", "--show-mmap-events", "-F", "comm,pid,tid,time,ip,sym,dso", "-i"])
+        .args(["script", "--no-inline", "-F", "comm,pid,tid,time,ip,sym,dso", "-i"])
         .arg(file)
         .output()
         .context("cannot run perf")?;
@@ -42,16 +44,15 @@ pub(super) fn read(file: &Path) -> anyhow::Result<Recording> {
 }
 
 fn parse(text: &str) -> Recording {
-    let entries = entry_points(text);
+    let mut entries = HashMap::new();
     let mut recording = Recording::default();
     for paragraph in text.split("\n\n") {
-        // What is above the sample are notices of mappings, a line each.
-        let mut lines = paragraph.lines().skip_while(|line| line.contains("PERF_RECORD_"));
+        let mut lines = paragraph.lines();
         let Some(head) = lines.next() else { continue };
         let frames: Vec<&str> = lines.filter(|line| line.starts_with([' ', '\t'])).map(str::trim).collect();
         let Some(outermost) = frames.last() else { continue };
         recording.samples += 1;
-        recording.complete += u64::from(is_root(outermost, &entries));
+        recording.complete += u64::from(is_root(outermost, &mut entries));
         if recording.first.is_none() {
             recording.first = head
                 .split_whitespace()
@@ -61,58 +62,28 @@ fn parse(text: &str) -> Recording {
     recording
 }
 
-/// A frame is `ADDRESS SYMBOL (FILE)`.
-fn is_root(frame: &str, entries: &HashSet<u64>) -> bool {
+/// A frame is `ADDRESS SYMBOL (FILE)`, with the address as the file states it.
+fn is_root<'text>(frame: &'text str, entries: &mut HashMap<&'text str, Option<u64>>) -> bool {
     let mut words = frame.split_whitespace();
     let address = words.next().and_then(|word| u64::from_str_radix(word, 16).ok()).unwrap_or(0);
     let symbol = words.next().unwrap_or_default();
-    let of_kernel = frame.rsplit_once("([").is_some_and(|(_, file)| file != "unknown])");
-    of_kernel
-        || symbol == "_start"
-        || THREAD_ROOTS.contains(&symbol)
-        || (0..ENTRY_BYTES).any(|back| entries.contains(&address.saturating_sub(back)))
-}
-
-/// Where in processes' memory the entry points of mapped programs lie.
-fn entry_points(text: &str) -> HashSet<u64> {
-    let mut offsets = HashMap::new();
-    let mut found = HashSet::new();
-    for line in text.lines().filter(|line| line.contains("PERF_RECORD_MMAP")) {
-        let Some((start, file_offset, path)) = mapping(line) else { continue };
-        let entry = *offsets.entry(path).or_insert_with(|| entry_offset(Path::new(path)));
-        if let Some(entry) = entry.and_then(|entry: u64| entry.checked_sub(file_offset)) {
-            found.insert(start.wrapping_add(entry));
-        }
+    let file = frame.rsplit_once('(').map_or("", |(_, file)| file.trim_end_matches(')'));
+    if file.starts_with('[') {
+        return file != "[unknown]";
     }
-    found
+    // Programs without symbols have no `_start` by name.
+    let entry = *entries.entry(file).or_insert_with(|| entry_point(Path::new(file)));
+    symbol == "_start"
+        || THREAD_ROOTS.contains(&symbol)
+        || entry.is_some_and(|entry| (entry..entry + ENTRY_BYTES).contains(&address))
 }
 
-/// `... PERF_RECORD_MMAP2 PID/TID: [0xSTART(0xLENGTH) @ OFFSET MAJOR:MINOR INODE GENERATION]: r-xp PATH`
-fn mapping(line: &str) -> Option<(u64, u64, &str)> {
-    let hex = |text: &str| u64::from_str_radix(text.trim_start_matches("0x"), 16).ok();
-    let (_, rest) = line.split_once(": [")?;
-    let (start, rest) = rest.split_once('(')?;
-    let (_, rest) = rest.split_once(" @ ")?;
-    let (offset, rest) = rest.split_once(' ')?;
-    let (_, path) = rest.split_once("]: ")?;
-    let (_, path) = path.split_once(' ')?;
-    Some((hex(start)?, hex(offset)?, path))
-}
-
-/// Offset in the file of a 64-bit ELF program's entry point.
-fn entry_offset(path: &Path) -> Option<u64> {
-    let bytes = std::fs::read(path).ok().filter(|bytes| bytes.starts_with(b"\x7fELF\x02"))?;
-    let u64_at = |at: usize| Some(u64::from_le_bytes(bytes.get(at..at + 8)?.try_into().ok()?));
-    let u32_at = |at: usize| Some(u32::from_le_bytes(bytes.get(at..at + 4)?.try_into().ok()?));
-    let u16_at = |at: usize| Some(u16::from_le_bytes(bytes.get(at..at + 2)?.try_into().ok()?));
-    // e_entry, e_phoff, e_phentsize, e_phnum; then p_type, p_offset, p_vaddr, p_filesz (ELF-64, 4 and 5).
-    let (entry, table) = (u64_at(24)?, u64_at(32)?);
-    (0..u64::from(u16_at(56)?)).find_map(|number| {
-        let at = usize::try_from(table + number * u64::from(u16_at(54)?)).ok()?;
-        let (offset, address, size) = (u64_at(at + 8)?, u64_at(at + 16)?, u64_at(at + 32)?);
-        let inside = u32_at(at)? == 1 && (address..address + size).contains(&entry);
-        inside.then(|| entry - address + offset)
-    })
+/// The address of a 64-bit ELF program's entry point, as stated in the file.
+fn entry_point(path: &Path) -> Option<u64> {
+    let mut head = [0; 32];
+    File::open(path).ok()?.read_exact(&mut head).ok()?;
+    let entry = u64::from_le_bytes(head.get(24..32)?.try_into().ok()?);
+    (head.starts_with(b"\x7fELF\x02") && entry != 0).then_some(entry)
 }
 
 #[cfg(test)]
@@ -122,7 +93,6 @@ mod tests {
     #[test]
     fn tells_whole_stacks_from_cut_ones() {
         let text = "\
-stress-ng 7/7 12.500000: PERF_RECORD_MMAP2 7/7: [0x1000(0x1000) @ 0 08:01 5 0]: r-xp /nowhere/at/all
 a b 7/7 12.750000: 
 \tffffffff81000000 do_syscall_64 ([kernel.kallsyms])
 \t          401010 main (/x)
@@ -145,10 +115,11 @@ kworker 8/8 12.770000:
     }
 
     #[test]
-    fn knows_a_programs_entry_point_by_its_mapping() {
-        let line = "a 7/7 1.5: PERF_RECORD_MMAP2 7/7: [0x5000(0x1000) @ 0x2000 08:01 5 0]: r-xp /usr/bin/a b";
-        assert_eq!(mapping(line), Some((0x5000, 0x2000, "/usr/bin/a b")));
+    fn knows_the_entry_point_of_a_program_without_symbols() {
         let own = std::env::current_exe().unwrap();
-        assert!(entry_offset(&own).is_some_and(|offset| offset > 0));
+        let entry = entry_point(&own).unwrap();
+        let frame = |address: u64| format!("{address:x} [unknown] ({})", own.display());
+        let root = |frame: &str| is_root(frame, &mut HashMap::new());
+        assert!(root(&frame(entry + 0x20)) && !root(&frame(entry - 1)) && !root(&frame(entry + 0x40)));
     }
 }

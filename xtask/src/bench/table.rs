@@ -82,7 +82,8 @@ pub(super) fn print(rows: &[(&Profiler, &Vec<Cost>)]) {
         println!("{:16}{}", profiler.name, cells.collect::<String>());
     }
     let Some((_, ours)) = rows.iter().find(|(profiler, _)| profiler.role == Role::Ours) else { return };
-    compare("to the best", rows, ours, |profiler| profiler.role == Role::Other);
+    compare("to best agent", rows, ours, |profiler| profiler.role == Role::Agent);
+    compare("to perf", rows, ours, |profiler| profiler.role == Role::Copier);
     compare("to the floor", rows, ours, |profiler| profiler.role == Role::Floor);
 }
 

@@ -1,5 +1,5 @@
-//! Compiles the C that tests need: the BPF program that is set against the sampler, and the sampler's
-//! unwinder and filter for user space.
+//! Compiles the C that tests and benchmarks need: BPF programs that the sampler is set against, and the
+//! sampler's unwinder and filter for user space.
 
 use std::path::Path;
 use std::process::Command;
@@ -8,7 +8,10 @@ fn main() {
     println!("cargo::rerun-if-env-changed=CLANG");
     let out = std::env::var("OUT_DIR").unwrap_or_default();
     let out = Path::new(&out);
-    compile("src/bin/hammer.bpf.c", &["-target", "bpf", "-mcpu=v2", "-g"], &out.join("hammer.o"));
+    for name in ["hammer", "floor"] {
+        let source = format!("src/bin/{name}.bpf.c");
+        compile(&source, &["-target", "bpf", "-mcpu=v2", "-g"], &out.join(format!("{name}.o")));
+    }
 
     let architecture = match std::env::var("CARGO_CFG_TARGET_ARCH").as_deref() {
         Ok("aarch64") => "-DSTACKSONDE_AARCH64",

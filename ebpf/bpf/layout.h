@@ -34,7 +34,8 @@
 	V(BAD_FRAME, bad_frame, 14, "An unwind rule led to a frame that does not lie above the one before.") \
 	V(STACK_CUT, stack_cut, 15, "The stack is larger than what is copied for a walk in user space.") \
 	V(NO_CODE, no_code, 16, "A return address lies in no executable mapping.") \
-	V(MEMORY_GONE, memory_gone, 17, "The process was ending and had no memory any more, so no user stack.")
+	V(MEMORY_GONE, memory_gone, 17, "The process was ending and had no memory any more, so no user stack.") \
+	V(CODE_REPLACED, code_replaced, 18, "Other code had just taken the place of what the tables knew, so the walk may be wrong.")
 
 /* How the kernel part of a sample ended. */
 #define KERNEL_ENDS(V) \
@@ -67,7 +68,9 @@
 	F(u8, user_end, "A `UserEnd`.") \
 	F(u8, kernel_end, "A `KernelEnd`.") \
 	F(u8, user_exact, "1 if user_pc is where execution stood, 0 if it is a return address.") \
-	A(u8, reserved, 1, "Zero.")
+	A(u8, reserved, 1, "Zero.") \
+	F(u32, epoch, "Epoch of the process in the tables by which it was walked; 0: it was not in them.") \
+	F(u32, reserved_too, "Zero.")
 
 /* A copy of the stack: so many whole pages at most, out of a span that begins with the page of the stack
  * pointer; it ends where more than STACK_HOLE_PAGES side by side cannot be read. */
@@ -78,7 +81,7 @@
 #define STACK_HOLE_PAGES 20
 
 /* What the sampler counts on each CPU. Every run of the program ends in exactly one of the
- * counters after `runs`. */
+ * counters after `runs`, up to `excluded`. */
 #define COUNTER_FIELDS(F, A) \
 	F(u64, runs, "Runs of the sampling program.") \
 	F(u64, idle, "Runs in the idle task, for which there is no record.") \
@@ -86,7 +89,10 @@
 	F(u64, ring_full, "Records lost because the ring was full.") \
 	F(u64, no_ring, "Records lost because this CPU has no ring.") \
 	F(u64, no_scratch, "Records lost because the scratch area could not be had.") \
-	F(u64, excluded, "Runs in processes that the filter leaves out, for which there is no record.")
+	F(u64, excluded, "Runs in processes that the filter leaves out, for which there is no record.") \
+	F(u64, frames_recalled, "Frames whose rule was found in the table `recent`.") \
+	F(u64, frames_looked_up, "Frames whose rule was found by mapping, page and row.") \
+	F(u64, frames_mistaken, "Frames for which the two gave another rule; only counted where that is checked.")
 
 /* What happened to a process. */
 #define NOTICE_EXEC 1
@@ -123,7 +129,8 @@
  * u64 words in lines of LINE_WORDS (a cache line); nothing in them is a pointer.
  *
  * processes  open addressing by pid, PROCESS_PROBES lines from its hash on; a slot is two words:
- *            pid | 0 (0: free), then first mapping | count << 32
+ *            pid | epoch << 32 (0: free), then first mapping | count << 32
+ *            The epoch is another each time that the mappings of any process are put in.
  * mappings   four words each, those of a process side by side, by address:
  *            start, end, file address minus address, executable | MAPPING_ kind << 32
  * pages      open addressing by (executable, page of file addresses), PAGE_PROBES lines from its hash
@@ -133,7 +140,12 @@
  *            where the rows of each BUCKET_BYTES of code begin; the first row of a bucket that has
  *            any begins at its first byte.
  *            row (32 bits, two a word): first byte it holds for, within the bucket | rule << 16
- * rules      one word each: RULE_ kind | cfa << 8 (24 bits) | fp << 32 | other << 48, the last three
+ * recent     rules that were found lately, written by the sampler itself. A bucket of one line; the low
+ *            bits of a hash of epoch and address choose it. A slot is a word: the high 48 bits of the
+ *            hash, then the number of the rule. So a process whose mappings change leaves nothing behind
+ *            that could be found again.
+ * rules      numbers 0 and 1 are RULE_NONE without and with cfa 1.
+ *            one word each: RULE_ kind | cfa << 8 (24 bits) | fp << 32 | other << 48, the last three
  *            signed, in units of 8 bytes
  */
 #define LINE_WORDS 8

@@ -52,6 +52,12 @@ const volatile u32 cgroup_ids = 1;
 /* Lines of the tables `processes` and `pages`, less one; both are powers of two. */
 const volatile u32 process_lines_mask = 0;
 const volatile u32 page_lines_mask = 0;
+/* Lines of the table `recent`, less one; as many as a power of two, 65536 at most. */
+const volatile u32 recent_lines_mask = 0;
+/* 1: rules found lately are used at all. */
+const volatile u32 use_recent = 0;
+/* 1: each rule found there is looked up, too, and differences are counted. */
+const volatile u32 verify_recent = 0;
 /* Buckets of the table `filter`, less one; a power of two. */
 const volatile u32 filter_lines_mask = 0;
 /* Pages of the stack that are copied at most where tables are wanting; MAX_STACK_PAGES or less. */
@@ -89,6 +95,7 @@ TABLE(processes, struct line);
 TABLE(mappings, struct mapping);
 TABLE(pages, struct line);
 TABLE(rows, struct line);
+TABLE(recent, struct line);
 TABLE(rules, u64);
 /* What is excluded, of layout.h too. */
 TABLE(filter, struct filter_line);
@@ -144,6 +151,18 @@ static ALWAYS_INLINE struct line *row_line(u32 line)
 static ALWAYS_INLINE struct mapping *mapping_at(u32 index)
 {
 	return bpf_map_lookup_elem(&mappings, &index);
+}
+
+static ALWAYS_INLINE struct line *recent_line(u32 hash)
+{
+	u32 line = hash & recent_lines_mask;
+
+	return use_recent ? bpf_map_lookup_elem(&recent, &line) : 0;
+}
+
+static ALWAYS_INLINE u32 check_recent(void)
+{
+	return verify_recent;
 }
 
 static ALWAYS_INLINE u64 *rule_word(u32 index)
@@ -219,8 +238,8 @@ static ALWAYS_INLINE u32 walk_by_tables(struct scratch *record, u32 cpu, u32 pid
 {
 	record->frames[first & 127] = record->walk.pc;
 	record->walk.count = 1;
-	record->walk.region = find_process(pid);
-	if (!record->walk.region) {
+	record->walk.recalled = record->walk.looked_up = record->walk.mistaken = 0;
+	if (!find_process(&record->walk, pid)) {
 		*end = USER_END_NO_PROCESS;
 		return 1;
 	}
@@ -356,12 +375,17 @@ static ALWAYS_INLINE int take_sample(struct perf_event_context *context, int by_
 
 	u32 user_frames = 0;
 	head->stack_bytes = 0;
+	head->epoch = 0;
 	if (end == USER_END_COMPLETE) {
 		if (!by_tables) {
 			user_frames = walk_by_kernel(context, record, kernel_frames, &end);
 		} else {
 			u64 leaf_sp = walk->sp;
 			user_frames = walk_by_tables(record, cpu, head->pid, kernel_frames, &end);
+			head->epoch = walk->epoch;
+			count->frames_recalled += walk->recalled;
+			count->frames_looked_up += walk->looked_up;
+			count->frames_mistaken += walk->mistaken;
 			u32 wanting = end == USER_END_NO_PROCESS || end == USER_END_NO_MAPPING ||
 				      end == USER_END_NO_ROWS;
 			if (wanting || copy_always) {

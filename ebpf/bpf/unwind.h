@@ -35,6 +35,10 @@ struct walk {
 	u64 pc, sp, fp, bx, lr;
 	/* First mapping of the process | count << 32. */
 	u64 region;
+	/* Stands for the process with the mappings that it has now. */
+	u32 epoch;
+	/* Rules found in `recent`, by all of the tables, and by these as another one. */
+	u32 recalled, looked_up, mistaken;
 	/* Address of window[0]; only words of it that were read are valid. */
 	u64 window_start;
 	/* User addresses found so far. */
@@ -57,12 +61,17 @@ static ALWAYS_INLINE u64 *rule_word(u32 index);
 static ALWAYS_INLINE s64 read_user(void *to, u32 bytes, u64 from);
 static ALWAYS_INLINE u32 process_mask(void);
 static ALWAYS_INLINE u32 page_mask(void);
+/* 0 where there is no such table. */
+static ALWAYS_INLINE struct line *recent_line(u32 hash);
+/* Whether what was recalled is looked up, too. */
+static ALWAYS_INLINE u32 check_recent(void);
 
-/* The mappings of a process; 0 if it is not in the tables. */
-static ALWAYS_INLINE u64 find_process(u32 pid)
+/* Begins a walk among the mappings of a process; 0 if it is not in the tables. */
+static ALWAYS_INLINE u64 find_process(struct walk *walk, u32 pid)
 {
 	u64 hash = pid * TABLE_HASH_FACTOR;
 
+	walk->epoch = 0;
 #pragma clang loop unroll(disable)
 	for (u32 probe = 0; probe < PROCESS_PROBES; probe++) {
 		struct line *line = process_line(((u32)(hash >> 32) + probe) & process_mask());
@@ -71,9 +80,13 @@ static ALWAYS_INLINE u64 find_process(u32 pid)
 #pragma clang loop unroll(full)
 		for (u32 slot = 0; slot < LINE_WORDS; slot += 2)
 			if ((u32)line->words[slot] == pid) {
-				u64 region = *(volatile u64 *)&line->words[slot + 1];
+				u64 key = *(volatile u64 *)&line->words[slot];
+				walk->region = *(volatile u64 *)&line->words[slot + 1];
 				/* The slot may have changed hands in between. */
-				return (u32) * (volatile u64 *)&line->words[slot] == pid ? region : 0;
+				if (*(volatile u64 *)&line->words[slot] != key || (u32)key != pid)
+					return 0;
+				walk->epoch = key >> 32;
+				return walk->region;
 			}
 	}
 	return 0;
@@ -130,15 +143,15 @@ static ALWAYS_INLINE u32 find_page(u32 executable, u32 page)
 	return 0;
 }
 
-/* The rule for an address in a page. */
-static ALWAYS_INLINE u64 find_rule(u32 header_line, u32 in_page)
+/* The number of the rule for an address in a page; negative: a USER_END_, negated. */
+static ALWAYS_INLINE s32 find_rule(u32 header_line, u32 in_page)
 {
 	struct line *header = row_line(header_line);
 	u32 bucket = (in_page >> BUCKET_SHIFT) & (BUCKETS - 1);
 	u32 low = in_page & ((1 << BUCKET_SHIFT) - 1);
 
 	if (!header)
-		return RULE_UNSUPPORTED;
+		return -USER_END_UNSUPPORTED_RULE;
 	u32 first = (header->words[(1 + bucket / 4) & 7] >> bucket % 4 * 16) & 0xffff;
 	u32 next = bucket + 1;
 	u32 count = ((header->words[(1 + next / 4) & 7] >> next % 4 * 16) & 0xffff) - first;
@@ -150,7 +163,7 @@ static ALWAYS_INLINE u64 find_rule(u32 header_line, u32 in_page)
 		u32 middle = first + half;
 		struct line *line = row_line(header_line + 1 + middle / (2 * LINE_WORDS));
 		if (!line)
-			return RULE_UNSUPPORTED;
+			return -USER_END_UNSUPPORTED_RULE;
 		u32 here = line->words[middle / 2 % LINE_WORDS] >> middle % 2 * 32;
 		if ((here & 0xff) <= low)
 			row = here;
@@ -163,8 +176,75 @@ static ALWAYS_INLINE u64 find_rule(u32 header_line, u32 in_page)
 			count = half;
 		}
 	}
-	u64 *rule = rule_word(row >> 16);
-	return rule ? *rule : RULE_UNSUPPORTED;
+	return row >> 16;
+}
+
+/* The number of the rule for an address by mapping, page and row; negative: a USER_END_, negated. */
+static ALWAYS_INLINE s32 look_up(u64 region, u64 address)
+{
+	struct mapping *mapping = find_mapping(region, address);
+	if (!mapping)
+		return -USER_END_NO_MAPPING;
+
+	u64 what = mapping->what;
+	if (what >> 32 != MAPPING_ROWS)
+		return what >> 32 == MAPPING_BARE;
+	u64 in_file = address + mapping->bias;
+	u32 header = find_page((u32)what, in_file >> PAGE_SHIFT);
+	return header ? find_rule(header, in_file & ((1 << PAGE_SHIFT) - 1)) : -USER_END_NO_ROWS;
+}
+
+/* Where in `recent` an address of this process may stand: the bucket is chosen by the low bits, the rest is
+ * the tag, which is never 0. */
+static ALWAYS_INLINE u64 place_of(u64 address, u32 epoch)
+{
+	u64 hash = (address ^ (u64)epoch << 32) * TABLE_HASH_FACTOR;
+
+	return (hash ^ hash >> 32) * TABLE_HASH_FACTOR | 1 << 16;
+}
+
+/* The number of the rule that was found there before; negative: none is known. */
+static ALWAYS_INLINE s32 recall(const struct line *bucket, u64 place)
+{
+#pragma clang loop unroll(full)
+	for (u32 slot = 0; slot < LINE_WORDS; slot++) {
+		u64 word = *(const volatile u64 *)&bucket->words[slot];
+		if (!((word ^ place) >> 16))
+			return word & 0xffff;
+	}
+	return -1;
+}
+
+/* The one that stood there longest makes room. Other CPUs may do the same: each slot is whole at any time. */
+static ALWAYS_INLINE void remember(struct line *bucket, u64 place, u16 number)
+{
+#pragma clang loop unroll(full)
+	for (u32 slot = LINE_WORDS - 1; slot > 0; slot--)
+		*(volatile u64 *)&bucket->words[slot] = *(volatile u64 *)&bucket->words[slot - 1];
+	*(volatile u64 *)&bucket->words[0] = (place & ~0xffffULL) | number;
+}
+
+/* The number of the rule for an address; negative: a USER_END_, negated. */
+static ALWAYS_INLINE s32 rule_at(struct walk *walk, u64 address)
+{
+	u64 place = place_of(address, walk->epoch);
+	struct line *bucket = recent_line(place);
+	s32 recalled = bucket ? recall(bucket, place) : -1;
+
+	if (recalled >= 0) {
+		walk->recalled++;
+		if (!check_recent())
+			return recalled;
+	}
+	s32 number = look_up(walk->region, address);
+	if (recalled >= 0) {
+		walk->mistaken += number >= 0 && number != recalled;
+		return recalled;
+	}
+	walk->looked_up++;
+	if (number >= 0 && bucket)
+		remember(bucket, place, number);
+	return number;
 }
 
 /* A word of the stack, from the window if it is there. */
@@ -326,20 +406,11 @@ static ALWAYS_INLINE u8 follow_rule(struct walk *walk, u64 rule)
 /* Leaves one frame: `walk` then has the registers of its caller. MOVED, or how the walk ended. */
 static ALWAYS_INLINE u8 leave_frame(struct walk *walk)
 {
-	u64 address = walk->exact ? walk->pc : walk->pc - 1;
-	struct mapping *mapping = find_mapping(walk->region, address);
-	if (!mapping)
-		return USER_END_NO_MAPPING;
-
-	u64 what = mapping->what;
-	u64 rule = what >> 32 == MAPPING_BARE ? RULE_NONE | 1 << 8 : RULE_NONE;
-	if (what >> 32 == MAPPING_ROWS) {
-		u64 in_file = address + mapping->bias;
-		u32 header = find_page((u32)what, in_file >> PAGE_SHIFT);
-		if (!header)
-			return USER_END_NO_ROWS;
-		rule = find_rule(header, in_file & ((1 << PAGE_SHIFT) - 1));
-	}
+	s32 number = rule_at(walk, walk->exact ? walk->pc : walk->pc - 1);
+	if (number < 0)
+		return -number;
+	u64 *word = rule_word(number);
+	u64 rule = word ? *word : RULE_UNSUPPORTED;
 	u8 kind = rule;
 	u8 moved = kind == RULE_END    ? USER_END_COMPLETE :
 		   kind == RULE_SIGNAL ? leave_signal(walk) :

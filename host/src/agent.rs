@@ -12,7 +12,7 @@ use crate::bpf::{Event, LoadError, Message, Notices, Reader, Sampler, Settings, 
 use crate::filter::{Filter, Rules, Slots};
 use crate::plugins::ExporterInstance;
 use crate::process::{Budget, Processes};
-use crate::profile::{Builder, Profile};
+use crate::profile::{self, Builder, Profile};
 use crate::summary::Summary;
 use crate::symbolize::{self, Symbolizer};
 use crate::unwind::{Tables, Unwinder};
@@ -34,8 +34,8 @@ pub struct Parts {
     pub interval: Option<Duration>,
     /// How much is remembered of processes.
     pub budget: Budget,
-    /// Distinct stacks of one profile.
-    pub max_stacks: usize,
+    /// How much one profile may hold.
+    pub profile: profile::Budget,
     /// How names are looked up; `None` if nobody wants names.
     pub symbolize: Option<symbolize::Options>,
     /// What is the same for every batch.
@@ -60,9 +60,8 @@ pub struct Agent {
 impl Agent {
     /// Loads the sampler and starts it. Samples wait until [`Agent::want`] says whose are wanted.
     pub fn start(parts: Parts) -> Result<Self, LoadError> {
-        let Parts { sampler, interval, budget, max_stacks, symbolize, run, exporters, shutdown_budget } =
-            parts;
-        let builder = Builder::new(sampler.period_ns, max_stacks);
+        let Parts { sampler, interval, budget, profile, symbolize, run, exporters, shutdown_budget } = parts;
+        let builder = Builder::new(sampler.period_ns, profile);
         let by_proc = sampler.notices != Notices::SideBand;
         let mut sampler = Sampler::load(&sampler)?;
         let tables = sampler.take_tables().ok_or(LoadError::Missing("tables"))?;
@@ -156,7 +155,7 @@ fn go_first() {
 /// How often `/proc` is looked through where notices are lacking.
 const SWEEP: Duration = Duration::from_secs(1);
 
-/// How long other rules wait while nothing happens.
+/// How long other rules wait at most while nothing happens.
 const LOOK: Duration = Duration::from_millis(200);
 
 /// The stages between raw samples and profiles.
@@ -172,27 +171,20 @@ struct Stages {
 impl Stages {
     fn run(mut self, messages: &Receiver<Message>, wanted: &Receiver<Rules>, to: &SyncSender<Profile>) {
         loop {
-            if let Ok(rules) = wanted.try_recv() {
-                self.filter.change(rules);
-            }
-            let message = match messages.recv_timeout(LOOK) {
+            let message = messages.recv_timeout(LOOK);
+            self.look_around(wanted);
+            let message = match message {
                 Ok(message) => message,
                 Err(RecvTimeoutError::Timeout) => continue,
                 Err(RecvTimeoutError::Disconnected) => return,
             };
-            self.filter.recheck(monotonic_ns());
-            if self.sweeps.is_some_and(|swept| swept.elapsed() >= SWEEP) {
-                self.sweeps = Some(Instant::now());
-                self.filter.forget(&self.processes.sweep());
-                self.unwinder.forget_processes();
-            }
             match message {
                 Message::Events(events) => events.into_iter().for_each(|event| self.take(event)),
                 Message::Interval(interval) => {
                     let table = self.processes.counters();
                     let unwound = self.unwinder.counters();
                     let filtered = self.filter.counters();
-                    tracing::debug!(ticks = ?interval.ticks, ?table, ?unwound, ?filtered, "interval is over");
+                    tracing::debug!(ticks = ?interval.ticks, frames = ?interval.frames, ?table, ?unwound, ?filtered, "interval is over");
                     let profile = self.builder.finish(&interval);
                     self.unwinder.keep(&profile.frames);
                     if to.send(profile).is_err() {
@@ -205,12 +197,26 @@ impl Stages {
         }
     }
 
+    /// Whether there are other rules, and what else may have changed that no message tells: where everything is
+    /// excluded there may be none for long.
+    fn look_around(&mut self, wanted: &Receiver<Rules>) {
+        if let Ok(rules) = wanted.try_recv() {
+            self.filter.change(rules);
+        }
+        self.filter.recheck(monotonic_ns());
+        if self.sweeps.is_some_and(|swept| swept.elapsed() >= SWEEP) {
+            self.sweeps = Some(Instant::now());
+            self.filter.forget(&self.processes.sweep());
+            self.unwinder.forget_processes();
+        }
+    }
+
     fn take(&mut self, event: Event) {
         match event {
             Event::Notice(notice) => {
                 self.filter.notice(&notice);
                 self.processes.notice(&notice);
-                self.unwinder.notice(&notice);
+                self.unwinder.notice(&notice, &mut self.processes);
             }
             Event::Sample(mut sample) if self.filter.admits(&sample) => {
                 self.processes.recognise(&sample);
@@ -249,6 +255,9 @@ impl Publisher {
                 None => no_names(&profile),
             };
             summary.add(&profile, &names);
+            if let Some(symbolizer) = &symbolizer {
+                summary.names = symbolizer.counters();
+            }
             let nameless = no_names(&profile);
             for exporter in &self.exporters {
                 let names = if exporter.wants().names { &names } else { &nameless };

@@ -5,6 +5,7 @@ use crate::filter::{Glob, Patterns, parse_mounts};
 use crate::kernel::{in_uname_version, in_vdso, in_version_signature};
 use crate::plugins::{check_schema, parse_manifest, read_library};
 use crate::process::{build_id_of, in_memory, parse_maps, segments};
+use crate::symbolize::{KernelSymbols, debug_bytes_read, function_names};
 use crate::unwind::{Architecture, CallFrames, Entry, rows};
 
 /// A perf side-band record.
@@ -40,6 +41,26 @@ pub fn fuzz_elf(data: &[u8]) {
         let _address = segment.address_of(segment.file_offset);
     }
     let _build_id = build_id_of(data);
+}
+
+/// The sections and symbol tables of an ELF file.
+pub fn fuzz_symbols(data: &[u8]) {
+    let mut addresses: Vec<u64> = (0..64).map(|at| at * 997).chain([u64::MAX]).collect();
+    // Addresses that may be those of symbols.
+    addresses.extend(
+        data.chunks_exact(8).take(512).filter_map(|word| Some(u64::from_le_bytes(word.try_into().ok()?))),
+    );
+    addresses.sort_unstable();
+    let _names = function_names(data, &addresses);
+    let _bytes = debug_bytes_read(data);
+}
+
+/// `/proc/kallsyms`.
+pub fn fuzz_kernel_symbols(data: &[u8]) {
+    if let Ok(symbols) = KernelSymbols::read(data, 1 << 20) {
+        let _names: Vec<_> =
+            [0, 1, u64::MAX / 2, u64::MAX].iter().map(|address| symbols.at(*address)).collect();
+    }
 }
 
 /// A vDSO, and the texts that state a kernel's version.

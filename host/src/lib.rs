@@ -11,6 +11,7 @@ pub mod filter;
 #[doc(hidden)]
 pub mod fuzz;
 pub mod kernel;
+pub mod memory;
 pub mod negotiate;
 pub mod plan;
 pub mod plugins;

@@ -14,6 +14,7 @@ struct Arguments {
 }
 
 fn main() -> ExitCode {
+    stacksonde::memory::few_arenas();
     let result = match Arguments::parse().command {
         Command::Doctor(doctor) => cli::doctor::run(doctor),
         Command::Record(record) => cli::record::run(record),

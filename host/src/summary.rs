@@ -3,7 +3,7 @@
 use crate::plugins::ExporterCounters;
 use crate::process::{Frame, comm_text};
 use crate::profile::Profile;
-use crate::symbolize::Names;
+use crate::symbolize::{Names, SymbolizeCounters};
 use crate::telemetry::Losses;
 use stacksonde_ebpf::user_end;
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -29,6 +29,8 @@ pub struct Summary {
     pub period_ns: u64,
     /// Samples that were lost.
     pub losses: Losses,
+    /// What was given up of names.
+    pub names: SymbolizeCounters,
     /// What each exporter did.
     pub exporters: Vec<(String, ExporterCounters)>,
     processes: HashSet<u32>,
@@ -76,7 +78,7 @@ fn function_name(frame: &Frame, names: &Names) -> String {
     if let Some(name) = names.first() {
         return match frame {
             Frame::Kernel(_) => format!("{} [kernel]", name.function),
-            _ => name.function.clone(),
+            _ => name.function.to_string(),
         };
     }
     match frame {
@@ -118,6 +120,14 @@ impl fmt::Display for Summary {
             let remedy =
                 if loss.remedy().is_empty() { String::new() } else { format!(" ({})", loss.remedy()) };
             writeln!(f, "             {count} {}{remedy}", loss.name())?;
+        }
+        if self.names.files_without_lines > 0 {
+            writeln!(
+                f,
+                "names        without lines and inlined functions in {} programs and libraries, whose debug \
+                 information is large (raise memory.max)",
+                self.names.files_without_lines
+            )?;
         }
         for (exporter, counters) in &self.exporters {
             if let Some(error) = &counters.last_error {

@@ -59,8 +59,8 @@ losses! {
         "A record of the sampler could not be read.",
         "please report it";
     StacksFull, "samples_lost_stacks_full",
-        "The profile held as many distinct stacks as it may.",
-        "raise memory.max_stacks, or shorten sampling.interval_seconds";
+        "The profile held as much as it may: stacks, or bytes.",
+        "raise memory.max or memory.max_stacks, or shorten sampling.interval_seconds";
     NotWritten, "samples_lost_not_written",
         "The profile could not be put into a batch.",
         "please report it";

@@ -5,7 +5,7 @@ use stacksonde_tests::agent::{Installed, config_in};
 use stacksonde_tests::folded::Stacks;
 use stacksonde_tests::kernel_tier;
 use stacksonde_tests::skip::skip;
-use stacksonde_tests::target::{Running, compile};
+use stacksonde_tests::target::{Running, Spinners, compile};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Output};
@@ -79,15 +79,11 @@ fn by_every_source_of_notices_programs_and_their_descendants_are_attributed() {
 #[test]
 fn by_every_source_of_notices_a_running_program_is_profiled_and_no_other() {
     kernel_tier!();
-    let folder = tempfile::tempdir().unwrap();
-    let program = compile("busy.c", folder.path(), &[]);
-    let decoy = folder.path().join("decoy");
-    std::fs::copy(&program, &decoy).unwrap();
-    let _decoy = Running::start(Command::new(decoy).args(["0", "60"]));
-    let running = Running::start(Command::new(program).args(["0", "60"]));
+    let spinners = Spinners::new();
+    let (_decoy, running) = (spinners.spin("decoy", 0), spinners.spin("busy", 0));
     for (way, denied) in NOTICES {
         let (_, stacks) =
-            record(&deny(denied), folder.path(), &["-d", "2", "-F", "199", "-p", &running.pid()]);
+            record(&deny(denied), spinners.folder(), &["-d", "2", "-F", "199", "-p", &running.pid()]);
         assert_eq!(stacks.processes(), ["busy"].into(), "{way}");
         assert!(stacks.samples() > 20, "{way}: {stacks:?}");
     }
@@ -96,11 +92,10 @@ fn by_every_source_of_notices_a_running_program_is_profiled_and_no_other() {
 #[test]
 fn without_the_helper_for_cgroups_only_they_are_missing() {
     kernel_tier!();
-    let folder = tempfile::tempdir().unwrap();
-    let program = compile("busy.c", folder.path(), &[]);
-    let running = Running::start(Command::new(program).args(["0", "60"]));
+    let spinners = Spinners::new();
+    let running = spinners.spin("busy", 0);
     let toml = deny(&["bpf.helper.get_current_cgroup_id"]);
-    let (_, stacks) = record(&toml, folder.path(), &["-d", "1", "-F", "199", "-p", &running.pid()]);
+    let (_, stacks) = record(&toml, spinners.folder(), &["-d", "1", "-F", "199", "-p", &running.pid()]);
     assert!(stacks.of("busy").samples() > 20, "{stacks:?}");
 }
 
@@ -246,14 +241,10 @@ fn a_cpu_that_refuses_its_event_costs_that_cpu_only() {
     if stacksonde::bpf::online_cpus().unwrap().len() < 2 {
         return skip("a_cpu_that_refuses", "there is only one CPU");
     }
-    let folder = tempfile::tempdir().unwrap();
-    let program = compile("busy.c", folder.path(), &[]);
-    let other = folder.path().join("elsewhere");
-    std::fs::copy(&program, &other).unwrap();
-    let _here = Running::start(Command::new(program).args(["0", "60"]));
-    let _there = Running::start(Command::new(other).args(["1", "60"]));
+    let spinners = Spinners::new();
+    let (_here, _there) = (spinners.spin("busy", 0), spinners.spin("elsewhere", 1));
     let installed = Installed::from_environment().unwrap();
-    let out = folder.path().join("profile.folded");
+    let out = spinners.folder().join("profile.folded");
     let output = Command::new(env!("CARGO_BIN_EXE_without_perf_events"))
         .args(["--cpu", "1"])
         .arg(&installed.agent)

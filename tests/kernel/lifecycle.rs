@@ -1,66 +1,12 @@
 //! The daemon starts, runs, ends, and leaves nothing behind.
 
 use stacksonde_tests::agent::Installed;
+use stacksonde_tests::daemon::Daemon;
 use stacksonde_tests::folded::Stacks;
 use stacksonde_tests::kernel_tier;
 use std::collections::BTreeSet;
-use std::io::Read;
 use std::path::Path;
-use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
-
-/// A daemon that writes folded stacks of every interval into a folder.
-struct Daemon {
-    child: Child,
-    folder: tempfile::TempDir,
-}
-
-impl Daemon {
-    fn start(interval_seconds: u32) -> Self {
-        let installed = Installed::from_environment().unwrap();
-        let folder = tempfile::tempdir().unwrap();
-        let config = folder.path().join("daemon.toml");
-        let profiles = folder.path().join("profiles");
-        std::fs::create_dir(&profiles).unwrap();
-        let text = format!(
-            "[sampling]\nfrequency_hz = 99\ninterval_seconds = {interval_seconds}\n\
-             [exporters.files]\nplugin = \"file-export\"\n\
-             config = {{ directory = {profiles:?}, formats = [\"folded\"] }}\n"
-        );
-        std::fs::write(&config, text).unwrap();
-        let child = installed
-            .command("run")
-            .arg("--config")
-            .arg(&config)
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        Self { child, folder }
-    }
-
-    fn profiles(&self) -> Vec<Stacks> {
-        let files = std::fs::read_dir(self.folder.path().join("profiles")).unwrap();
-        files.map(|file| Stacks::parse(&std::fs::read_to_string(file.unwrap().path()).unwrap())).collect()
-    }
-
-    /// Sends SIGTERM, waits for the end, and returns how long it took and what the daemon had said.
-    fn terminate(&mut self) -> (Duration, String) {
-        let asked = Instant::now();
-        signal(self.child.id(), libc::SIGTERM);
-        let status = self.child.wait().unwrap();
-        let took = asked.elapsed();
-        let mut said = String::new();
-        self.child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
-        assert!(status.success(), "{status}: {said}");
-        (took, said)
-    }
-}
-
-fn signal(pid: u32, signal: libc::c_int) {
-    // SAFETY: plain numbers; the child is not yet waited for, so the id is still its own.
-    assert_eq!(unsafe { libc::kill(pid.cast_signed(), signal) }, 0);
-}
 
 /// The number after `key=` in the daemon's last line.
 fn number(said: &str, key: &str) -> u64 {
@@ -74,7 +20,7 @@ fn number(said: &str, key: &str) -> u64 {
 fn two_daemons_at_once_end_promptly_and_lose_nothing_twice_in_a_row() {
     kernel_tier!();
     for _ in 0..2 {
-        let mut daemons = [Daemon::start(10), Daemon::start(10)];
+        let mut daemons = [Daemon::start(10, ""), Daemon::start(10, "")];
         std::thread::sleep(Duration::from_secs(60));
         for daemon in &mut daemons {
             let (took, said) = daemon.terminate();
@@ -97,14 +43,10 @@ fn two_daemons_at_once_end_promptly_and_lose_nothing_twice_in_a_row() {
 fn a_killed_daemon_leaves_no_program_and_no_map_behind() {
     kernel_tier!();
     let before = programs_and_maps();
-    let mut daemon = Daemon::start(1);
-    let deadline = Instant::now() + Duration::from_secs(20);
-    while daemon.profiles().is_empty() {
-        assert!(Instant::now() < deadline, "the daemon wrote nothing");
-        std::thread::sleep(Duration::from_millis(50));
-    }
+    let mut daemon = Daemon::start(1, "");
+    daemon.wait_for(1);
     assert!(programs_and_maps().len() > before.len(), "a running daemon has programs in the kernel");
-    signal(daemon.child.id(), libc::SIGKILL);
+    daemon.signal(libc::SIGKILL);
     daemon.child.wait().unwrap();
     // The kernel frees what the descriptors held after a grace period.
     let gone = || programs_and_maps().is_subset(&before);

@@ -4,7 +4,7 @@ use serde_json::Value;
 use stacksonde_tests::agent::{Installed, config_in};
 use stacksonde_tests::folded::Stacks;
 use stacksonde_tests::kernel_tier;
-use stacksonde_tests::target::{Running, compile};
+use stacksonde_tests::target::Spinners;
 use std::path::Path;
 use std::process::Command;
 
@@ -55,16 +55,14 @@ fn ids(plan: &Value) -> Option<&Value> {
 #[test]
 fn a_program_is_profiled_by_its_id_in_our_namespace_and_no_other_is() {
     kernel_tier!();
-    let folder = tempfile::tempdir().unwrap();
-    let program = compile("busy.c", folder.path(), &[]);
-    let decoy = folder.path().join("decoy");
-    std::fs::copy(&program, &decoy).unwrap();
-    let _outside = Running::start(Command::new(decoy).args(["1", "60"]));
+    let spinners = Spinners::new();
+    let _outside = spinners.spin("decoy", 1);
+    let (folder, program) = (spinners.folder(), spinners.called("busy"));
     for (way, denied) in WAYS {
         let toml = format!("[capabilities]\ndeny = {denied:?}\n");
         let plan = Installed::from_environment().unwrap().doctor(&NESTED, &toml, &[]);
         assert_eq!(ids(&plan).unwrap()["way"], way, "{plan}");
-        let stacks = record(folder.path(), &toml, program.to_str().unwrap());
+        let stacks = record(folder, &toml, program.to_str().unwrap());
         if way.is_empty() {
             assert_eq!(stacks.samples(), 0, "no id is better than a wrong one: {stacks:?}");
             continue;
@@ -81,28 +79,41 @@ fn in_the_initial_namespace_no_ids_are_translated() {
     assert!(ids(&plan).is_none() || stacksonde::kernel::PidNamespace::detect().is_nested(), "{plan}");
 }
 
-#[test]
-fn processes_outside_keep_their_names_and_kernel_frames() {
-    kernel_tier!();
-    let folder = tempfile::tempdir().unwrap();
-    let program = compile("busy.c", folder.path(), &[]);
-    let decoy = folder.path().join("decoy");
-    std::fs::copy(&program, &decoy).unwrap();
-    let _outside = Running::start(Command::new(decoy).args(["0", "60"]));
+/// Records everything from within a namespace of its own.
+fn record_all(folder: &Path, flags: &[&str]) -> Stacks {
     let installed = Installed::from_environment().unwrap();
-    let out = folder.path().join("profile.folded");
+    let out = folder.join("profile.folded");
     let output = Command::new(NESTED[0])
         .args(&NESTED[1..])
         .arg(&installed.agent)
         .args(["record", "-d", "2", "-F", "199", "--config"])
         .arg(&installed.config)
+        .args(flags)
         .arg("-o")
         .arg(&out)
         .output()
         .unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let stacks = Stacks::parse(&std::fs::read_to_string(out).unwrap());
+    Stacks::parse(&std::fs::read_to_string(out).unwrap())
+}
+
+#[test]
+fn processes_outside_keep_their_names_and_kernel_frames() {
+    kernel_tier!();
+    let spinners = Spinners::new();
+    let _outside = spinners.spin("decoy", 0);
+    let stacks = record_all(spinners.folder(), &[]);
     let decoy = stacks.of("decoy");
     assert!(decoy.samples() > 20, "{stacks:?}");
     assert_eq!(decoy.with_chain(&["main"]).samples(), 0, "its files are not ours to see: {stacks:?}");
+}
+
+#[test]
+fn processes_outside_are_left_out_by_their_names() {
+    kernel_tier!();
+    let spinners = Spinners::new();
+    let _outside = [spinners.spin("decoy", 0), spinners.spin("other", 1)];
+    let stacks = record_all(spinners.folder(), &["--deny-comm", "decoy"]);
+    assert_eq!(stacks.of("decoy").samples(), 0, "{stacks:?}");
+    assert!(stacks.of("other").samples() > 20, "{stacks:?}");
 }

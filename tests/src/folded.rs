@@ -21,36 +21,33 @@ impl Stacks {
 
     /// The stacks of one process, by its name.
     pub fn of(&self, process: &str) -> Self {
-        Self(self.0.iter().filter(|(frames, _)| frames[0] == process).cloned().collect())
+        self.matching(|frames| frames[0] == process)
+    }
+
+    /// The stacks of whose frames this holds.
+    #[must_use]
+    pub fn matching(&self, holds: impl Fn(&[String]) -> bool) -> Self {
+        Self(self.0.iter().filter(|(frames, _)| holds(frames)).cloned().collect())
     }
 
     /// The stacks that hold these frames one after the other.
     pub fn with_chain(&self, chain: &[&str]) -> Self {
-        let holds = |frames: &[String]| frames.windows(chain.len()).any(|window| window == chain);
-        Self(self.0.iter().filter(|(frames, _)| holds(frames)).cloned().collect())
+        self.matching(|frames| frames.windows(chain.len()).any(|window| window == chain))
     }
 
     /// The stacks with a frame of which this holds.
     pub fn with_frame(&self, holds: impl Fn(&str) -> bool) -> Self {
-        Self(self.0.iter().filter(|(frames, _)| frames.iter().any(|frame| holds(frame))).cloned().collect())
+        self.matching(|frames| frames.iter().any(|frame| holds(frame)))
     }
 
     /// The stacks with kernel frames.
     pub fn in_kernel(&self) -> Self {
-        Self(
-            self.0.iter().filter(|(frames, _)| frames.iter().any(|f| f.ends_with("_[k]"))).cloned().collect(),
-        )
+        self.with_frame(|frame| frame.ends_with("_[k]"))
     }
 
     /// The stacks whose user part is marked as not whole.
     pub fn incomplete(&self) -> Self {
-        Self(
-            self.0
-                .iter()
-                .filter(|(frames, _)| frames.iter().any(|f| f.starts_with("[incomplete")))
-                .cloned()
-                .collect(),
-        )
+        self.with_frame(|frame| frame.starts_with("[incomplete"))
     }
 
     /// Frames of the deepest stack, the process's name among them.

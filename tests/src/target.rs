@@ -1,7 +1,7 @@
 //! Programs with known stacks: compiled from `tests/targets`, started, ended with the test.
 
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command};
+use std::process::{Child, Command, Stdio};
 
 /// Compiles `tests/targets/<name>` (`.c`, `.cpp` or `.rs`) into `folder`, with frame pointers.
 ///
@@ -55,5 +55,57 @@ impl Drop for Running {
         // It may have ended by itself.
         let _killed = self.0.kill();
         let _status = self.0.wait();
+    }
+}
+
+/// Copies of the program `busy`, each called otherwise.
+#[derive(Debug)]
+pub struct Spinners {
+    folder: tempfile::TempDir,
+}
+
+impl Default for Spinners {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Spinners {
+    /// Compiles it.
+    ///
+    /// # Panics
+    ///
+    /// If the compiler is missing or refuses.
+    pub fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        compile("busy.c", folder.path(), &[]);
+        Self { folder }
+    }
+
+    /// Where they are; everyone may run them.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// The program under this name.
+    ///
+    /// # Panics
+    ///
+    /// If it cannot be copied.
+    pub fn called(&self, name: &str) -> PathBuf {
+        let program = self.folder.path().join(name);
+        if !program.exists() {
+            std::fs::copy(self.folder.path().join("busy"), &program).unwrap();
+        }
+        program
+    }
+
+    /// Keeps a CPU busy under this name, for a minute of CPU time at most.
+    ///
+    /// # Panics
+    ///
+    /// If it cannot be started.
+    pub fn spin(&self, name: &str, cpu: u32) -> Running {
+        Running::start(Command::new(self.called(name)).args([&cpu.to_string(), "60"]).stdout(Stdio::null()))
     }
 }

@@ -20,6 +20,8 @@ parsers! {
     damaged_maps_are_read_as_far_as_they_make_sense: stacksonde::fuzz::fuzz_maps, [file("/proc/self/maps")];
     damaged_idle_times_are_read_as_far_as_they_make_sense: stacksonde::fuzz::fuzz_idle_times, [file("/proc/stat")];
     a_damaged_elf_file_is_refused_or_read: stacksonde::fuzz::fuzz_elf, [head_of_our_own_program()];
+    a_file_with_damaged_symbols_is_read_as_far_as_it_makes_sense: stacksonde::fuzz::fuzz_symbols, [small_library()];
+    damaged_kallsyms_is_read_as_far_as_it_makes_sense: stacksonde::fuzz::fuzz_kernel_symbols, [kallsyms()];
     a_damaged_unwind_entry_is_refused_or_read: stacksonde::fuzz::fuzz_unwind_entry, [unwind_entry()];
     a_file_with_damaged_unwind_information_is_read_as_far_as_it_makes_sense: stacksonde::fuzz::fuzz_unwind_file, [small_library()];
     a_damaged_sample_is_refused_or_read: stacksonde::fuzz::fuzz_sample, [sample()];

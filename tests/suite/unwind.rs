@@ -59,7 +59,7 @@ impl Ourselves {
 }
 
 fn tables() -> Tables {
-    Tables::new(TableMemory::ours(&TableSizes::for_budget(64, 1024, 1 << 20)))
+    Tables::new(TableMemory::ours(&TableSizes::for_budget(64, 1024, 1 << 20, 1 << 16)))
 }
 
 /// Our registers and the stack above them, taken a few calls deep.
@@ -189,6 +189,7 @@ fn kernel_and_user_space_leave_any_frame_alike() {
             mappings: 16,
             page_lines: 16,
             row_lines: 64,
+            recent_lines: 0,
             rules: 16,
             filter_lines: 16,
         };

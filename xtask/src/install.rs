@@ -35,6 +35,15 @@ pub(crate) fn try_other_compiler() {
     }
 }
 
+/// What the cost table takes: the load, the witness of what is in the kernel, and the profiler to compare with.
+pub(crate) const COST: &[Tool] = &[
+    Tool("stress-ng", "stress-ng"),
+    Tool("/usr/bin/python3", "python3-minimal"),
+    Tool("bpftool", "bpftool"),
+    Tool("perf", "linux-perf"),
+    Tool("unshare", "util-linux"),
+];
+
 /// What booting other kernels takes, and building them. A path is of a file that is no program.
 pub(crate) const VM: &[Tool] = &[
     Tool("qemu-system-x86_64", "qemu-system-x86"),

@@ -23,8 +23,13 @@ impl Load {
         println!(
             "the machine is idle: starting gzip, find, sha256sum and sort in the background for something to see"
         );
+        Self::of(&PROGRAMS)
+    }
+
+    /// These lines of shell, each for itself.
+    pub(crate) fn of(programs: &[&str]) -> anyhow::Result<Self> {
         let mut load = Self(Vec::new());
-        for program in PROGRAMS {
+        for program in programs {
             let mut shell = Command::new("sh");
             shell.args(["-c", program]).stdin(Stdio::null()).process_group(0);
             load.0.push(shell.spawn().context("cannot run sh")?);

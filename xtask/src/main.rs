@@ -1,7 +1,6 @@
 //! Developer commands: `cargo xtask profile`, `test`, `lint`, `vm`.
 
 mod bench;
-mod bench_start;
 mod install;
 mod lint;
 mod load;
@@ -21,7 +20,8 @@ usage: cargo xtask COMMAND
   test [--tier TIER]...          run all tests, or those of the named tiers: suite, kernel, vm
   vm [--all] [ROW]...            boot other kernels under QEMU with the agent in them; all of them,
                                  or those of the named rows, else those that CI boots
-  bench plugins|start            print what plugins cost, or how long the agent takes to its first sample
+  bench plugins|start|cost       print what plugins cost, how long the agent takes to its first sample, or
+                                 what profiling costs, beside other profilers
   stacks [PROGRAM|mix]...        profile real programs, count whole stacks, write docs/complete-stacks.md
   lint                           formatting, clippy, licences and sources of dependencies
   stage                          build and install agent and plugins for development, print where

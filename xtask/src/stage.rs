@@ -87,7 +87,7 @@ fn plugins() -> anyhow::Result<Vec<String>> {
     Ok(names)
 }
 
-fn target_folder() -> PathBuf {
+pub(crate) fn target_folder() -> PathBuf {
     std::env::var_os("CARGO_TARGET_DIR")
         .map_or_else(|| workspace().join("target"), |folder| workspace().join(folder))
 }

@@ -14,6 +14,19 @@ pub struct Interval {
     pub end_ns: u64,
     /// What ticked, and what became of it.
     pub ticks: Ticks,
+    /// How the sampler found the rules by which it walked.
+    pub frames: Frames,
+}
+
+/// How the sampler found the rules of frames, on all CPUs in one interval.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Frames {
+    /// By what it remembered.
+    pub recalled: u64,
+    /// By mapping, page and row.
+    pub looked_up: u64,
+    /// By what it remembered, and wrongly; only counted with `sampling.verify_unwinding`.
+    pub mistaken: u64,
 }
 
 /// Ticks of all CPUs in one interval: `due = ran + idle_undelivered + stolen + undelivered` and
@@ -85,7 +98,11 @@ impl Books {
 
     /// What happened since the last time. Counts are read before counters, so that a tick between
     /// the two never looks undelivered.
-    pub(super) fn settle(&mut self, sampler: &Sampler, received: Received) -> Result<Ticks, LoadError> {
+    pub(super) fn settle(
+        &mut self,
+        sampler: &Sampler,
+        received: Received,
+    ) -> Result<(Ticks, Frames), LoadError> {
         let period_ns = sampler.period_ns;
         let mut due = BTreeMap::new();
         for cpu in &sampler.cpus {
@@ -97,6 +114,7 @@ impl Books {
         let times = read_cpu_times();
         let mut ticks =
             Ticks { malformed: received.malformed, notices_lost: received.notices_lost, ..Ticks::default() };
+        let mut frames = Frames::default();
         for (number, page) in &mut self.cpus {
             let counted = usize::try_from(*number).ok().and_then(|number| counters.get(number));
             let Some(counted) = counted else { continue };
@@ -110,13 +128,23 @@ impl Books {
             };
             let before = ticks;
             ticks.add(&now, page, period_ns);
+            frames.add(&now.counters, &page.counters);
             let lost = [ticks.undelivered - before.undelivered, ticks.stolen - before.stolen];
             let lost = lost[0] + lost[1] + ticks.ring_full - before.ring_full;
             let excluded = ticks.excluded - before.excluded;
             tracing::debug!(cpu = number, due = ticks.due - before.due, lost, excluded, "the books of a CPU");
             *page = now;
         }
-        Ok(ticks)
+        Ok((ticks, frames))
+    }
+}
+
+impl Frames {
+    /// Adds what one CPU counted between two readings.
+    fn add(&mut self, now: &Counters, before: &Counters) {
+        self.recalled += now.frames_recalled.saturating_sub(before.frames_recalled);
+        self.looked_up += now.frames_looked_up.saturating_sub(before.frames_looked_up);
+        self.mistaken += now.frames_mistaken.saturating_sub(before.frames_mistaken);
     }
 }
 

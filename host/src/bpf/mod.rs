@@ -20,7 +20,7 @@ mod sideband;
 mod tables;
 mod trial;
 
-pub use books::{Interval, Ticks};
+pub use books::{Frames, Interval, Ticks};
 pub use confirm::{IdFacts, OwnNamespace, confirm_entry_registers, confirm_ids};
 pub use idle::{CpuTimes, parse_cpu_times};
 pub use ids::Ids;

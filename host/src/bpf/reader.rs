@@ -116,8 +116,8 @@ impl Reader {
             }
             if over.is_some() || stopped {
                 let end_ns = if stopped { now } else { over.unwrap_or(now) };
-                let ticks = self.books.settle(&self.sampler, std::mem::take(&mut self.received))?;
-                let done = Message::Interval(Interval { start_ns, end_ns, ticks });
+                let (ticks, frames) = self.books.settle(&self.sampler, std::mem::take(&mut self.received))?;
+                let done = Message::Interval(Interval { start_ns, end_ns, ticks, frames });
                 if to.send(done).is_err() || stopped {
                     return Ok(());
                 }

@@ -23,6 +23,8 @@ pub struct RawSample {
     pub user: Box<[u64]>,
     /// What the walk needs to go on, where the sampler's tables were wanting.
     pub rest: Option<Box<Rest>>,
+    /// Which state of the process in the tables the sampler walked by; 0 if it was not in them.
+    pub epoch: u32,
     /// How the user part ended: a value of [`stacksonde_ebpf::user_end`].
     pub user_end: u8,
     /// How the kernel part ended: a value of [`stacksonde_ebpf::kernel_end`].
@@ -43,6 +45,7 @@ impl From<&stacksonde_ebpf::sample::Record<'_>> for RawSample {
             // The kernel's own walk may end in a zero.
             user: record.user_frames().take_while(|address| *address != 0).collect(),
             rest: record.stack().map(|stack| Box::new(Rest::of(head, record.leaf(), stack))),
+            epoch: head.epoch,
             user_end: head.user_end,
             kernel_end: head.kernel_end,
         }

@@ -29,6 +29,8 @@ pub struct Settings {
     pub user_walk: UserWalk,
     /// Whether kernel stacks are walked.
     pub kernel_stacks: bool,
+    /// Whether what the sampler remembers of unwinding is checked each time.
+    pub verify_recent: bool,
     /// How large the unwind tables are.
     pub tables: TableSizes,
     /// What is copied of stacks.
@@ -288,6 +290,8 @@ impl Sampler {
         let online = online_cpus().map_err(LoadError::Cpus)?;
         let possible = aya::util::nr_cpus().map_err(|(_, error)| LoadError::Cpus(error))?;
         let mut object = load_object(settings, u32::try_from(possible).unwrap_or(u32::MAX))?;
+        // aya reads the kernel's BTF, whether it needs it or not.
+        crate::memory::give_back();
 
         let program: &mut PerfEvent = object
             .program_mut(settings.user_walk.program())
@@ -441,12 +445,16 @@ fn load_object(settings: &Settings, possible_cpus: u32) -> Result<Ebpf, LoadErro
         .override_global("copy_always", &copy_always, true)
         .override_global("process_lines_mask", &(tables.process_lines - 1), true)
         .override_global("page_lines_mask", &(tables.page_lines - 1), true)
+        .override_global("recent_lines_mask", &tables.recent_lines.saturating_sub(1), true)
+        .override_global("use_recent", &u32::from(tables.recent_lines > 0), true)
+        .override_global("verify_recent", &u32::from(settings.verify_recent), true)
         .override_global("filter_lines_mask", &(tables.filter_lines - 1), true)
         .map_max_entries("filter", tables.filter_lines + 1)
         .map_max_entries("processes", tables.process_lines)
         .map_max_entries("mappings", tables.mappings)
         .map_max_entries("pages", tables.page_lines)
         .map_max_entries("rows", tables.row_lines)
+        .map_max_entries("recent", tables.recent_lines.max(1))
         .map_max_entries("rules", tables.rules)
         .map_max_entries("rings", possible_cpus)
         .map_max_entries("scratch", possible_cpus)

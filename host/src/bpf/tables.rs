@@ -21,6 +21,8 @@ pub struct TableSizes {
     pub page_lines: u32,
     /// Lines of rows.
     pub row_lines: u32,
+    /// Lines of the table of rules found lately; 0, or a power of two, 65536 at most.
+    pub recent_lines: u32,
     /// Rules.
     pub rules: u32,
     /// Buckets of the table of what is excluded; a power of two.
@@ -28,8 +30,9 @@ pub struct TableSizes {
 }
 
 impl TableSizes {
-    /// Tables for so many processes and mappings, with `row_bytes` of rows.
-    pub fn for_budget(processes: u32, mappings: u32, row_bytes: u64) -> Self {
+    /// Tables for so many processes and mappings, with `row_bytes` of rows and `recent_bytes` of rules found lately.
+    pub fn for_budget(processes: u32, mappings: u32, row_bytes: u64, recent_bytes: u64) -> Self {
+        let recent_lines = u32::try_from(recent_bytes / LINE_BYTES).unwrap_or(u32::MAX).min(1 << 16);
         let row_lines = u32::try_from(row_bytes / LINE_BYTES).unwrap_or(u32::MAX).max(1024);
         Self {
             // Open addressing wants room: half of the slots stay free.
@@ -38,6 +41,8 @@ impl TableSizes {
             // A page of code takes some ten lines of rows and more.
             page_lines: (row_lines / 32).max(16).next_power_of_two(),
             row_lines,
+            // The largest power of two that is not more.
+            recent_lines: recent_lines.checked_ilog2().map_or(0, |bits| 1 << bits),
             rules: 1 << 16,
             // A bucket has four slots, and what does not fit is only judged again.
             filter_lines: processes.clamp(16, 1 << 20).next_power_of_two(),
@@ -46,7 +51,14 @@ impl TableSizes {
 
     /// Bytes of all tables.
     pub fn bytes(&self) -> u64 {
-        let lines = [self.process_lines, self.page_lines, self.row_lines, 1, self.filter_lines];
+        let lines = [
+            self.process_lines,
+            self.page_lines,
+            self.row_lines,
+            self.recent_lines.max(1),
+            1,
+            self.filter_lines,
+        ];
         let lines: u64 = lines.map(u64::from).iter().sum();
         lines * LINE_BYTES + u64::from(self.mappings) * 32 + u64::from(self.rules) * 8
     }
@@ -63,6 +75,8 @@ pub struct TableMemory {
     pub pages: SharedWords,
     /// Blocks of rows.
     pub rows: SharedWords,
+    /// Rules found lately, written by the sampler.
+    pub recent: SharedWords,
     /// Rules.
     pub rules: SharedWords,
 }
@@ -76,6 +90,7 @@ impl TableMemory {
             mappings: SharedWords::ours(sizes.mappings as usize * MAPPING_WORDS),
             pages: lines(sizes.page_lines),
             rows: lines(sizes.row_lines),
+            recent: lines(sizes.recent_lines),
             rules: SharedWords::ours(sizes.rules as usize),
         }
     }
@@ -107,6 +122,7 @@ impl TableMemory {
             mappings: take("mappings", sizes.mappings as usize * MAPPING_WORDS)?,
             pages: take("pages", lines(sizes.page_lines))?,
             rows: take("rows", lines(sizes.row_lines))?,
+            recent: take("recent", lines(sizes.recent_lines.max(1)))?,
             rules: take("rules", sizes.rules as usize)?,
         })
     }

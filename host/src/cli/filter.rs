@@ -6,16 +6,16 @@ use clap::Args;
 use clap::builder::NonEmptyStringValueParser;
 use std::path::PathBuf;
 
-/// Whose samples are wanted. In patterns `*` stands for any text and `?` for any byte.
+/// Whose samples are wanted.
 #[derive(Clone, Debug, Args)]
 pub(super) struct FilterArguments {
     /// Only this process and its descendants; may be given several times, like all of these.
     #[arg(short = 'p', long, value_name = "PID", value_parser = clap::value_parser!(u32).range(1..=i64::from(LARGEST_PID)))]
     pid: Vec<u32>,
-    /// Only processes of this name (their main thread's, 15 bytes).
+    /// Only processes of this name, that of their main thread; `*` stands for any text, `?` for any one byte.
     #[arg(long, value_name = "PATTERN", value_parser = NonEmptyStringValueParser::new())]
     comm: Vec<String>,
-    /// Only what is in this cgroup, by its path as /proc/PID/cgroup shows it.
+    /// Only what is in this cgroup, by its path as /proc/PID/cgroup shows it; `*` stands for slashes, too.
     #[arg(long, value_name = "PATTERN", value_parser = path_pattern)]
     cgroup: Vec<String>,
     /// Not this process and its descendants.

@@ -140,5 +140,6 @@ fn file_exporter(files: &[PathBuf]) -> anyhow::Result<Exporter> {
         absolute.push(serde_json::Value::from(path));
     }
     let config = serde_json::Map::from_iter([("files".to_owned(), absolute.into())]);
-    Ok(Exporter { required: true, config, ..Exporter::of("file-export") })
+    // It gets one batch, at the end, however large.
+    Ok(Exporter { required: true, queue_bytes: i64::MAX as u64, config, ..Exporter::of("file-export") })
 }

@@ -73,7 +73,7 @@ mod tests {
         let mut new = Config::default();
         assert!(changed(&old, &new).is_empty());
         new.filter.deny_comm.push("stress".into());
-        new.memory.ring_bytes *= 2;
+        new.memory.max *= 2;
         assert_eq!(changed(&old, &new), ["filter", "memory"]);
     }
 }

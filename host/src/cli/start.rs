@@ -4,7 +4,7 @@ use super::admit::{load_plugins, start_exporters};
 use crate::agent::{Agent, Parts};
 use crate::batch::Run;
 use crate::bpf::{Ids, Notices, Settings, StackCopies, TableSizes, UserWalk, monotonic_ns};
-use crate::config::{self, Config, LogFormat, Sources};
+use crate::config::{self, Config, LogFormat, Shares, Sources};
 use crate::filter::Rules;
 use crate::kernel::PidNamespace;
 use crate::negotiate::{Severity, State, features};
@@ -102,19 +102,29 @@ pub(super) fn prepare(
     let exporters = start_exporters(config, &loaded, &offer)?;
     let names = exporters.iter().any(|exporter| exporter.wants().names);
     let size = |count: u32| usize::try_from(count).unwrap_or(usize::MAX);
+    let bytes = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
+    let shares = config.shares(crate::bpf::online_cpus().map_or(1, |cpus| cpus.len()));
     Ok(Parts {
-        sampler: sampler_settings(config, &plan),
+        sampler: sampler_settings(config, &shares, &plan),
         interval,
         budget: Budget {
-            processes: size(config.memory.max_processes),
-            mappings: size(config.memory.max_mappings),
-            executables: size(config.memory.max_executables),
+            processes: size(shares.max_processes),
+            mappings: size(shares.max_mappings),
+            executables: size(shares.max_executables),
         },
-        max_stacks: size(config.memory.max_stacks),
+        profile: crate::profile::Budget {
+            stacks: size(shares.max_stacks),
+            bytes: bytes(shares.profile_bytes),
+        },
         symbolize: names.then(|| symbolize::Options {
             kernel: plan.state("kernel_names") != State::Off,
             inlined: config.symbolize.inlined,
-            max_cached: size(config.symbolize.max_cached),
+            max_cached: size(shares.max_cached),
+            memory: symbolize::Memory {
+                cached: bytes(shares.names_bytes),
+                kernel: bytes(shares.kernel_names_bytes),
+                debug: shares.debug_bytes,
+            },
         }),
         run: describe_run(&plan)?,
         exporters,
@@ -149,19 +159,21 @@ pub(super) async fn failure(agent: &Agent) {
     }
 }
 
-fn sampler_settings(config: &Config, plan: &Plan) -> Settings {
+fn sampler_settings(config: &Config, shares: &Shares, plan: &Plan) -> Settings {
     let fact = |name: &str| plan.offset(name).and_then(|value| u32::try_from(value).ok());
     let stack = fact(stacksonde_plugin::fact::TASK_STRUCT_STACK);
     Settings {
         period_ns: 1_000_000_000 / u64::from(config.sampling.frequency_hz.max(1)),
-        ring_bytes: config.memory.ring_bytes,
-        sideband_bytes: config.memory.sideband_bytes,
+        ring_bytes: shares.ring_bytes,
+        sideband_bytes: shares.sideband_bytes,
         entry_registers: stack.zip(fact(stacksonde_plugin::fact::STACK_PT_REGS)),
         user_walk: if plan.mitigates("no_user_reads") { UserWalk::ByKernel } else { UserWalk::ByTables },
+        verify_recent: config.sampling.verify_unwinding,
         tables: TableSizes::for_budget(
-            config.memory.max_processes,
-            config.memory.max_mappings,
-            config.memory.unwind_rows_bytes.into(),
+            shares.max_processes,
+            shares.max_mappings,
+            shares.unwind_rows_bytes.into(),
+            shares.recent_rules_bytes.into(),
         ),
         stack_copies: StackCopies::default(),
         kernel_stacks: plan.state("kernel_stacks") != State::Off,

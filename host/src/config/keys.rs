@@ -34,7 +34,7 @@ pub(super) enum Rule {
     Boolean,
     /// A whole number, both bounds allowed.
     Whole(u64, u64),
-    /// A power of two, both bounds allowed: what the kernel takes as the size of a ring.
+    /// A power of two, both bounds allowed: what the kernel takes as the size of a ring. Or 0, for a share.
     PowerOfTwo(u64, u64),
     /// One of these words.
     Choice(&'static [&'static str]),
@@ -70,8 +70,16 @@ const RULES: &[(&str, Rule)] = &[
     ("offsets.config", Rule::Free),
     ("hazards.assume", Rule::Choices(HAZARDS)),
     ("hazards.on_unproven", Rule::Choice(&["mitigate", "refuse", "ignore"])),
+    ("memory.max", Rule::Whole(32 << 20, i64::MAX as u64)),
     ("memory.ring_bytes", Rule::PowerOfTwo(4096, 1 << 30)),
     ("memory.sideband_bytes", Rule::PowerOfTwo(4096, 1 << 30)),
+    ("memory.max_processes", Rule::Whole(0, u32::MAX as u64)),
+    ("memory.max_mappings", Rule::Whole(0, u32::MAX as u64)),
+    ("memory.max_executables", Rule::Whole(0, u32::MAX as u64)),
+    ("memory.unwind_rows_bytes", Rule::Whole(0, u32::MAX as u64)),
+    ("memory.recent_rules_bytes", Rule::Whole(0, 4 << 20)),
+    ("memory.max_stacks", Rule::Whole(0, u32::MAX as u64)),
+    ("symbolize.max_cached", Rule::Whole(0, u32::MAX as u64)),
     ("plugins.directories", Rule::AbsolutePaths),
     ("plugins.pins", Rule::Digests),
     ("exporters.*.queue_bytes", Rule::Whole(1, i64::MAX as u64)),
@@ -90,9 +98,9 @@ impl Rule {
         match self {
             Self::Boolean => value.is_boolean(),
             Self::Whole(least, most) => value.as_u64().is_some_and(|it| (least..=most).contains(&it)),
-            Self::PowerOfTwo(least, most) => {
-                value.as_u64().is_some_and(|it| it.is_power_of_two() && (least..=most).contains(&it))
-            }
+            Self::PowerOfTwo(least, most) => value
+                .as_u64()
+                .is_some_and(|it| it == 0 || it.is_power_of_two() && (least..=most).contains(&it)),
             Self::Choice(words) => value.as_str().is_some_and(|it| words.contains(&it)),
             Self::Filter => value.as_str().is_some_and(is_filter),
             Self::Text => value.as_str().is_some_and(|it| !it.is_empty()),
@@ -118,7 +126,7 @@ impl Rule {
                 format!("a whole number of at least {least}")
             }
             Self::Whole(least, most) => format!("a whole number from {least} to {most}"),
-            Self::PowerOfTwo(least, most) => format!("a power of two from {least} to {most}"),
+            Self::PowerOfTwo(least, most) => format!("0, or a power of two from {least} to {most}"),
             Self::Choice(words) => format!("one of {}", words.join(", ")),
             Self::Filter => {
                 "a level (error, warn, info, debug, trace) or directives such as `info,aya=debug`".into()

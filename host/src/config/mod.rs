@@ -6,6 +6,7 @@
 //! keys      the list of keys and what each allows, for all sources
 //! load      defaults < files < environment < command line
 //! validate  what keys demand of each other
+//! shares    how memory.max is divided
 //! problem   what can be wrong, in sentences
 //! ```
 
@@ -16,6 +17,7 @@ mod keys;
 mod layer;
 mod load;
 mod problem;
+mod shares;
 #[cfg(test)]
 mod tests;
 mod validate;
@@ -24,6 +26,7 @@ pub(crate) use keys::{LARGEST_PID, is_path_pattern};
 pub use load::{Sources, load};
 pub use problem::{ConfigError, Origin, Problem};
 pub(crate) use problem::{dotted, shown};
+pub use shares::Shares;
 
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -68,6 +71,8 @@ pub struct Sampling {
     /// Features without which the agent shall not start: `user_stacks`, `user_stacks_in_kernel`,
     /// `kernel_stacks`, `kernel_names`, `process_notices`.
     pub require: Vec<String>,
+    /// Whether what the sampler remembers of unwinding is looked up, too, and differences are counted.
+    pub verify_unwinding: bool,
 }
 
 /// Whose samples are wanted. Each kind of list leaves out by itself: wanted is what no list leaves out. In patterns `*`
@@ -132,10 +137,13 @@ pub enum OnUnproven {
     Ignore,
 }
 
-/// Budgets. What does not fit is counted as a loss, with the key's name as the remedy.
+/// Budgets. What does not fit is counted as a loss, with the key's name as the remedy. A key at 0 takes its share of
+/// `max` ([`Config::shares`]).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Memory {
+    /// Bytes of BPF maps (4/9) and of the agent's peak of resident memory (5/9).
+    pub max: u64,
     /// Ring of samples of each CPU, in bytes; a power of two of at least a page.
     pub ring_bytes: u32,
     /// Ring of process notices of each CPU, in bytes; a power of two of at least a page.
@@ -148,6 +156,8 @@ pub struct Memory {
     pub max_executables: u32,
     /// Table of unwind rows of the pages of code that were sampled, in bytes.
     pub unwind_rows_bytes: u32,
+    /// Table of unwind rules that the sampler found lately, in bytes; less than a line: none.
+    pub recent_rules_bytes: u32,
     /// Distinct stacks of one profile.
     pub max_stacks: u32,
 }
@@ -158,7 +168,7 @@ pub struct Memory {
 pub struct Symbolize {
     /// Whether inlined functions and source lines are looked up in debug information.
     pub inlined: bool,
-    /// Symbolized addresses remembered.
+    /// Symbolized addresses remembered; 0: as `memory.max` allows.
     pub max_cached: u32,
 }
 
@@ -233,27 +243,29 @@ pub struct Shutdown {
 
 impl Default for Sampling {
     fn default() -> Self {
-        Self { frequency_hz: 19, interval_seconds: 10, require: Vec::new() }
+        Self { frequency_hz: 19, interval_seconds: 10, require: Vec::new(), verify_unwinding: false }
     }
 }
 
 impl Default for Memory {
     fn default() -> Self {
         Self {
-            ring_bytes: 1 << 20,
-            sideband_bytes: 1 << 17,
-            max_processes: 4096,
-            max_mappings: 65_536,
-            max_executables: 4096,
-            unwind_rows_bytes: 8 << 20,
-            max_stacks: 65_536,
+            max: 72 << 20,
+            ring_bytes: 0,
+            sideband_bytes: 0,
+            max_processes: 0,
+            max_mappings: 0,
+            max_executables: 0,
+            unwind_rows_bytes: 0,
+            recent_rules_bytes: 0,
+            max_stacks: 0,
         }
     }
 }
 
 impl Default for Symbolize {
     fn default() -> Self {
-        Self { inlined: true, max_cached: 65_536 }
+        Self { inlined: true, max_cached: 0 }
     }
 }
 
@@ -299,7 +311,7 @@ impl Exporter {
     }
 
     fn default_queue_bytes() -> u64 {
-        64 << 20
+        8 << 20
     }
 
     fn default_deadline_seconds() -> u32 {

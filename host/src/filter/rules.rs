@@ -14,7 +14,7 @@ pub struct Patterns {
     deny: Vec<Glob>,
 }
 
-/// A process's name, or `None` if the kernel's name for it is unknown.
+/// A name without its padding.
 pub(super) fn name_text(name: &[u8; 16]) -> &[u8] {
     let end = name.iter().position(|byte| *byte == 0).unwrap_or(name.len());
     &name[..end]

@@ -7,6 +7,20 @@ use crate::telemetry::{Loss, Losses};
 use std::collections::HashMap;
 use std::hash::Hash;
 
+/// How much a profile may hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Budget {
+    /// Distinct stacks.
+    pub stacks: usize,
+    /// Bytes of all stacks, frames and times, about.
+    pub bytes: usize,
+}
+
+/// What a distinct frame takes, with its place in the table that finds it, which is three quarters full.
+const FRAME_BYTES: usize = (size_of::<(Frame, u32)>() + 1) * 4 / 3;
+/// A distinct stack, without its frames; and that a thread has it.
+const STACK_BYTES: usize = (size_of::<(Stack, u32)>() + size_of::<((u32, u32), Vec<u64>)>() + 2) * 4 / 3 + 48;
+
 /// The profile of the interval that is under way.
 #[derive(Debug)]
 pub struct Builder {
@@ -16,13 +30,15 @@ pub struct Builder {
     samples: HashMap<(u32, u32), Vec<u64>>,
     losses: Losses,
     excluded: u64,
-    max_stacks: usize,
+    budget: Budget,
+    /// What is held, by the sizes above.
+    bytes: usize,
     period_ns: u64,
 }
 
 impl Builder {
-    /// A profile of at most `max_stacks` distinct stacks, in which a sample stands for `period_ns` of CPU time.
-    pub fn new(period_ns: u64, max_stacks: usize) -> Self {
+    /// A profile within `budget`, in which a sample stands for `period_ns` of CPU time.
+    pub fn new(period_ns: u64, budget: Budget) -> Self {
         Self {
             frames: Interned::default(),
             stacks: Interned::default(),
@@ -30,14 +46,19 @@ impl Builder {
             samples: HashMap::new(),
             losses: Losses::default(),
             excluded: 0,
-            max_stacks,
+            budget,
+            bytes: 0,
             period_ns,
         }
     }
 
     /// Counts a sample in.
     pub fn add(&mut self, sample: AttributedSample) {
+        if self.bytes >= self.budget.bytes {
+            return self.losses.add(Loss::StacksFull, 1);
+        }
         let AttributedSample { raw, process, frames } = sample;
+        let known = self.frames.len();
         let frames = frames.into_iter().map(|frame| self.frames.id(frame)).collect();
         let stack = Stack {
             frames,
@@ -47,9 +68,13 @@ impl Builder {
         };
         let stack = match self.stacks.get(&stack) {
             Some(id) => id,
-            None if self.stacks.len() < self.max_stacks => self.stacks.id(stack),
+            None if self.stacks.len() < self.budget.stacks => {
+                self.bytes += STACK_BYTES + size_of_val(&*stack.frames);
+                self.stacks.id(stack)
+            }
             None => return self.losses.add(Loss::StacksFull, 1),
         };
+        self.bytes += (self.frames.len() - known) * FRAME_BYTES + size_of::<u64>();
         let thread = self.threads.id(Thread { tid: raw.tid, comm: raw.comm, process });
         self.samples.entry((thread, stack)).or_default().push(raw.time_ns);
     }
@@ -61,7 +86,7 @@ impl Builder {
 
     /// Ends the interval; the next one begins empty.
     pub fn finish(&mut self, interval: &Interval) -> Profile {
-        let fresh = Self::new(self.period_ns, self.max_stacks);
+        let fresh = Self::new(self.period_ns, self.budget);
         let done = std::mem::replace(self, fresh);
         let mut losses = done.losses;
         let ticks = &interval.ticks;
@@ -127,7 +152,7 @@ impl<T: Hash + Eq> Interned<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bpf::{RawSample, Ticks};
+    use crate::bpf::{Frames, RawSample, Ticks};
     use crate::process::Identity;
     use std::sync::Arc;
 
@@ -142,6 +167,7 @@ mod tests {
             kernel: Box::default(),
             rest: None,
             user: frames.into(),
+            epoch: 0,
             user_end: stacksonde_ebpf::user_end::COMPLETE,
             kernel_end: stacksonde_ebpf::kernel_end::NOT_IN_KERNEL,
         };
@@ -150,12 +176,12 @@ mod tests {
     }
 
     fn interval(ticks: Ticks) -> Interval {
-        Interval { start_ns: 1, end_ns: 2, ticks }
+        Interval { start_ns: 1, end_ns: 2, ticks, frames: Frames::default() }
     }
 
     #[test]
     fn counts_equal_stacks_of_a_thread_together() {
-        let mut builder = Builder::new(10, 100);
+        let mut builder = Builder::new(10, Budget { stacks: 100, bytes: 1 << 20 });
         for (tid, time_ns, frames) in [(1, 5, [7, 8]), (1, 6, [7, 8]), (2, 7, [7, 8]), (1, 8, [9, 8])] {
             builder.add(sample(tid, time_ns, &frames));
         }
@@ -168,7 +194,7 @@ mod tests {
 
     #[test]
     fn a_stack_over_the_budget_is_a_counted_loss() {
-        let mut builder = Builder::new(10, 1);
+        let mut builder = Builder::new(10, Budget { stacks: 1, bytes: 1 << 20 });
         for address in 1..=3 {
             builder.add(sample(1, 5, &[address]));
         }

@@ -2,7 +2,7 @@
 
 mod builder;
 
-pub use builder::Builder;
+pub use builder::{Budget, Builder};
 
 use crate::process::{Frame, Identity};
 use crate::telemetry::Losses;

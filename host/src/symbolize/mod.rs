@@ -1,30 +1,29 @@
 //! Names of functions, off the hot path: addresses in, names out.
+//!
+//! ```text
+//! kernel   functions of the kernel, from kallsyms
+//! symtab   functions of files, by symbol tables, for files of any size in the same memory
+//! debug    inlined functions and lines, where debug information is not too large for the budget
+//! names    what is known, each text once
+//! ```
+
+mod debug;
+mod elf;
+mod kernel;
+mod names;
+mod symtab;
+
+pub use debug::bytes_read as debug_bytes_read;
+pub use kernel::KernelSymbols;
+pub use names::{Name, Names};
+pub use symtab::function_names;
 
 use crate::process::{Executable, FileAddress, Frame};
-use blazesym::MaybeDefault;
-use blazesym::symbolize::source::{Elf, Kernel, Source};
-use blazesym::symbolize::{CodeInfo, Input, Symbolized, Symbolizer as Blazesym};
-use std::collections::{BTreeMap, HashMap, HashSet};
-use std::os::fd::AsRawFd;
-use std::path::PathBuf;
+use names::{Known, Place};
+use std::collections::{BTreeMap, HashSet};
+use std::fs::File;
+use std::io::BufReader;
 use std::sync::Arc;
-
-/// A function at an address.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Name {
-    /// Readable name (demangled).
-    pub function: String,
-    /// Source file; empty if unknown.
-    pub file: String,
-    /// Line, from 1; 0 if unknown.
-    pub line: u32,
-    /// Column, from 1; 0 if unknown.
-    pub column: u32,
-}
-
-/// What is at an address: the innermost inlined function first, the function it was compiled into last.
-/// Empty if nothing is known.
-pub type Names = Arc<[Name]>;
 
 /// How names are looked up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,39 +34,57 @@ pub struct Options {
     pub inlined: bool,
     /// Addresses remembered.
     pub max_cached: usize,
+    /// What names may take.
+    pub memory: Memory,
+}
+
+/// What names may take, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Memory {
+    /// Names of addresses, remembered from profile to profile.
+    pub cached: usize,
+    /// The kernel's functions.
+    pub kernel: usize,
+    /// Debug information of one file, while addresses are looked up in it.
+    pub debug: u64,
+}
+
+/// What was given up, since the beginning.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SymbolizeCounters {
+    /// Files whose debug information is larger than the budget, so that their functions have names but no lines.
+    pub files_without_lines: u64,
+    /// Addresses whose names were forgotten because the budget was reached.
+    pub names_evicted: u64,
 }
 
 /// Looks up names, and remembers them.
 #[derive(Debug)]
 pub struct Symbolizer {
     options: Options,
-    /// Lives as long as we do: the kernel's symbols are read once.
-    kernel: Blazesym,
-    known: HashMap<Place, Names>,
-}
-
-/// What a name is remembered under.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Place {
-    Kernel(u64),
-    File(u32, FileAddress),
-}
-
-impl Place {
-    fn of(frame: &Frame) -> Option<Self> {
-        match frame {
-            Frame::Kernel(address) => Some(Self::Kernel(*address)),
-            Frame::File(executable, address) => Some(Self::File(executable.id, *address)),
-            Frame::Unknown(_) => None,
-        }
-    }
+    /// Read once, when first wanted; empty where it cannot be read.
+    kernel: Option<KernelSymbols>,
+    known: Known,
+    /// Executables whose debug information is too large, so that it is said once.
+    without_lines: HashSet<u32>,
+    counters: SymbolizeCounters,
 }
 
 impl Symbolizer {
     /// Looks nothing up yet.
     pub fn new(options: Options) -> Self {
-        let kernel = Blazesym::builder().enable_code_info(false).enable_inlined_fns(false).build();
-        Self { options, kernel, known: HashMap::new() }
+        Self {
+            options,
+            kernel: None,
+            known: Known::default(),
+            without_lines: HashSet::new(),
+            counters: SymbolizeCounters::default(),
+        }
+    }
+
+    /// What was given up so far.
+    pub fn counters(&self) -> SymbolizeCounters {
+        self.counters
     }
 
     /// The names of each frame, in order. Lets go of the files of the frames.
@@ -81,9 +98,13 @@ impl Symbolizer {
         let none: Names = Arc::new([]);
         let name = |frame| Place::of(frame).and_then(|place| self.known.get(&place)).unwrap_or(&none).clone();
         let names = frames.iter().map(name).collect();
-        if self.known.len() > self.options.max_cached {
+        if self.known.len() > self.options.max_cached || self.known.bytes() > self.options.memory.cached {
             let used: HashSet<_> = frames.iter().filter_map(Place::of).collect();
-            self.known.retain(|place, _| used.contains(place));
+            self.counters.names_evicted += self.known.keep(&used);
+            // Even those of one profile alone may be too many.
+            if self.known.len() > self.options.max_cached || self.known.bytes() > self.options.memory.cached {
+                self.counters.names_evicted += self.known.keep(&HashSet::new());
+            }
         }
         names
     }
@@ -92,87 +113,101 @@ impl Symbolizer {
         let mut kernel = Vec::new();
         let mut files = BTreeMap::<u32, (Arc<Executable>, Vec<u64>)>::new();
         for frame in frames {
+            let Some(place) = Place::of(frame).filter(|place| self.known.get(place).is_none()) else {
+                continue;
+            };
             match frame {
-                Frame::Kernel(address) if !self.known.contains_key(&Place::Kernel(*address)) => {
-                    kernel.push(*address)
-                }
-                Frame::File(executable, address)
-                    if !self.known.contains_key(&Place::File(executable.id, *address)) =>
-                {
+                Frame::Kernel(address) => kernel.push((place, *address)),
+                Frame::File(executable, address) => {
                     let entry =
                         files.entry(executable.id).or_insert_with(|| (Arc::clone(executable), Vec::new()));
                     entry.1.push(address.0);
                 }
-                _ => {}
+                Frame::Unknown(_) => {}
             }
         }
-        self.look_up_kernel(&kernel);
-        // Anew each time: it maps the files, and must not keep them busy longer than this.
-        let debug = self.options.inlined;
-        let symbolizer = Blazesym::builder().enable_code_info(debug).enable_inlined_fns(debug).build();
-        for (executable, addresses) in files.into_values() {
-            let names = self.look_up_file(&symbolizer, &executable, &addresses);
+        if !kernel.is_empty() && self.options.kernel {
+            let symbols = self.kernel.get_or_insert_with(|| read_kernel(self.options.memory.kernel));
+            for (place, address) in kernel {
+                let name = symbols.at(address).map(|name| self.known.plain(name));
+                self.known.insert(place, name.into_iter().collect());
+            }
+        }
+        // One file after the other: what a file takes is given back before the next.
+        for (executable, mut addresses) in files.into_values() {
+            addresses.sort_unstable();
+            addresses.dedup();
+            let names = self.look_up_file(&executable, &addresses);
             for (address, names) in addresses.into_iter().zip(names) {
                 self.known.insert(Place::File(executable.id, FileAddress(address)), names);
             }
         }
     }
 
-    fn look_up_kernel(&mut self, addresses: &[u64]) {
-        if addresses.is_empty() || !self.options.kernel {
+    /// `addresses` are sorted.
+    fn look_up_file(&mut self, executable: &Executable, addresses: &[u64]) -> Vec<Names> {
+        let mut names = vec![Names::from([]); addresses.len()];
+        let Some(file) = executable.file() else { return names };
+        let debug = debug::file_of(executable, &file);
+        if let Some((with_lines, bytes)) = &debug
+            && self.options.inlined
+        {
+            if *bytes <= self.options.memory.debug {
+                names = debug::look_up(with_lines, addresses, &mut self.known);
+                crate::memory::give_back();
+            } else {
+                self.say_without_lines(executable, *bytes);
+            }
+        }
+        let split = debug.filter(|(split, _)| !Arc::ptr_eq(split, &file)).map(|(split, _)| split);
+        for file in std::iter::once(file).chain(split) {
+            self.add_plain(executable, &file, addresses, &mut names);
+        }
+        names
+    }
+
+    /// Functions by a file's symbol tables, where there is no name yet.
+    fn add_plain(&mut self, executable: &Executable, file: &File, addresses: &[u64], names: &mut [Names]) {
+        let wanting: Vec<usize> = (0..names.len()).filter(|at| names[*at].is_empty()).collect();
+        if wanting.is_empty() {
             return;
         }
-        // kallsyms knows the running kernel and its modules; a vmlinux on disk may be another one.
-        let source = Source::Kernel(Kernel {
-            kallsyms: MaybeDefault::Default,
-            vmlinux: MaybeDefault::None,
-            kaslr_offset: Some(0),
-            debug_syms: false,
-            _non_exhaustive: (),
-        });
-        match self.kernel.symbolize(&source, Input::AbsAddr(addresses)) {
+        let unnamed: Vec<u64> = wanting.iter().map(|at| addresses[*at]).collect();
+        match function_names(file, &unnamed) {
             Ok(found) => {
-                for (address, symbol) in addresses.iter().zip(found) {
-                    self.known.insert(Place::Kernel(*address), names_of(&symbol));
+                for (at, name) in wanting.into_iter().zip(found) {
+                    names[at] = name.map(|name| self.known.demangled(&name)).into_iter().collect();
                 }
             }
-            Err(error) => tracing::warn!(%error, "kernel functions stay without names"),
+            Err(error) => tracing::debug!(path = executable.path, %error, "functions stay without names"),
         }
     }
 
-    fn look_up_file(
-        &mut self,
-        symbolizer: &Blazesym,
-        executable: &Executable,
-        addresses: &[u64],
-    ) -> Vec<Names> {
-        let none = || vec![Names::from([]); addresses.len()];
-        let Some(file) = executable.file() else { return none() };
-        let mut source = Elf::new(PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd())));
-        source.debug_syms = self.options.inlined;
-        match symbolizer.symbolize(&Source::Elf(source), Input::VirtOffset(addresses)) {
-            Ok(found) => found.iter().map(names_of).collect(),
-            Err(error) => {
-                tracing::debug!(path = executable.path, %error, "functions stay without names");
-                none()
-            }
+    fn say_without_lines(&mut self, executable: &Executable, bytes: u64) {
+        const SAID_MAX: usize = 4096;
+        if self.without_lines.len() >= SAID_MAX {
+            self.without_lines.clear();
         }
+        if !self.without_lines.insert(executable.id) {
+            return;
+        }
+        self.counters.files_without_lines += 1;
+        tracing::debug!(
+            path = executable.path,
+            bytes,
+            "no lines and inlined functions: its debug information is larger than memory.max leaves room for"
+        );
     }
 }
 
-fn names_of(symbol: &Symbolized<'_>) -> Names {
-    let Symbolized::Sym(symbol) = symbol else { return Arc::new([]) };
-    let inlined = symbol.inlined.iter().rev().map(|inner| name(&inner.name, inner.code_info.as_ref()));
-    inlined.chain([name(&symbol.name, symbol.code_info.as_deref())]).collect()
-}
-
-fn name(function: &str, code: Option<&CodeInfo<'_>>) -> Name {
-    Name {
-        function: function.to_owned(),
-        file: code.map(|code| code.to_path().to_string_lossy().into_owned()).unwrap_or_default(),
-        line: code.and_then(|code| code.line).unwrap_or(0),
-        column: code.and_then(|code| code.column).map_or(0, u32::from),
-    }
+fn read_kernel(max_bytes: usize) -> KernelSymbols {
+    let read = File::open(kernel::KALLSYMS)
+        .and_then(|text| KernelSymbols::read(BufReader::with_capacity(1 << 16, text), max_bytes));
+    crate::memory::give_back();
+    read.unwrap_or_else(|error| {
+        tracing::warn!(%error, "kernel functions stay without names");
+        KernelSymbols::default()
+    })
 }
 
 #[cfg(test)]
@@ -181,13 +216,22 @@ mod tests {
     use crate::bpf::Identity;
     use crate::process::{Executables, Mapped, own_vdso, parse_maps};
 
-    const OPTIONS: Options = Options { kernel: false, inlined: false, max_cached: 100 };
+    const MEMORY: Memory = Memory { cached: 1 << 20, kernel: 8 << 20, debug: 1 << 30 };
+    const OPTIONS: Options = Options { kernel: false, inlined: false, max_cached: 100, memory: MEMORY };
+
+    fn map_of(address: u64) -> crate::process::MapsLine {
+        let maps = parse_maps(&std::fs::read("/proc/self/maps").unwrap());
+        maps.into_iter().find(|map| (map.start..map.end).contains(&address)).unwrap()
+    }
+
+    fn mapped_of(address: u64) -> Mapped {
+        let map = map_of(address);
+        let identity = Identity::Inode { major: map.major, minor: map.minor, inode: map.inode };
+        Mapped { path: map.path, identity }
+    }
 
     fn frame_of(address: u64) -> Frame {
-        let maps = parse_maps(&std::fs::read("/proc/self/maps").unwrap());
-        let map = maps.iter().find(|map| (map.start..map.end).contains(&address)).unwrap();
-        let identity = Identity::Inode { major: map.major, minor: map.minor, inode: map.inode };
-        let mapped = Mapped { path: map.path.clone(), identity };
+        let (map, mapped) = (map_of(address), mapped_of(address));
         let executable = Executables::new(9).get(&mapped, std::process::id(), map.start, map.end).unwrap();
         let address = executable.address_of(address - map.start + map.file_offset);
         Frame::File(executable, address)
@@ -220,5 +264,37 @@ mod tests {
             symbolizer.names(&[frame_of(function as u64)]);
             assert!(symbolizer.known.len() <= 2);
         }
+    }
+
+    #[test]
+    fn remembers_no_more_bytes_than_its_budget() {
+        let memory = Memory { cached: 1, ..MEMORY };
+        let mut symbolizer = Symbolizer::new(Options { memory, ..OPTIONS });
+        let names = symbolizer.names(&[frame_of(libc::getpid as *const () as u64)]);
+        assert!(names[0][0].function.contains("getpid"));
+        assert_eq!((symbolizer.known.len(), symbolizer.counters().names_evicted), (0, 1));
+    }
+
+    #[test]
+    fn names_a_function_of_a_file_whose_debug_information_is_too_large() {
+        let own = frame_of(Symbolizer::new as *const () as u64);
+        let of = |debug| {
+            let memory = Memory { debug, ..MEMORY };
+            let mut symbolizer = Symbolizer::new(Options { inlined: true, memory, ..OPTIONS });
+            let Frame::File(executable, address) = &own else { panic!() };
+            Executables::reopen(
+                executable,
+                &mapped_of(Symbolizer::new as *const () as u64),
+                std::process::id(),
+                0,
+                1,
+            );
+            let names = symbolizer.names(&[Frame::File(Arc::clone(executable), *address)]);
+            (names[0].last().unwrap().clone(), symbolizer.counters().files_without_lines)
+        };
+        let ((with, none), (without, one)) = (of(1 << 40), of(1));
+        assert!(with.line > 0 && with.function.contains("Symbolizer"), "{with:?}");
+        assert!(without.line == 0 && without.function.contains("Symbolizer"), "{without:?}");
+        assert_eq!((none, one), (0, 1));
     }
 }

@@ -55,6 +55,10 @@ pub struct UnwindCounters {
     pub pages_unreadable: u64,
 }
 
+/// Processes whose code was replaced that are remembered, until they end; more are all forgotten, and with them
+/// that the tables were wrong for the tenth of a second until the sampler saw that they were gone.
+const MAX_REPLACED: usize = 4096;
+
 /// The stage that finishes walks and keeps the tables.
 #[derive(Debug)]
 pub struct Unwinder {
@@ -63,6 +67,9 @@ pub struct Unwinder {
     sources: HashMap<u32, Option<CallFrames>>,
     /// Which state of a process's mappings is in the tables.
     versions: HashMap<u32, u64>,
+    /// The last epoch of a process in which its tables were right, where other code took their place: what is
+    /// walked by them from then on is not. The sampler may do so until it sees that they are gone.
+    replaced: HashMap<u32, u32>,
     max_sources: usize,
     counters: UnwindCounters,
     /// Stacks of processes, beyond their copies; `None` if no thread could be had.
@@ -76,6 +83,7 @@ impl Unwinder {
             tables,
             sources: HashMap::new(),
             versions: HashMap::new(),
+            replaced: HashMap::new(),
             max_sources,
             counters: UnwindCounters::default(),
             memory: Memory::new()
@@ -91,8 +99,9 @@ impl Unwinder {
         (self.counters, self.tables.counters())
     }
 
-    /// What happened to a process changes its mappings: until it is sampled again it is not in the tables.
-    pub fn notice(&mut self, notice: &Notice) {
+    /// What happened to a process changes its mappings, as `processes` knows already: until it is sampled again
+    /// it is not in the tables.
+    pub fn notice(&mut self, notice: &Notice, processes: &mut Processes) {
         if let NoticeKind::Lost { .. } = notice.kind {
             return self.forget_processes();
         }
@@ -104,8 +113,40 @@ impl Unwinder {
             _ => false,
         };
         if concerns {
+            self.note_replaced(notice, processes);
             self.forget_process(notice.pid);
         }
+    }
+
+    /// Remembers until when the tables of a process were right, if other code takes the place of what they know.
+    fn note_replaced(&mut self, notice: &Notice, processes: &mut Processes) {
+        let range = match &notice.kind {
+            NoticeKind::Exec { .. } => 0..u64::MAX,
+            NoticeKind::Map { start, end, .. } => *start..*end,
+            _ => {
+                self.replaced.remove(&notice.pid);
+                return;
+            }
+        };
+        let Some((epoch, mut known)) = self.tables.overlapping(notice.pid, range.clone()) else { return };
+        // A mapping that got other rights is reported anew, which code made at run time has all the time.
+        let is_same = |known: TableMapping| {
+            let address = known.start.max(range.start);
+            match processes.code_at(notice.pid, notice.tid, address, notice.time_ns) {
+                Code::Anonymous => known.kind == mapping_kind::FRAME_POINTERS,
+                Code::File(executable, at) => {
+                    (known.executable, known.bias) == (executable.id, at.0.wrapping_sub(address))
+                }
+                Code::Nothing => false,
+            }
+        };
+        if !matches!(notice.kind, NoticeKind::Exec { .. }) && known.all(is_same) {
+            return;
+        }
+        if self.replaced.len() >= MAX_REPLACED {
+            self.replaced.clear();
+        }
+        self.replaced.insert(notice.pid, epoch);
     }
 
     /// Takes a process out of the tables until it is sampled again.
@@ -126,6 +167,13 @@ impl Unwinder {
     /// Finishes a walk that the sampler could not, and puts into the tables what was wanting.
     pub fn finish(&mut self, sample: &mut RawSample, processes: &mut Processes) {
         self.tables.touch_process(sample.pid);
+        let right_until = self.replaced.get(&sample.pid);
+        // The first frame was not found by any table.
+        if sample.user.len() > 1 && right_until.is_some_and(|last| (1..=*last).contains(&sample.epoch)) {
+            sample.user_end = user_end::CODE_REPLACED;
+            sample.rest = None;
+            return;
+        }
         let Some(rest) = sample.rest.take() else { return };
         if !matches!(sample.user_end, user_end::NO_PROCESS | user_end::NO_MAPPING | user_end::NO_ROWS) {
             return;

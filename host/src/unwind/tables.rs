@@ -11,6 +11,7 @@ use super::slab::Slab;
 use crate::bpf::{SharedWords, TableMemory};
 use stacksonde_ebpf::tables::{HASH_FACTOR, MAPPING_WORDS, PAGE_BITS, PAGE_LINES, PROCESS_LINES, WORDS};
 use std::collections::HashMap;
+use std::ops::Range;
 use std::sync::atomic::Ordering::{Relaxed, Release};
 use std::time::Duration;
 
@@ -57,6 +58,9 @@ pub struct Tables {
     counters: TablesCounters,
     /// Counts touches; larger is more recent.
     clock: u64,
+    /// Counts states of processes that were put in. (After 2^32 of them the sampler could recall what it found
+    /// in one that it forgot long ago.)
+    epoch: u32,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -70,6 +74,7 @@ struct Resident {
 struct Installed {
     first: u32,
     count: u32,
+    epoch: u32,
     used: u64,
 }
 
@@ -78,7 +83,7 @@ impl Tables {
     pub fn new(memory: TableMemory) -> Self {
         let lines = u32::try_from(memory.rows.len() / WORDS).unwrap_or(u32::MAX);
         let mappings = u32::try_from(memory.mappings.len() / MAPPING_WORDS).unwrap_or(u32::MAX);
-        Self {
+        let mut tables = Self {
             memory,
             rule_numbers: HashMap::new(),
             // Line 0 stands for none.
@@ -90,6 +95,16 @@ impl Tables {
             retired_mappings: Vec::new(),
             counters: TablesCounters::default(),
             clock: 0,
+            epoch: 0,
+        };
+        tables.number_fixed_rules();
+        tables
+    }
+
+    /// Those without unwind information have the numbers that the sampler takes for granted.
+    fn number_fixed_rules(&mut self) {
+        for rule in [Rule::NONE, Rule::BARE] {
+            self.rule_number(rule);
         }
     }
 
@@ -213,17 +228,36 @@ impl Tables {
             return false;
         };
         self.memory.processes[slot + 1].store(u64::from(first) | u64::from(count) << 32, Relaxed);
-        self.memory.processes[slot].store(pid.into(), Release);
+        self.epoch = self.epoch.wrapping_add(1).max(1);
+        self.memory.processes[slot].store(u64::from(pid) | u64::from(self.epoch) << 32, Release);
         self.clock += 1;
-        self.processes.insert(pid, Installed { first, count, used: self.clock });
+        self.processes.insert(pid, Installed { first, count, epoch: self.epoch, used: self.clock });
         true
+    }
+
+    /// The mappings of a process that is in which overlap `range`, and its epoch.
+    pub fn overlapping(
+        &self,
+        pid: u32,
+        range: Range<u64>,
+    ) -> Option<(u32, impl Iterator<Item = TableMapping>)> {
+        let installed = self.processes.get(&pid)?;
+        let first = installed.first as usize * MAPPING_WORDS;
+        let words = &self.memory.mappings[first..first + installed.count as usize * MAPPING_WORDS];
+        let mappings = words.chunks_exact(MAPPING_WORDS).map(|words| {
+            let [start, end, bias, what] = std::array::from_fn(|word| words[word].load(Relaxed));
+            let [a, b, c, d, kind, ..] = what.to_le_bytes();
+            TableMapping { start, end, bias, executable: u32::from_le_bytes([a, b, c, d]), kind }
+        });
+        let overlap = move |mapping: &TableMapping| mapping.start < range.end && range.start < mapping.end;
+        Some((installed.epoch, mappings.filter(overlap)))
     }
 
     /// Takes out the mappings of a process: it ended, or they changed.
     pub fn remove_process(&mut self, pid: u32) {
         let Some(installed) = self.processes.remove(&pid) else { return };
         for slot in process_slots(&self.memory.processes, pid) {
-            if self.memory.processes[slot].load(Relaxed) == u64::from(pid) {
+            if self.memory.processes[slot].load(Relaxed) & 0xffff_ffff == u64::from(pid) {
                 self.memory.processes[slot].store(0, Release);
             }
         }
@@ -295,8 +329,11 @@ impl Tables {
         for key in self.pages.keys().copied().collect::<Vec<_>>() {
             self.evict_page(key);
         }
+        // Afterwards no run of the sampler has any of the numbers in hand, and it must not recall them either.
         self.reclaim();
+        self.memory.recent.iter().for_each(|word| word.store(0, Relaxed));
         self.rule_numbers.clear();
+        self.number_fixed_rules();
     }
 
     /// Frees what was retired, after a grace period.
@@ -377,6 +414,7 @@ mod tests {
             mappings,
             page_lines: 16,
             row_lines,
+            recent_lines: 16,
             rules: 64,
             filter_lines: 16,
         };

@@ -6,8 +6,8 @@
 
 /* desk.rs has the same structure. */
 struct desk {
-	u64 *processes, *mappings, *pages, *rows, *rules;
-	u32 process_lines, mapping_count, page_lines, row_lines, rule_count, reserved;
+	u64 *processes, *mappings, *pages, *rows, *recent, *rules;
+	u32 process_lines, mapping_count, page_lines, row_lines, recent_lines, rule_count;
 	const u8 *stack;
 	u64 stack_start, stack_bytes;
 };
@@ -37,6 +37,16 @@ static struct line *row_line(u32 line)
 static struct mapping *mapping_at(u32 index)
 {
 	return index < desk->mapping_count ? (struct mapping *)desk->mappings + index : 0;
+}
+
+static struct line *recent_line(u32 hash)
+{
+	return desk->recent_lines ? line_of(desk->recent, desk->recent_lines, hash & (desk->recent_lines - 1)) : 0;
+}
+
+static u32 check_recent(void)
+{
+	return 1;
 }
 
 static u64 *rule_word(u32 index)
@@ -71,8 +81,7 @@ int desk_walk(const struct desk *memory, u32 pid, struct walk *walk, u64 *frames
 	walk->window_start = ~0ULL - sizeof(walk->window);
 	walk->count = 1;
 	frames[0] = walk->pc;
-	walk->region = find_process(pid);
-	if (!walk->region)
+	if (!find_process(walk, pid))
 		return USER_END_NO_PROCESS;
 	while (walk->count < MAX_USER_FRAMES) {
 		u8 moved = leave_frame(walk);

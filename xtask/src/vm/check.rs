@@ -66,8 +66,29 @@ pub(super) fn check(row: &'static Row, results: Results) -> Outcome {
     for program in PROGRAMS.iter().filter(|program| own_walk || program.frame_pointers) {
         complaints.extend(stacks(program, &results.stacks.of(program.name)));
     }
+    complaints.extend(filtered(&results.filtered));
     complaints.extend(memlock(row, results.memlock.as_ref()));
     Outcome { row, results: Some(results), complaints }
+}
+
+/// Of two programs one is denied: the kernel keeps its samples back, and the other's are there.
+fn filtered(recording: &Recording) -> Vec<String> {
+    let [denied, wanted] =
+        PROGRAMS.map(|program| (program.name, recording.stacks.of(program.name).samples()));
+    let mut complaints = Vec::new();
+    if denied.1 > 0 {
+        complaints.push(format!("{} samples of {}, which is denied", denied.1, denied.0));
+    }
+    if wanted.1 == 0 {
+        complaints.push(format!("no sample of {} while {} is denied", wanted.0, denied.0));
+    }
+    let excluded = recording.said.split_once("excluded: ").map(|(_, rest)| rest);
+    let excluded = excluded.and_then(|rest| rest.split(',').next()?.parse::<u64>().ok());
+    if excluded.is_none_or(|excluded| excluded < ENOUGH) {
+        let said = recording.said.trim();
+        complaints.push(format!("{excluded:?} samples were kept back, not {ENOUGH} at least: {said}"));
+    }
+    complaints
 }
 
 /// Where maps count as locked memory, the limit is raised; where it cannot be, rings are smaller.

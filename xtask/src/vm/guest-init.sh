@@ -43,6 +43,7 @@ run doctor stacksonde doctor --json
 run nested unshare -p -f --mount-proc env STACKSONDE_OFFSETS__VERIFY=true stacksonde doctor --json
 run table stacksonde doctor
 run record stacksonde record -d 5 -F 99 -o /results/profile.folded
+run filtered stacksonde record -d 3 -F 99 --deny-comm c_chain --log warn,stacksonde::agent=debug -o /results/filtered.folded
 if [ "$memlock" = charged ]; then
 	run raised sh -c 'ulimit -l 64 && exec stacksonde record -d 2 -o /results/raised.folded'
 	# Room for all but rings of this size. Not the setpriv of busybox, which knows no bounding set.

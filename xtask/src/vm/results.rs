@@ -17,6 +17,8 @@ pub(super) struct Results {
     pub(super) doctor_status: i32,
     /// What `record` recorded.
     pub(super) stacks: Stacks,
+    /// What it said and recorded without one of the programs.
+    pub(super) filtered: Recording,
     /// What it said and recorded where maps count as locked memory: with a limit that it could raise, and with
     /// one that it could not.
     pub(super) memlock: Option<[Recording; 2]>,
@@ -64,6 +66,7 @@ pub(super) fn read(folder: &Path) -> anyhow::Result<Results> {
         nested: plan("nested")?,
         doctor_status: status("doctor")?,
         stacks: recording("record", "profile.folded")?.stacks,
+        filtered: recording("filtered", "filtered.folded")?,
         memlock: if memlock {
             Some([recording("raised", "raised.folded")?, recording("shrunk", "shrunk.folded")?])
         } else {

@@ -69,23 +69,19 @@ fn says_what_is_wrong_with_a_file() {
         ),
         (
             "[memory]\nring_bytes = 5000",
-            "`memory.ring_bytes` is 5000 in DIR/0.toml; allowed: a power of two from 4096 to 1073741824",
+            "`memory.ring_bytes` is 5000 in DIR/0.toml; allowed: 0, or a power of two from 4096 to 1073741824",
         ),
         (
             "[memory]\nsideband_bytes = 2048",
-            "`memory.sideband_bytes` is 2048 in DIR/0.toml; allowed: a power of two from 4096 to 1073741824",
-        ),
-        (
-            "[memory]\nmax_stacks = 0",
-            "`memory.max_stacks` is 0 in DIR/0.toml; allowed: a whole number from 1 to 4294967295",
+            "`memory.sideband_bytes` is 2048 in DIR/0.toml; allowed: 0, or a power of two from 4096 to 1073741824",
         ),
         (
             "[memory]\nmax_stacks = -1",
-            "`memory.max_stacks` is -1 in DIR/0.toml; allowed: a whole number from 1 to 4294967295",
+            "`memory.max_stacks` is -1 in DIR/0.toml; allowed: a whole number from 0 to 4294967295",
         ),
         (
             "[memory]\nmax_stacks = 4294967296",
-            "`memory.max_stacks` is 4294967296 in DIR/0.toml; allowed: a whole number from 1 to 4294967295",
+            "`memory.max_stacks` is 4294967296 in DIR/0.toml; allowed: a whole number from 0 to 4294967295",
         ),
         ("[symbolize]\ninlined = 1", "`symbolize.inlined` is 1 in DIR/0.toml; allowed: true or false"),
         (

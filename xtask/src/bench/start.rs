@@ -1,10 +1,12 @@
 //! `cargo xtask bench start`: from exec to the first sample, step by step. Nothing is asserted: a number is true
 //! for one machine and one day.
 
+use super::usage;
 use crate::run::as_root;
 use crate::stage;
 use anyhow::{Context, bail};
 use std::process::{ExitCode, Stdio};
+use std::time::Duration;
 
 const RUNS: usize = 9;
 
@@ -37,7 +39,8 @@ fn steps(stage: &stage::Stage) -> anyhow::Result<Vec<(String, f64)>> {
     record.args(["record", "--log", "stacksonde::start=debug", "--config"]).arg(&stage.config);
     record.args(["-o", "/tmp/stacksonde-bench-start.folded", "--", "sh", "-c", busy]);
     record.env("STACKSONDE_LOG__FORMAT", "json").stdout(Stdio::null());
-    let start = monotonic_ns();
+    // The clock that the agent uses too.
+    let start = usage::monotonic();
     let output = record.output().context("cannot run the agent")?;
     let said = String::from_utf8_lossy(&output.stderr);
     if !output.status.success() {
@@ -47,8 +50,7 @@ fn steps(stage: &stage::Stage) -> anyhow::Result<Vec<(String, f64)>> {
         let line: serde_json::Value = serde_json::from_str(line).ok()?;
         let fields = line.get("fields")?;
         let at = fields.get("at_ns")?.as_u64()?;
-        #[expect(clippy::cast_precision_loss, reason = "shown with two decimals")]
-        let milliseconds = at.saturating_sub(start) as f64 / 1e6;
+        let milliseconds = Duration::from_nanos(at).saturating_sub(start).as_secs_f64() * 1e3;
         Some((fields.get("step")?.as_str()?.to_owned(), milliseconds))
     };
     let steps: Vec<_> = said.lines().filter_map(step).collect();
@@ -56,12 +58,4 @@ fn steps(stage: &stage::Stage) -> anyhow::Result<Vec<(String, f64)>> {
         bail!("the agent said nothing of its start: {said}");
     }
     Ok(steps)
-}
-
-/// CLOCK_MONOTONIC, which the agent uses too, in nanoseconds.
-fn monotonic_ns() -> u64 {
-    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: the structure outlives the call.
-    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut time) };
-    time.tv_sec.cast_unsigned().saturating_mul(1_000_000_000).saturating_add(time.tv_nsec.cast_unsigned())
 }

@@ -1,16 +1,27 @@
 //! `cargo xtask bench`: prints what things cost. Nothing is asserted: a number is true for one machine and one day.
 
+mod agents;
+mod cost;
+mod kernel;
+mod perf_data;
+mod sink;
+mod start;
+mod table;
+mod usage;
+
+use crate::install;
 use crate::run::{cargo, must};
-use crate::{bench_start, install};
 use anyhow::bail;
 use std::process::ExitCode;
 
 /// Runs the benchmark that is named.
 pub(crate) fn run(arguments: &[String]) -> anyhow::Result<ExitCode> {
-    match arguments {
-        [name] if name == "plugins" => plugins()?,
-        [name] if name == "start" => return bench_start::run(),
-        _ => bail!("bench takes one of: plugins, start"),
+    let (name, rest) = arguments.split_first().map_or(("", arguments), |(name, rest)| (name.as_str(), rest));
+    match name {
+        "plugins" => plugins()?,
+        "start" => return start::run(),
+        "cost" => cost::run(rest)?,
+        _ => bail!("bench takes one of: plugins, start, cost"),
     }
     Ok(ExitCode::SUCCESS)
 }

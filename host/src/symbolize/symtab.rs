@@ -1,0 +1,255 @@
+//! Functions by ELF symbol tables. A table is read through once for all addresses that are asked for, and
+//! only the names of those are read, so that memory depends on the addresses and not on the file.
+
+use super::elf::{Bytes, Section, sections, u16_at, u32_at, u64_at};
+use std::collections::HashMap;
+use std::io;
+
+const SHT_SYMTAB: u32 = 2;
+const SHT_DYNSYM: u32 = 11;
+const SYMBOL_BYTES: usize = 24;
+/// Symbols that one reading brings.
+const AT_ONCE: usize = 1 << 10;
+/// A mangled name is longer only in damaged files.
+const NAME_BYTES_MAX: usize = 16 << 10;
+/// Functions that may cover an address, a symbol and address: damaged files may have any number that overlap.
+const COVERINGS_MAX: usize = 1 << 24;
+
+/// A symbol that may be the one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Candidate {
+    start: u64,
+    bytes: u64,
+    name: u32,
+    global: bool,
+}
+
+impl Candidate {
+    /// Whether it says more of an address that both cover: it begins later, or is what others call it.
+    fn is_better_than(self, other: Option<Self>) -> bool {
+        other.is_none_or(|other| (self.start, self.global) > (other.start, other.global))
+    }
+}
+
+/// Names (as mangled as in the file) of the functions at `addresses`, which are sorted and stated as in the file.
+pub fn function_names(file: &(impl Bytes + ?Sized), addresses: &[u64]) -> io::Result<Vec<Option<String>>> {
+    let mut names = vec![None; addresses.len()];
+    let (sections, _) = sections(file)?;
+    for kind in [SHT_SYMTAB, SHT_DYNSYM] {
+        let Some(table) = sections.iter().find(|section| section.kind == kind) else { continue };
+        let Some(strings) = sections.get(table.link as usize) else { continue };
+        let found = look_up(file, table, addresses)?;
+        let mut read = HashMap::new();
+        for (name, found) in names.iter_mut().zip(found) {
+            let (None, Some(found)) = (&name, found) else { continue };
+            let text = read.entry(found.name).or_insert_with(|| text_at(file, strings, found.name));
+            name.clone_from(text);
+        }
+        if names.iter().all(Option::is_some) {
+            break;
+        }
+    }
+    Ok(names)
+}
+
+/// For each address the symbol of a table that it belongs to.
+fn look_up(
+    file: &(impl Bytes + ?Sized),
+    table: &Section,
+    addresses: &[u64],
+) -> io::Result<Vec<Option<Candidate>>> {
+    // Whoever covers the address; and, at the first address that is not before it, whoever begins last.
+    let mut covering: Vec<Option<Candidate>> = vec![None; addresses.len()];
+    let mut nearest = covering.clone();
+    let mut coverings = 0;
+    let mut buffer = vec![0; AT_ONCE * SYMBOL_BYTES];
+    let end = table.offset.saturating_add(table.bytes);
+    let mut at = table.offset;
+    while at < end {
+        let wanted = usize::try_from(end - at).unwrap_or(usize::MAX).min(buffer.len());
+        let read = file.some(&mut buffer[..wanted], at)?;
+        let whole = read / SYMBOL_BYTES * SYMBOL_BYTES;
+        if whole == 0 {
+            break;
+        }
+        at += whole as u64;
+        for symbol in buffer[..whole].chunks_exact(SYMBOL_BYTES) {
+            let Some(found) = function(symbol) else { continue };
+            let first = addresses.partition_point(|address| *address < found.start);
+            if let Some(slot) = nearest.get_mut(first)
+                && found.is_better_than(*slot)
+            {
+                *slot = Some(found);
+            }
+            let ends = found.start.saturating_add(found.bytes);
+            for (slot, _) in
+                covering[first..].iter_mut().zip(&addresses[first..]).take_while(|(_, at)| **at < ends)
+            {
+                coverings += 1;
+                if found.is_better_than(*slot) {
+                    *slot = Some(found);
+                }
+            }
+            if coverings > COVERINGS_MAX {
+                return Err(io::Error::other("the functions of the symbol table overlap without end"));
+            }
+        }
+    }
+    let mut last = None;
+    let sizeless = nearest.into_iter().zip(addresses).map(|(nearest, address)| {
+        if let Some(nearest) = nearest
+            && nearest.is_better_than(last)
+        {
+            last = Some(nearest);
+        }
+        // Labels of assembly have no size and reach to the next symbol; among the few that a program shows to
+        // others the next one may be far away.
+        last.filter(|last| last.bytes == 0 && (table.kind == SHT_SYMTAB || last.start == *address))
+    });
+    Ok(covering.into_iter().zip(sizeless).map(|(covering, sizeless)| covering.or(sizeless)).collect())
+}
+
+/// The function that a symbol stands for, if it stands for one.
+fn function(symbol: &[u8]) -> Option<Candidate> {
+    const STT_NOTYPE: u8 = 0;
+    const STT_FUNC: u8 = 2;
+    const STT_GNU_IFUNC: u8 = 10;
+    // st_info, st_shndx, st_value, st_size.
+    let (info, section) = (symbol.get(4)?, u16_at(symbol, 6));
+    let (start, bytes, global) = (u64_at(symbol, 8), u64_at(symbol, 16), info >> 4 == 1);
+    let function = match info & 15 {
+        STT_FUNC | STT_GNU_IFUNC => true,
+        // Local ones tell code from data on arm64 ($x, $d).
+        STT_NOTYPE => global || bytes > 0,
+        _ => false,
+    };
+    (function && section != 0 && start != 0).then(|| Candidate {
+        start,
+        bytes,
+        name: u32_at(symbol, 0),
+        global,
+    })
+}
+
+/// The text that begins at an offset of a table of strings; `None` if it is empty, too long or not UTF-8.
+fn text_at<F: Bytes + ?Sized>(file: &F, strings: &Section, offset: u32) -> Option<String> {
+    let left = usize::try_from(strings.bytes.checked_sub(offset.into())?).unwrap_or(usize::MAX);
+    let mut size = 256;
+    loop {
+        let mut text = vec![0; size.min(left)];
+        let read = file.some(&mut text, strings.offset.saturating_add(offset.into())).ok()?;
+        if let Some(end) = text[..read].iter().position(|byte| *byte == 0) {
+            text.truncate(end);
+            return String::from_utf8(text).ok().filter(|text| !text.is_empty());
+        }
+        if read < size || size >= NAME_BYTES_MAX {
+            return None;
+        }
+        size *= 8;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs::File;
+
+    /// Symbols {name, type and binding, address, bytes} as a file of their own.
+    fn file(symbols: &[(&str, u8, u64, u64)], kind: u32) -> Vec<u8> {
+        let mut strings = vec![0];
+        let mut table = vec![0; SYMBOL_BYTES];
+        for (name, info, start, bytes) in symbols {
+            table.extend(u32::try_from(strings.len()).unwrap().to_le_bytes());
+            table.extend([*info, 0, 1, 0]);
+            table.extend(start.to_le_bytes());
+            table.extend(bytes.to_le_bytes());
+            strings.extend(name.bytes().chain([0]));
+        }
+        let mut file = vec![0; 64];
+        file[..6].copy_from_slice(b"\x7fELF\x02\x01");
+        file[40..48].copy_from_slice(&64u64.to_le_bytes());
+        file[58..60].copy_from_slice(&64u16.to_le_bytes());
+        file[60..62].copy_from_slice(&3u16.to_le_bytes());
+        let mut at = 64 * 4;
+        for (kind, bytes, link) in [(0, 0, 0), (kind, table.len(), 2), (3, strings.len(), 0)] {
+            let mut section = vec![0; 64];
+            section[4..8].copy_from_slice(&kind.to_le_bytes());
+            section[24..32].copy_from_slice(&(at as u64).to_le_bytes());
+            section[32..40].copy_from_slice(&(bytes as u64).to_le_bytes());
+            section[40..44].copy_from_slice(&u32::to_le_bytes(link));
+            at += bytes;
+            file.extend(section);
+        }
+        [file, table, strings].concat()
+    }
+
+    const LOCAL: u8 = 2;
+    const GLOBAL: u8 = 0x12;
+    const LABEL: u8 = 0x10;
+    const MARK: u8 = 0;
+
+    fn names(file: &[u8], addresses: &[u64]) -> Vec<Option<String>> {
+        function_names(file, addresses).unwrap()
+    }
+
+    fn some(name: &str) -> Option<String> {
+        Some(name.to_owned())
+    }
+
+    #[test]
+    fn finds_whoever_covers_an_address() {
+        let file = file(
+            &[("outer", LOCAL, 100, 100), ("inner", LOCAL, 150, 10), ("far", GLOBAL, 900, 1)],
+            SHT_SYMTAB,
+        );
+        let found = names(&file, &[99, 100, 150, 159, 160, 199, 200, 900]);
+        let outer = some("outer");
+        let inner = some("inner");
+        assert_eq!(
+            found,
+            [None, outer.clone(), inner.clone(), inner, outer.clone(), outer, None, some("far")]
+        );
+    }
+
+    #[test]
+    fn of_two_names_the_global_one_is_taken() {
+        for (first, second) in [(LOCAL, GLOBAL), (GLOBAL, LOCAL)] {
+            let file = file(&[("a", first, 100, 9), ("b", second, 100, 9)], SHT_SYMTAB);
+            assert_eq!(names(&file, &[101]), [some(if first == GLOBAL { "a" } else { "b" })]);
+        }
+    }
+
+    #[test]
+    fn a_label_reaches_to_the_next_symbol_and_a_mark_is_none() {
+        let symbols = [("label", LABEL, 100, 0), ("$x", MARK, 110, 0), ("next", LOCAL, 200, 10)];
+        let addresses = [100, 120, 205, 220];
+        assert_eq!(
+            names(&file(&symbols, SHT_SYMTAB), &addresses),
+            [some("label"), some("label"), some("next"), None]
+        );
+        assert_eq!(names(&file(&symbols, SHT_DYNSYM), &addresses), [some("label"), None, some("next"), None]);
+    }
+
+    #[test]
+    fn gives_up_on_functions_that_overlap_without_end() {
+        let symbols = vec![("x", LOCAL, 1, u64::MAX); 5000];
+        let addresses: Vec<u64> = (1..5000).collect();
+        assert!(function_names(file(&symbols, SHT_SYMTAB).as_slice(), &addresses).is_err());
+    }
+
+    #[test]
+    fn finds_a_function_of_this_program_and_nothing_at_its_start() {
+        let own = File::open("/proc/self/exe").unwrap();
+        let segments = crate::process::segments(&object::read::ReadCache::new(&own)).unwrap();
+        let maps = crate::process::parse_maps(&std::fs::read("/proc/self/maps").unwrap());
+        let here = text_at::<File> as *const () as u64;
+        let map = maps.iter().find(|map| (map.start..map.end).contains(&here)).unwrap();
+        let offset = here - map.start + map.file_offset;
+        let address = segments.iter().find_map(|segment| segment.address_of(offset)).unwrap();
+        let found = function_names(&own, &[1, address]).unwrap();
+        assert!(
+            found[0].is_none() && found[1].as_ref().is_some_and(|name| name.contains("text_at")),
+            "{found:?}"
+        );
+    }
+}

@@ -1,0 +1,126 @@
+//! A running daemon that writes what it sees into a folder.
+
+use crate::agent::Installed;
+use crate::folded::Stacks;
+use std::io::Read;
+use std::path::PathBuf;
+use std::process::{Child, Stdio};
+use std::time::{Duration, Instant};
+
+/// A daemon that writes folded stacks of every interval into a folder; it is killed when the test lets go of it.
+#[derive(Debug)]
+pub struct Daemon {
+    /// Its process.
+    pub child: Child,
+    folder: tempfile::TempDir,
+    interval_seconds: u32,
+}
+
+impl Daemon {
+    /// Starts it with intervals of this length and `toml` on top of the test's config.
+    ///
+    /// # Panics
+    ///
+    /// If it cannot be started.
+    pub fn start(interval_seconds: u32, toml: &str) -> Self {
+        let installed = Installed::from_environment().unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir(folder.path().join("profiles")).unwrap();
+        write_config(&folder, interval_seconds, toml);
+        let child = installed
+            .command("run")
+            .arg("--config")
+            .arg(folder.path().join("daemon.toml"))
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        Self { child, folder, interval_seconds }
+    }
+
+    /// Gives it another `toml` and sends SIGHUP.
+    ///
+    /// # Panics
+    ///
+    /// If the file cannot be written.
+    pub fn reload(&self, toml: &str) {
+        write_config(&self.folder, self.interval_seconds, toml);
+        self.signal(libc::SIGHUP);
+    }
+
+    /// What it wrote so far, oldest first.
+    ///
+    /// # Panics
+    ///
+    /// If a file cannot be read.
+    pub fn profiles(&self) -> Vec<Stacks> {
+        let files = std::fs::read_dir(self.folder.path().join("profiles")).unwrap();
+        // One that is being written has a name that begins with a dot.
+        let mut files: Vec<PathBuf> = files.map(|file| file.unwrap().path()).collect();
+        files.retain(|file| file.extension().is_some_and(|extension| extension == "folded"));
+        files.sort();
+        files.iter().map(|file| Stacks::parse(&std::fs::read_to_string(file).unwrap())).collect()
+    }
+
+    /// Waits until it wrote so many profiles, and returns all of them.
+    ///
+    /// # Panics
+    ///
+    /// If it does not within half a minute more than they take.
+    pub fn wait_for(&self, profiles: usize) -> Vec<Stacks> {
+        let seconds = u64::from(self.interval_seconds) * profiles as u64 + 30;
+        let deadline = Instant::now() + Duration::from_secs(seconds);
+        loop {
+            let written = self.profiles();
+            if written.len() >= profiles {
+                return written;
+            }
+            assert!(Instant::now() < deadline, "{} profiles, not {profiles}", written.len());
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    /// Sends a signal.
+    ///
+    /// # Panics
+    ///
+    /// If it cannot be sent.
+    pub fn signal(&self, signal: libc::c_int) {
+        // SAFETY: plain numbers; the child is not yet waited for, so the id is still its own.
+        assert_eq!(unsafe { libc::kill(self.child.id().cast_signed(), signal) }, 0);
+    }
+
+    /// Sends SIGTERM, waits for the end, and returns how long it took and what the daemon had said.
+    ///
+    /// # Panics
+    ///
+    /// If it fails.
+    pub fn terminate(&mut self) -> (Duration, String) {
+        let asked = Instant::now();
+        self.signal(libc::SIGTERM);
+        let status = self.child.wait().unwrap();
+        let took = asked.elapsed();
+        let mut said = String::new();
+        self.child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+        assert!(status.success(), "{status}: {said}");
+        (took, said)
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _killed = self.child.kill();
+        let _status = self.child.wait();
+    }
+}
+
+fn write_config(folder: &tempfile::TempDir, interval_seconds: u32, toml: &str) {
+    let profiles = folder.path().join("profiles");
+    let text = format!(
+        "[sampling]\nfrequency_hz = 99\ninterval_seconds = {interval_seconds}\n\
+         [exporters.files]\nplugin = \"file-export\"\n\
+         config = {{ directory = {profiles:?}, formats = [\"folded\"] }}\n{toml}"
+    );
+    std::fs::write(folder.path().join("daemon.toml"), text).unwrap();
+}

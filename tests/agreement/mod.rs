@@ -137,8 +137,9 @@ fn sample(pid: u32, time: Duration, hertz: u64) -> Vec<Walked> {
         entry_registers: None,
         user_walk: UserWalk::ByTables,
         kernel_stacks: false,
-        tables: TableSizes::for_budget(4096, 65536, 8 << 20),
+        tables: TableSizes::for_budget(4096, 65536, 8 << 20, 1 << 18),
         stack_copies: StackCopies { pages: u32::try_from(STACK_PAGES_MAX).unwrap(), always: true },
+        verify_recent: false,
         cgroup_ids: false,
         ids: Ids::Initial,
         notices: Notices::SideBand,
@@ -161,7 +162,7 @@ fn sample(pid: u32, time: Duration, hertz: u64) -> Vec<Walked> {
             match event {
                 Event::Notice(notice) => {
                     processes.notice(&notice);
-                    unwinder.notice(&notice);
+                    unwinder.notice(&notice, &mut processes);
                 }
                 Event::Sample(mut sample) if sample.pid == pid && sample.kernel.is_empty() => {
                     let rest = sample.rest.clone();

@@ -5,6 +5,7 @@ mod install;
 mod lint;
 mod load;
 mod profile;
+mod proof;
 mod run;
 mod stacks;
 mod stage;
@@ -23,6 +24,7 @@ usage: cargo xtask COMMAND
   bench plugins|start|cost       print what plugins cost, how long the agent takes to its first sample, or
                                  what profiling costs, beside other profilers
   stacks [PROGRAM|mix]...        profile real programs, count whole stacks, write docs/complete-stacks.md
+  proof [rows|agreement]         our rows beside readelf's, our stacks beside libdw's
   lint                           formatting, clippy, licences and sources of dependencies
   stage                          build and install agent and plugins for development, print where
 
@@ -37,6 +39,7 @@ fn main() -> ExitCode {
         Some("bench") => bench::run(rest),
         Some("lint") => lint::run(),
         Some("stage") => stage::run(),
+        Some("proof") => proof::run(rest),
         Some("stacks") => stacks::run(rest),
         Some("vm") => vm::run(rest),
         Some("-h" | "--help") | None => {

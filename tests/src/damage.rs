@@ -94,7 +94,7 @@ pub fn all(elf: &[u8]) -> Vec<(&'static str, Vec<u8>)> {
                 for (at, description) in &records {
                     let end = at + 4 + word(elf, *at) as usize;
                     let start = if *description { at + 17 } else { at + 12 };
-                    (start.min(end)..end).for_each(|at| copy[at] = random.below(256) as u8);
+                    (start.min(end)..end).for_each(|at| copy[at] = random.below(256).to_le_bytes()[0]);
                 }
             }),
         ),

@@ -73,12 +73,13 @@
 	F(u32, reserved_too, "Zero.")
 
 /* A copy of the stack: so many whole pages at most, out of a span that begins with the page of the stack
- * pointer; it ends where more than STACK_HOLE_PAGES side by side cannot be read. */
+ * pointer; it ends where more than STACK_HOLE_PAGES side by side cannot be read. (One less than a power of
+ * two: the hole's end is searched in steps that double.) */
 #define STACK_PAGE_BYTES 4096
 #define DEFAULT_STACK_PAGES 17
 #define MAX_STACK_PAGES 17
 #define STACK_SPAN_PAGES 64
-#define STACK_HOLE_PAGES 20
+#define STACK_HOLE_PAGES 31
 
 /* What the sampler counts on each CPU. Every run of the program ends in exactly one of the
  * counters after `runs`, up to `excluded`. */

@@ -28,6 +28,12 @@ enum { KERNEL_ENDS(KERNEL_END) };
 static_assert(sizeof(struct sample) % sizeof(u64) == 0, "addresses follow the header, aligned");
 static_assert(MAX_KERNEL_FRAMES < 128, "masked with 127 below");
 
+/* The search for the pages of a stack: the next page, how many were copied; in a hole its last page and the
+ * first one after it that are known, and the step with which that is searched. */
+struct search {
+	u64 page, copied, low, high, step;
+};
+
 /* A record under construction. The kernel may fill all of its part before the user's is known,
  * so there is room for both at their largest. */
 struct scratch {
@@ -35,8 +41,7 @@ struct scratch {
 	u64 frames[MAX_KERNEL_FRAMES + MAX_USER_FRAMES];
 	u64 leaf[LEAF_REGISTERS];
 	u8 stack[MAX_STACK_PAGES * STACK_PAGE_BYTES];
-	/* Pages that were copied so far, and those side by side that could not be. */
-	u64 copied, missing;
+	struct search search;
 	struct walk walk;
 };
 
@@ -263,8 +268,9 @@ static ALWAYS_INLINE u32 walk_by_tables(struct scratch *record, u32 cpu, u32 pid
 /*
  * Copies the stack from the page of `sp` on into this CPU's scratch area. Pages that cannot be read are left
  * out: large arrays on the stack leave some that were never touched, and the page of `sp` itself may be the
- * one that is just being faulted in. A global function, with what it counts in memory, so that the verifier
- * sees one state for all numbers.
+ * one that is just being faulted in. A page that cannot be read costs a fault, and every copy ends in a hole,
+ * so a hole is crossed in steps that double, and its end found by bisection. A global function, with what it
+ * counts in memory, so that the verifier sees one state for all numbers.
  */
 __attribute__((noinline)) int copy_stack(u32 cpu, u64 sp)
 {
@@ -273,26 +279,47 @@ __attribute__((noinline)) int copy_stack(u32 cpu, u64 sp)
 
 	if (!record)
 		return 0;
+	volatile struct search *search = &record->search;
+	search->page = search->copied = search->step = 0;
 	__builtin_memcpy(record->leaf, record->walk.leaf, sizeof(record->leaf));
 	record->sample.stack_start = start;
 	record->sample.stack_present = 0;
-	record->copied = 0;
-	record->missing = 0;
 #pragma clang loop unroll(disable)
-	for (u32 page = 0; page < STACK_SPAN_PAGES; page++) {
-		u64 at = *(volatile u64 *)&record->copied;
-		if (at >= MAX_STACK_PAGES || at >= stack_pages || *(volatile u64 *)&record->missing > STACK_HOLE_PAGES)
+	for (u32 turn = 0; turn < 2 * STACK_SPAN_PAGES; turn++) {
+		u64 at = search->copied, page = search->page, low = search->low, high = search->high;
+		u8 byte;
+
+		if (at >= MAX_STACK_PAGES || at >= stack_pages || page >= STACK_SPAN_PAGES)
 			break;
-		if (bpf_probe_read_user(&record->stack[at * STACK_PAGE_BYTES], STACK_PAGE_BYTES,
-					(void *)(start + page * STACK_PAGE_BYTES))) {
-			record->missing++;
+		if (!search->step) {
+			if (!bpf_probe_read_user(&record->stack[at * STACK_PAGE_BYTES], STACK_PAGE_BYTES,
+						 (void *)(start + page * STACK_PAGE_BYTES))) {
+				record->sample.stack_present |= 1ULL << page;
+				search->copied = at + 1;
+				search->page = page + 1;
+			} else {
+				search->low = page;
+				search->high = 0;
+				search->step = 1;
+			}
 			continue;
 		}
-		record->missing = 0;
-		record->sample.stack_present |= 1ULL << page;
-		record->copied = at + 1;
+		if (high && high - low <= 1) {
+			search->page = high;
+			search->step = 0;
+			continue;
+		}
+		u64 middle = high ? (low + high) / 2 : low + search->step;
+		if (!bpf_probe_read_user(&byte, 1, (void *)(start + middle * STACK_PAGE_BYTES))) {
+			search->high = middle;
+		} else {
+			search->low = middle;
+			search->step *= 2;
+			if (!high && search->step > STACK_HOLE_PAGES)
+				break;
+		}
 	}
-	record->sample.stack_bytes = record->copied * STACK_PAGE_BYTES;
+	record->sample.stack_bytes = search->copied * STACK_PAGE_BYTES;
 	return 0;
 }
 

@@ -49,9 +49,17 @@ pub(crate) struct Compared {
     pub(crate) equal: u64,
     /// Rows that readelf's columns do not spell out: expressions, signal frames.
     pub(crate) other: u64,
+    /// Rows that we do not understand, and say so.
+    pub(crate) unsupported: u64,
     /// Rows that say something else, the first of them.
     pub(crate) different: u64,
     pub(crate) first: Option<String>,
+}
+
+/// The addresses of a function: `... FDE cie=00000000 pc=0000000000001040..0000000000001051`.
+fn range(line: &str) -> Option<std::ops::Range<u64>> {
+    let (start, end) = line.split_once(" FDE ")?.1.split_once("pc=")?.1.split_once("..")?;
+    Some(u64::from_str_radix(start, 16).ok()?..u64::from_str_radix(end.trim(), 16).ok()?)
 }
 
 /// Compares all rows of a file; `None` if it has no unwind information that we read.
@@ -68,14 +76,14 @@ pub(crate) fn compare(path: &Path) -> Option<Compared> {
     let mut compared = Compared::default();
     let mut page: Option<(u64, Vec<Row>)> = None;
     // A section's name stands above what is read of it; ours are of `.eh_frame` where there is one.
-    let (mut columns, mut in_function) = (Vec::new(), false);
+    let (mut columns, mut function) = (Vec::new(), 0..0);
     for line in BufReader::new(readelf.stdout.take()?).split(b'\n').map_while(Result::ok) {
         let line = String::from_utf8_lossy(&line);
         if line.starts_with("Contents of the .debug_frame") && compared.equal > 0 {
             break;
         }
         if line.contains(" FDE ") || line.contains(" CIE ") {
-            in_function = line.contains(" FDE ");
+            function = range(&line).unwrap_or(0..0);
             continue;
         }
         let words: Vec<&str> = line.split_whitespace().collect();
@@ -84,7 +92,8 @@ pub(crate) fn compare(path: &Path) -> Option<Compared> {
             continue;
         }
         let Some(Ok(address)) = words.first().map(|word| u64::from_str_radix(word, 16)) else { continue };
-        if !in_function || words.len() != columns.len() {
+        // The last row may begin where the function ends, and holds for nothing.
+        if !function.contains(&address) || words.len() != columns.len() {
             continue;
         }
         let column = |name: &str| columns.iter().position(|column| column == name).map(|at| words[at]);
@@ -97,6 +106,7 @@ pub(crate) fn compare(path: &Path) -> Option<Compared> {
             rows.iter().rev().find(|(start, _)| *start <= address).map_or(Rule::NONE, |(_, rule)| *rule);
         match agrees(rule, words[1], column("rbp"), column("ra")) {
             Some(true) => compared.equal += 1,
+            Some(false) if rule == Rule::UNSUPPORTED => compared.unsupported += 1,
             Some(false) => {
                 compared.different += 1;
                 compared.first.get_or_insert_with(|| format!("{line}: {rule:?}"));

@@ -22,6 +22,7 @@ fn rows_are_those_of_readelf() {
         let shown = path.display();
         let compared = rows::compare(path).unwrap_or_else(|| panic!("{shown} has no unwind information"));
         assert_eq!(compared.different, 0, "{shown}, the first: {:?}", compared.first);
+        assert!(compared.unsupported * 1000 <= compared.equal, "{shown}: {compared:?}");
         equal += compared.equal;
     }
     assert!(equal > 20_000, "only {equal} rows were compared");

@@ -77,7 +77,8 @@ pub(crate) fn compare(path: &Path) -> Option<Compared> {
     let mut page: Option<(u64, Vec<Row>)> = None;
     // A section's name stands above what is read of it; ours are of `.eh_frame` where there is one.
     let (mut columns, mut function) = (Vec::new(), 0..0);
-    for line in BufReader::new(readelf.stdout.take()?).split(b'\n').map_while(Result::ok) {
+    let output = readelf.stdout.take().into_iter();
+    for line in output.flat_map(|output| BufReader::new(output).split(b'\n')).map_while(Result::ok) {
         let line = String::from_utf8_lossy(&line);
         if line.starts_with("Contents of the .debug_frame") && compared.equal > 0 {
             break;

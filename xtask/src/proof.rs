@@ -51,7 +51,7 @@ fn build(name: &str) -> anyhow::Result<String> {
     let said = String::from_utf8_lossy(&output.stdout);
     let artifacts = said.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
     let program =
-        artifacts.filter_map(|artifact| Some(artifact.get("executable")?.as_str()?.to_owned())).last();
+        artifacts.filter_map(|artifact| Some(artifact.get("executable")?.as_str()?.to_owned())).next_back();
     program.with_context(|| format!("cargo names no program for the check `{name}`"))
 }
 

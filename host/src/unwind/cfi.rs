@@ -73,6 +73,9 @@ where
     let encoding = Encoding { address_size: 8, format: Format::Dwarf32, version: 4 };
     let mut found = Vec::new();
     let (first, length) = (description.initial_address(), description.len());
+    if length == 0 {
+        return Err(BadEntry("a function of no length".into()));
+    }
     let end = first.saturating_add(length).min(within.end);
     if first >= within.end || end <= within.start {
         return Ok((found, within.start));

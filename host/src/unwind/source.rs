@@ -120,10 +120,19 @@ impl CallFrames {
         match &self.index {
             Index::Header { address, table_offset, count } => {
                 let table = Table { address: *address, offset: *table_offset, count: *count };
-                for at in table.functions(&mut reader, &within)? {
+                for (function, at) in table.functions(&mut reader, &within)? {
                     let Some(entry) = self.entry(&mut reader, at)? else { continue };
-                    let entry = entry.as_entry();
-                    if let Ok((rows, end)) = rows(entry, &within, self.architecture) {
+                    if let Ok((rows, end)) = rows(entry.as_entry(), &within, self.architecture) {
+                        place(rows, end);
+                        continue;
+                    }
+                    // Of two functions at one address lld puts the first into the table: one of no length hides the
+                    // other, which stands after it.
+                    let next = at.wrapping_add(entry.description_bytes());
+                    let Some(entry) = self.entry(&mut reader, next)? else { continue };
+                    if let Ok((rows, end)) = rows(entry.as_entry(), &within, self.architecture)
+                        && rows.first().is_some_and(|(first, _)| *first == function.max(within.start))
+                    {
                         place(rows, end);
                     }
                 }
@@ -233,6 +242,11 @@ struct OwnedEntry {
 }
 
 impl OwnedEntry {
+    /// Bytes of the description, its length included.
+    fn description_bytes(&self) -> u64 {
+        (self.bytes.len() - self.description) as u64
+    }
+
     fn as_entry(&self) -> Entry<'_> {
         Entry { bytes: &self.bytes, description: self.description, address: self.address }
     }
@@ -293,8 +307,8 @@ impl Table {
         Ok(Some((absolute(*function), absolute(*description))))
     }
 
-    /// Addresses of the descriptions of the functions that may lie in `within`, by address.
-    fn functions(&self, reader: &mut Reader<'_>, within: &Range<u64>) -> io::Result<Vec<u64>> {
+    /// {function, description} of those that may lie in `within`, by address.
+    fn functions(&self, reader: &mut Reader<'_>, within: &Range<u64>) -> io::Result<Vec<(u64, u64)>> {
         // The last entry that begins at or before the page's start.
         let (mut low, mut high) = (0, self.count);
         while high - low > 1 {
@@ -307,7 +321,7 @@ impl Table {
         let mut found = Vec::new();
         for index in low..self.count {
             match self.get(reader, index)? {
-                Some((function, description)) if function < within.end => found.push(description),
+                Some((function, description)) if function < within.end => found.push((function, description)),
                 _ => break,
             }
         }

@@ -19,6 +19,8 @@ const SECTION_BYTES_MAX: u64 = 64 << 20;
 const INDEX_MAX: usize = 200_000;
 /// An entry of a function is larger only in damaged files.
 const ENTRY_BYTES_MAX: usize = 1 << 18;
+/// Descriptions side by side of which one hides the next.
+const HIDDEN_MAX: u32 = 8;
 /// Bytes that one reading of a file brings at least: neighbours are wanted next.
 const READ_BYTES: usize = 8192;
 
@@ -121,19 +123,19 @@ impl CallFrames {
             Index::Header { address, table_offset, count } => {
                 let table = Table { address: *address, offset: *table_offset, count: *count };
                 for (function, at) in table.functions(&mut reader, &within)? {
-                    let Some(entry) = self.entry(&mut reader, at)? else { continue };
-                    if let Ok((rows, end)) = rows(entry.as_entry(), &within, self.architecture) {
-                        place(rows, end);
-                        continue;
-                    }
-                    // Of two functions at one address lld puts the first into the table: one of no length hides the
-                    // other, which stands after it.
-                    let next = at.wrapping_add(entry.description_bytes());
-                    let Some(entry) = self.entry(&mut reader, next)? else { continue };
-                    if let Ok((rows, end)) = rows(entry.as_entry(), &within, self.architecture)
-                        && rows.first().is_some_and(|(first, _)| *first == function.max(within.start))
-                    {
-                        place(rows, end);
+                    let mut at = at;
+                    // Of several functions at one address lld puts the first into the table: those of no length hide
+                    // the other, which stands after them.
+                    for attempt in 0..HIDDEN_MAX {
+                        let Some(entry) = self.entry(&mut reader, at)? else { break };
+                        if let Ok((rows, end)) = rows(entry.as_entry(), &within, self.architecture) {
+                            let start = rows.first().map(|(first, _)| *first);
+                            if attempt == 0 || start == Some(function.max(within.start)) {
+                                place(rows, end);
+                            }
+                            break;
+                        }
+                        at = at.wrapping_add(entry.description_bytes());
                     }
                 }
             }

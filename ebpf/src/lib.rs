@@ -13,6 +13,7 @@ mod layout {
     include!(concat!(env!("OUT_DIR"), "/layout.rs"));
 }
 
+pub mod object;
 pub mod raw;
 pub mod sample;
 pub mod selfprobe;
@@ -71,6 +72,9 @@ fn selfprobe_object() -> &'static [u8] {
 fn selfprobe_object() -> &'static [u8] {
     object!("selfprobe", "aarch64")
 }
+
+// SAFETY: `u64` fields only, repr(C), without padding.
+unsafe impl raw::Plain for Counters {}
 
 #[cfg(test)]
 mod tests {

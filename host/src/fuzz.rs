@@ -4,7 +4,7 @@ use crate::bpf::{parse_cpu_times, parse_lifecycle, parse_notice};
 use crate::filter::{Glob, Patterns, parse_mounts};
 use crate::kernel::{in_uname_version, in_vdso, in_version_signature};
 use crate::plugins::{check_schema, parse_manifest, read_library};
-use crate::process::{build_id_of, in_memory, parse_maps, segments};
+use crate::process::{build_id_of, cgroup_path, in_memory, parent_in_stat, parse_maps, read_maps, segments};
 use crate::symbolize::{KernelSymbols, debug_bytes_read, function_names};
 use crate::unwind::{Architecture, CallFrames, Entry, rows};
 
@@ -27,7 +27,11 @@ pub fn fuzz_sample(data: &[u8]) {
 
 /// `/proc/<pid>/maps`.
 pub fn fuzz_maps(data: &[u8]) {
-    let _lines = parse_maps(data);
+    let lines = parse_maps(data);
+    let mut read = Vec::new();
+    let _any = read_maps(data, |line| read.push(line));
+    // Lines longer than any that the kernel writes are the only ones that may differ.
+    assert!(data.len() > 17_000 || lines == read);
 }
 
 /// `/proc/stat`.
@@ -99,6 +103,12 @@ pub fn fuzz_unwind_file(data: &[u8]) {
             let _rows = frames.rows_of_page(&file, page);
         }
     }
+}
+
+/// What `/proc` says of a process's cgroups and its parent.
+pub fn fuzz_process_files(data: &[u8]) {
+    let text = String::from_utf8_lossy(data);
+    let _answers = (cgroup_path(&text), parent_in_stat(&text));
 }
 
 /// Mounts as `/proc/self/mountinfo` lists them.

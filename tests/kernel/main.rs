@@ -12,6 +12,7 @@ mod hostile;
 mod ladders;
 mod libdw;
 mod lifecycle;
+mod memory;
 mod namespaces;
 mod offsets;
 mod plan;

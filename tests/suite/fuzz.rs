@@ -34,6 +34,7 @@ parsers! {
     any_code_is_judged: stacksonde_probe_read_safety::fuzz::fuzz_code, [code()];
     a_damaged_kernel_config_has_the_option_or_not: stacksonde_probe_read_safety::fuzz::fuzz_kernel_config, [options()];
     a_damaged_lifecycle_notice_is_read_or_not: stacksonde::fuzz::fuzz_lifecycle_notice, [lifecycle_notice()];
+    damaged_files_of_a_process_are_read_as_far_as_they_make_sense: stacksonde::fuzz::fuzz_process_files, [file("/proc/self/cgroup"), file("/proc/self/stat")];
     damaged_mounts_are_read_as_far_as_they_make_sense: stacksonde::fuzz::fuzz_mounts, [file("/proc/self/mountinfo")];
     any_pattern_on_any_text_is_right_or_wrong: stacksonde::fuzz::fuzz_pattern, [b"/a*b?/**c\0/aab1/c/d".to_vec(), b"no_frame_pointers\0no_frame_pointe".to_vec()];
     damaged_btf_is_refused_or_read: stacksonde_btf_offsets::fuzz::fuzz_btf, [task_struct()];

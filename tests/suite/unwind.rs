@@ -216,6 +216,9 @@ fn kernel_and_user_space_leave_any_frame_alike() {
                 endings.insert("moved");
             }
             Err(expected) => {
+                // What lies far beyond a copy was not tried; the sampler tries.
+                let expected =
+                    if expected == user_end::STACK_CUT { user_end::STACK_UNREADABLE } else { expected };
                 assert_eq!((end, frames.len()), (expected, 1), "{rule:?} {frame:?}");
                 endings.insert(user_end::name(expected));
             }

@@ -44,6 +44,9 @@ pub(crate) const COST: &[Tool] = &[
     Tool("unshare", "util-linux"),
 ];
 
+/// What the measurement of many processes takes.
+pub(crate) const SCALE: &[Tool] = &[Tool("bpftool", "bpftool"), Tool("strace", "strace")];
+
 /// What booting other kernels takes, and building them. A path is of a file that is no program.
 pub(crate) const VM: &[Tool] = &[
     Tool("qemu-system-x86_64", "qemu-system-x86"),

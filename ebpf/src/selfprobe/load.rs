@@ -1,8 +1,7 @@
 //! Loads the analysis program, and attaches it where that is the way.
 
 use super::error::Error;
-use crate::raw;
-use aya_obj::Object;
+use crate::object::{ObjectError, Unloaded};
 use aya_obj::generated::{
     PERF_EVENT_IOC_ENABLE, PERF_EVENT_IOC_SET_BPF, PERF_FLAG_FD_CLOEXEC, bpf_prog_type, perf_event_attr,
     perf_type_id::PERF_TYPE_TRACEPOINT,
@@ -17,18 +16,9 @@ pub(super) fn load(
     kind: bpf_prog_type,
     maps: &[(&str, BorrowedFd<'_>)],
 ) -> Result<OwnedFd, Error> {
-    let broken = |error: &dyn std::fmt::Display| Error::Refused(format!("this build's object: {error}"));
-    let mut object = Object::parse(object).map_err(|error| broken(&error))?;
-    let spoken_of = std::mem::take(&mut object.maps);
-    let sections = object.functions.keys().map(|(section, _)| *section).collect();
-    let with_descriptors = maps
-        .iter()
-        .filter_map(|(name, map)| spoken_of.get(*name).map(|spoken_of| (*name, map.as_raw_fd(), spoken_of)));
-    object.relocate_maps(with_descriptors, &sections).map_err(|error| broken(&error))?;
-    object.relocate_calls(&sections).map_err(|error| broken(&error))?;
-    let function = object.programs.get(name).and_then(|found| object.functions.get(&found.function_key()));
-    let function = function.ok_or_else(|| broken(&format!("no program `{name}`")))?;
-    raw::load_program(kind, &function.instructions).map_err(|error| Error::Refused(error.to_string()))
+    let refused = |error: ObjectError| Error::Refused(error.to_string());
+    let object = Unloaded::parse(object).and_then(|object| object.link_to(maps)).map_err(refused)?;
+    object.load_program(name, kind).map_err(refused)
 }
 
 /// Where tracefs may be mounted.

@@ -1,7 +1,7 @@
 //! Whose ids do our programs see? The constants of `ebpf/bpf/ids.h`.
 
 use super::confirm::{IdFacts, OwnNamespace};
-use aya::EbpfLoader;
+use stacksonde_ebpf::object::Unloaded;
 
 /// How ids become those of our own pid namespace.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -63,13 +63,13 @@ impl Ids {
 }
 
 impl Constants {
-    /// Has a loader put them into its object.
-    pub(super) fn set<'a>(&'a self, loader: &mut EbpfLoader<'a>) {
+    /// Puts them into an object.
+    pub(super) fn set(&self, object: &mut Unloaded) {
         for (name, value) in &self.small {
-            loader.override_global(name, value, true);
+            object.set_u32(name, *value);
         }
         for (name, value) in &self.large {
-            loader.override_global(name, value, true);
+            object.set_u64(name, *value);
         }
     }
 }

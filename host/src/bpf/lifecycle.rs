@@ -2,40 +2,39 @@
 
 use super::ids::Ids;
 use super::notice::{Notice, NoticeKind};
-use aya::maps::{MapData, RingBuf};
-use aya::programs::RawTracePoint;
-use aya::{Ebpf, EbpfLoader};
+use aya::maps::{Map, MapData, RingBuf};
+use aya_obj::generated::bpf_prog_type::BPF_PROG_TYPE_RAW_TRACEPOINT;
+use stacksonde_ebpf::object::Unloaded;
+use stacksonde_ebpf::raw::open_raw_tracepoint;
 use stacksonde_ebpf::{LIFECYCLE_EXEC, LIFECYCLE_EXIT, parse_lifecycle_notice};
-use std::os::fd::{AsRawFd, RawFd};
+use std::ffi::CStr;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 
 /// Programs of `notices.bpf.c` and the tracepoints that they go on.
-const PROGRAMS: [(&str, &str); 2] = [("on_exec", "sched_process_exec"), ("on_exit", "sched_process_exit")];
+const PROGRAMS: [(&str, &CStr); 2] = [("on_exec", c"sched_process_exec"), ("on_exit", c"sched_process_exit")];
 
 /// The programs, attached, and their ring. Dropping it removes them from the kernel.
 pub(super) struct Lifecycle {
     ring: RingBuf<MapData>,
-    /// Owns programs and links.
-    _object: Ebpf,
+    /// Keep the programs where they are attached.
+    _attached: Vec<OwnedFd>,
 }
 
 impl Lifecycle {
     /// Loads and attaches; notices come from now on. An object apart from the sampler's, so that what is
     /// refused here costs nothing there.
     pub(super) fn load(ids: Ids) -> anyhow::Result<Self> {
-        let constants = ids.constants();
-        let mut loader = EbpfLoader::new();
-        loader.btf(None);
-        constants.set(&mut loader);
-        let mut object = loader.load(stacksonde_ebpf::notices())?;
+        let mut object = Unloaded::parse(stacksonde_ebpf::notices())?;
+        ids.constants().set(&mut object);
+        let mut object = object.create()?;
+        let mut attached = Vec::new();
         for (name, tracepoint) in PROGRAMS {
-            let found =
-                object.program_mut(name).ok_or_else(|| anyhow::anyhow!("this build has no `{name}`"))?;
-            let program: &mut RawTracePoint = found.try_into()?;
-            program.load()?;
-            program.attach(tracepoint)?;
+            let program = object.load_program(name, BPF_PROG_TYPE_RAW_TRACEPOINT)?;
+            attached.push(open_raw_tracepoint(tracepoint, program.as_fd())?);
         }
         let map = object.take_map("notices").ok_or_else(|| anyhow::anyhow!("this build has no `notices`"))?;
-        Ok(Self { ring: RingBuf::try_from(map)?, _object: object })
+        let ring = RingBuf::try_from(Map::RingBuf(MapData::from_fd(map)?))?;
+        Ok(Self { ring, _attached: attached })
     }
 
     pub(super) fn descriptor(&self) -> RawFd {

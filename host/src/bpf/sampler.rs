@@ -1,107 +1,33 @@
 //! Loads the sampler with the plan's facts, and arms one perf event on each CPU.
 
-use super::ids::Ids;
 use super::lifecycle::Lifecycle;
 use super::memlock;
 use super::perf::{Event, online_cpus};
+use super::settings::{Notices, Settings};
 use super::shared::SharedWords;
 use super::sideband::SideBand;
-use super::tables::{TableMemory, TableSizes, filter_words, map_array};
-use aya::maps::{ArrayOfMaps, Map, MapData, PerCpuArray, RingBuf};
-use aya::programs::{PerfEvent, ProgramError, ProgramFd};
-use aya::{Ebpf, EbpfError, EbpfLoader};
+use super::tables::{TableMemory, filter_words, map_array};
+use aya::maps::{Map, MapData, RingBuf};
 use aya_obj::generated::bpf_map_type::BPF_MAP_TYPE_RINGBUF;
+use aya_obj::generated::bpf_prog_type::BPF_PROG_TYPE_PERF_EVENT;
 use stacksonde_ebpf::Counters;
+use stacksonde_ebpf::object::{ObjectError, Unloaded};
+use stacksonde_ebpf::raw;
 use std::io;
-
-/// What the sampler is told before it is loaded.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Settings {
-    /// Time between two ticks of a CPU, in nanoseconds.
-    pub period_ns: u64,
-    /// Bytes of each CPU's ring of samples; a power of two of at least a page.
-    pub ring_bytes: u32,
-    /// Bytes of each CPU's ring of notices; a power of two of at least a page.
-    pub sideband_bytes: u32,
-    /// The facts `task_struct.stack` and `stack.pt_regs`, where they are known.
-    pub entry_registers: Option<(u32, u32)>,
-    /// Who walks user stacks.
-    pub user_walk: UserWalk,
-    /// Whether kernel stacks are walked.
-    pub kernel_stacks: bool,
-    /// Whether what the sampler remembers of unwinding is checked each time.
-    pub verify_recent: bool,
-    /// How large the unwind tables are.
-    pub tables: TableSizes,
-    /// What is copied of stacks.
-    pub stack_copies: StackCopies,
-    /// Whether the cgroup of each sample is asked for.
-    pub cgroup_ids: bool,
-    /// How ids become those of our own pid namespace.
-    pub ids: Ids,
-    /// Where notices of processes come from.
-    pub notices: Notices,
-}
-
-/// Who walks user stacks, best first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum UserWalk {
-    /// The sampler itself, by the unwind tables.
-    ByTables,
-    /// The kernel, by frame pointer. The program contains nothing that reads user memory (a hazard's
-    /// mitigation).
-    ByKernel,
-}
-
-impl UserWalk {
-    /// The program in the sampler's object.
-    const fn program(self) -> &'static str {
-        match self {
-            Self::ByTables => "sample",
-            Self::ByKernel => "sample_by_kernel_walk",
-        }
-    }
-}
-
-/// What is copied of stacks, for a walk that goes on in user space.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct StackCopies {
-    /// Pages at most, up to [`stacksonde_ebpf::STACK_PAGES_MAX`].
-    pub pages: u32,
-    /// Of every sample, from its innermost frame on, rather than where tables are wanting. For tests that
-    /// hold another unwinder against ours.
-    pub always: bool,
-}
-
-impl Default for StackCopies {
-    fn default() -> Self {
-        Self { pages: u32::try_from(stacksonde_ebpf::STACK_PAGES_USUAL).unwrap_or(1), always: false }
-    }
-}
-
-/// Where notices of processes come from, best first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Notices {
-    /// Perf's side-band: fork, exec, executable mappings, exit.
-    SideBand,
-    /// The raw tracepoints of exec and exit.
-    Tracepoints,
-    /// Nobody; `/proc` is looked through.
-    Nobody,
-}
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 /// Why sampling could not start.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
     /// The object was refused before any program of it was loaded.
-    #[error("the kernel refused the sampler's maps: {}", chain(.0))]
-    Object(#[source] Box<EbpfError>),
+    #[error("the kernel refused the sampler's maps: {0}")]
+    Object(#[source] ObjectError),
     /// The kernel's verifier refused the program.
-    #[error("the kernel refused the sampling program: {}", verifier(.0))]
-    Program(Box<ProgramError>),
+    #[error("the kernel refused the sampling program: {0}")]
+    Program(#[source] ObjectError),
     /// A map of the object could not be used.
     #[error("map `{0}` of the sampler: {1}")]
-    Map(&'static str, #[source] aya::maps::MapError),
+    Map(&'static str, #[source] io::Error),
     /// A table could not be mapped into our memory.
     #[error("table `{0}` of the sampler cannot be mapped into memory: {1}")]
     Shared(&'static str, #[source] io::Error),
@@ -137,32 +63,6 @@ impl LoadError {
     }
 }
 
-/// What the verifier said in the end, not all that it said on the way.
-fn verifier(error: &ProgramError) -> String {
-    match error {
-        ProgramError::LoadError { io_error, verifier_log } => {
-            let log = verifier_log.to_string();
-            let is_statistics = |line: &&str| {
-                ["processed ", "verification time ", "stack depth "].iter().any(|s| line.starts_with(s))
-            };
-            let last = log.lines().rev().filter(|line| !line.is_empty()).find(|line| !is_statistics(line));
-            format!("{io_error}: {}", last.unwrap_or("no log"))
-        }
-        other => chain(other),
-    }
-}
-
-/// An error and its causes in one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        text = format!("{text}: {inner}");
-        cause = inner.source();
-    }
-    text
-}
-
 /// One sampled CPU.
 pub(super) struct Cpu {
     pub(super) number: u32,
@@ -184,42 +84,6 @@ impl Cpu {
 /// The smallest ring: a page, of any size that kernels have.
 const SMALLEST_RING: u32 = 64 << 10;
 
-/// Something that the sampling program can do without, and what that costs.
-type Part = (fn(&mut Settings), &'static str);
-
-const CGROUPS: Part = (|settings| settings.cgroup_ids = false, "the cgroups of samples");
-const ENTRY_REGISTERS: Part =
-    (|settings| settings.entry_registers = None, "the user part of samples in the kernel");
-const OWN_WALK: Part = (
-    |settings| settings.user_walk = UserWalk::ByKernel,
-    "its own walk of user stacks (the kernel's takes its place)",
-);
-const KERNEL_STACKS: Part = (|settings| settings.kernel_stacks = false, "kernel stacks");
-
-/// What is left out where the kernel refuses a program: one thing, then several.
-const SIMPLER: [&[Part]; 6] = [
-    &[CGROUPS],
-    &[ENTRY_REGISTERS],
-    &[CGROUPS, ENTRY_REGISTERS],
-    &[OWN_WALK],
-    &[OWN_WALK, CGROUPS],
-    &[OWN_WALK, CGROUPS, ENTRY_REGISTERS, KERNEL_STACKS],
-];
-
-/// The settings of each simpler program that is another, with what it costs.
-fn simpler(settings: &Settings) -> Vec<(Settings, String)> {
-    let mut found: Vec<(Settings, String)> = Vec::new();
-    for parts in SIMPLER {
-        let mut simpler = settings.clone();
-        parts.iter().for_each(|(leave_out, _)| leave_out(&mut simpler));
-        if simpler != *settings && found.iter().all(|(other, _)| *other != simpler) {
-            let costs: Vec<_> = parts.iter().map(|(_, cost)| *cost).collect();
-            found.push((simpler, costs.join(", ")));
-        }
-    }
-    found
-}
-
 /// The loaded sampler. Dropping it removes every program and event from the kernel; so does the
 /// end of the process, however it comes.
 pub struct Sampler {
@@ -227,23 +91,14 @@ pub struct Sampler {
     pub(super) period_ns: u64,
     pub(super) lifecycle: Option<Lifecycle>,
     settings: Settings,
-    program: ProgramFd,
-    rings: ArrayOfMaps<MapData, RingBuf<MapData>>,
-    counters: PerCpuArray<MapData, PerCpuCounters>,
+    program: OwnedFd,
+    rings: OwnedFd,
+    counters: OwnedFd,
+    possible_cpus: usize,
     refused: Vec<(u32, io::Error)>,
     tables: Option<TableMemory>,
     filter: Option<SharedWords>,
-    /// Owns the program and the maps that are not used from here.
-    _object: Ebpf,
 }
-
-/// [`Counters`] for aya, which wants a type of ours.
-#[derive(Clone, Copy, Debug)]
-#[repr(transparent)]
-struct PerCpuCounters(Counters);
-
-// SAFETY: `Counters` is u64 fields only, repr(C), without padding.
-unsafe impl aya::Pod for PerCpuCounters {}
 
 impl Sampler {
     /// Loads the program and opens the events of all online CPUs, all still switched off.
@@ -252,7 +107,8 @@ impl Sampler {
     /// maps after the memlock limit was raised, or smaller ones.
     pub fn load(settings: &Settings) -> Result<Self, LoadError> {
         match Self::load_once(settings) {
-            Err(error @ LoadError::Program(_)) => simpler(settings)
+            Err(error @ LoadError::Program(_)) => settings
+                .simpler()
                 .into_iter()
                 .find_map(|(settings, costs)| {
                     let loaded = Self::load_once(&settings).ok()?;
@@ -289,24 +145,15 @@ impl Sampler {
     fn load_once(settings: &Settings) -> Result<Self, LoadError> {
         let online = online_cpus().map_err(LoadError::Cpus)?;
         let possible = aya::util::nr_cpus().map_err(|(_, error)| LoadError::Cpus(error))?;
-        let mut object = load_object(settings, u32::try_from(possible).unwrap_or(u32::MAX))?;
-        // aya reads the kernel's BTF, whether it needs it or not.
-        crate::memory::give_back();
-
-        let program: &mut PerfEvent = object
-            .program_mut(settings.user_walk.program())
-            .ok_or(LoadError::Missing(settings.user_walk.program()))?
-            .try_into()
-            .map_err(|error| LoadError::Program(Box::new(error)))?;
-        program.load().map_err(|error| LoadError::Program(Box::new(error)))?;
-        let program = program.fd().map_err(|error| LoadError::Program(Box::new(error)))?;
-        let program = program.try_clone().map_err(|error| LoadError::Program(Box::new(error.into())))?;
-
-        let counters = take(&mut object, "counters")?;
+        let object = settings.object(u32::try_from(possible).unwrap_or(u32::MAX));
+        let mut object = object.and_then(Unloaded::create).map_err(LoadError::Object)?;
+        let program = object
+            .load_program(settings.user_walk.program(), BPF_PROG_TYPE_PERF_EVENT)
+            .map_err(LoadError::Program)?;
+        let mut take = |name: &'static str| object.take_map(name).ok_or(LoadError::Missing(name));
+        let (counters, rings) = (take("counters")?, take("rings")?);
         let tables = Some(TableMemory::of(&mut object, &settings.tables)?);
         let filter = Some(map_array(&mut object, "filter", filter_words(&settings.tables))?);
-        let rings = take_map(&mut object, "rings")?;
-        let rings = rings.try_into().map_err(|error| LoadError::Map("rings", error))?;
         let lifecycle = match settings.notices {
             Notices::Tracepoints => Lifecycle::load(settings.ids)
                 .inspect_err(|error| {
@@ -323,10 +170,10 @@ impl Sampler {
             program,
             rings,
             counters,
+            possible_cpus: possible,
             refused: Vec::new(),
             tables,
             filter,
-            _object: object,
         };
         for number in online {
             sampler.open(number)?;
@@ -354,8 +201,10 @@ impl Sampler {
                 return Ok(false);
             }
         };
-        let ring = new_ring(self.settings.ring_bytes).map_err(|error| LoadError::Map("rings", error))?;
-        self.rings.set(number, &ring, 0).map_err(|error| LoadError::Map("rings", error))?;
+        let ring = new_ring(self.settings.ring_bytes)?;
+        // SAFETY: the values of an array of maps are descriptors, of 32 bits.
+        unsafe { raw::update_element(self.rings.as_fd(), number, &ring.as_raw_fd().to_ne_bytes()) }
+            .map_err(|error| LoadError::Map("rings", error))?;
         let notices = match self.settings.notices {
             Notices::SideBand => open_side_band(number, self.settings.sideband_bytes),
             Notices::Tracepoints | Notices::Nobody => None,
@@ -418,62 +267,21 @@ impl Sampler {
 
     /// What the program counted on each CPU since it was loaded, by CPU number.
     pub(super) fn counters(&self) -> Result<Vec<Counters>, LoadError> {
-        let values = self.counters.get(&0, 0).map_err(|error| LoadError::Map("counters", error))?;
-        Ok(values.iter().map(|value| value.0).collect())
+        let mut values = vec![Counters::default(); self.possible_cpus];
+        // SAFETY: one for each possible CPU, each of whole words.
+        unsafe { raw::read_element(self.counters.as_fd(), 0, &mut values) }
+            .map_err(|error| LoadError::Map("counters", error))?;
+        Ok(values)
     }
 }
 
-fn load_object(settings: &Settings, possible_cpus: u32) -> Result<Ebpf, LoadError> {
-    let (task_struct_stack, stack_pt_regs) = settings.entry_registers.unwrap_or((0, 0));
-    let kernel_stacks = u32::from(settings.kernel_stacks);
-    let wake_bytes = u64::from(settings.ring_bytes / 2);
-    let copy_always = u32::from(settings.stack_copies.always);
-    let cgroup_ids = u32::from(settings.cgroup_ids);
-    let ids = settings.ids.constants();
-    let tables = &settings.tables;
-    let mut loader = EbpfLoader::new();
-    ids.set(&mut loader);
-    loader
-        // The kernel's own BTF is not needed: no relocation refers to it.
-        .btf(None)
-        .override_global("cgroup_ids", &cgroup_ids, true)
-        .override_global("task_struct_stack", &task_struct_stack, true)
-        .override_global("stack_pt_regs", &stack_pt_regs, true)
-        .override_global("kernel_stacks", &kernel_stacks, true)
-        .override_global("wake_bytes", &wake_bytes, true)
-        .override_global("stack_pages", &settings.stack_copies.pages, true)
-        .override_global("copy_always", &copy_always, true)
-        .override_global("process_lines_mask", &(tables.process_lines - 1), true)
-        .override_global("page_lines_mask", &(tables.page_lines - 1), true)
-        .override_global("recent_lines_mask", &tables.recent_lines.saturating_sub(1), true)
-        .override_global("use_recent", &u32::from(tables.recent_lines > 0), true)
-        .override_global("verify_recent", &u32::from(settings.verify_recent), true)
-        .override_global("filter_lines_mask", &(tables.filter_lines - 1), true)
-        .map_max_entries("filter", tables.filter_lines + 1)
-        .map_max_entries("processes", tables.process_lines)
-        .map_max_entries("mappings", tables.mappings)
-        .map_max_entries("pages", tables.page_lines)
-        .map_max_entries("rows", tables.row_lines)
-        .map_max_entries("recent", tables.recent_lines.max(1))
-        .map_max_entries("rules", tables.rules)
-        .map_max_entries("rings", possible_cpus)
-        .map_max_entries("scratch", possible_cpus)
-        .load(stacksonde_ebpf::sampler())
-        .map_err(|error| LoadError::Object(Box::new(error)))
-}
-
-fn take_map(object: &mut Ebpf, name: &'static str) -> Result<Map, LoadError> {
-    object.take_map(name).ok_or(LoadError::Missing(name))
-}
-
-fn take(object: &mut Ebpf, name: &'static str) -> Result<PerCpuArray<MapData, PerCpuCounters>, LoadError> {
-    take_map(object, name)?.try_into().map_err(|error| LoadError::Map(name, error))
-}
-
-fn new_ring(bytes: u32) -> Result<RingBuf<MapData>, aya::maps::MapError> {
-    let definition = aya_obj::Map::new_from_params(BPF_MAP_TYPE_RINGBUF as u32, 0, 0, bytes, 0);
-    let map = MapData::create(definition, "ring", None)?;
-    RingBuf::try_from(Map::RingBuf(map))
+/// A ring for a CPU, and its descriptor for the array of rings.
+fn new_ring(bytes: u32) -> Result<RingBuf<MapData>, LoadError> {
+    let shape = raw::MapShape { kind: BPF_MAP_TYPE_RINGBUF as u32, entries: bytes, ..Default::default() };
+    let failed = |error: io::Error| LoadError::Map("rings", error);
+    let map = raw::create_named_map("ring", &shape, None).map_err(failed)?;
+    let ring = MapData::from_fd(map).and_then(|map| RingBuf::try_from(Map::RingBuf(map)));
+    ring.map_err(|error| failed(io::Error::other(error)))
 }
 
 /// With build ids where the kernel has them (5.12), else with device and inode.

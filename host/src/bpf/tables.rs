@@ -2,8 +2,7 @@
 
 use super::SharedWords;
 use super::sampler::LoadError;
-use aya::Ebpf;
-use aya::maps::Map;
+use stacksonde_ebpf::object::Loaded;
 use stacksonde_ebpf::tables::{MAPPING_WORDS, WORDS};
 use std::os::fd::AsFd;
 
@@ -103,18 +102,17 @@ pub(super) fn filter_words(sizes: &TableSizes) -> usize {
 
 /// Maps an array of a loaded object.
 pub(super) fn map_array(
-    object: &mut Ebpf,
+    object: &mut Loaded,
     name: &'static str,
     words: usize,
 ) -> Result<SharedWords, LoadError> {
-    let map = object.take_map(name).ok_or(LoadError::Missing(name))?;
-    let Map::Array(array) = map else { return Err(LoadError::Missing(name)) };
-    SharedWords::map(array.fd().as_fd(), words).map_err(|error| LoadError::Shared(name, error))
+    let array = object.take_map(name).ok_or(LoadError::Missing(name))?;
+    SharedWords::map(array.as_fd(), words).map_err(|error| LoadError::Shared(name, error))
 }
 
 impl TableMemory {
     /// Maps the arrays of a loaded object.
-    pub(super) fn of(object: &mut Ebpf, sizes: &TableSizes) -> Result<Self, LoadError> {
+    pub(super) fn of(object: &mut Loaded, sizes: &TableSizes) -> Result<Self, LoadError> {
         let mut take = |name: &'static str, words: usize| map_array(object, name, words);
         let lines = |lines: u32| lines as usize * WORDS;
         Ok(Self {

@@ -91,6 +91,9 @@ fn text_sources_set_every_type() {
         environment: variables(&[
             ("STACKSONDE_SYMBOLIZE__INLINED", "false"),
             ("STACKSONDE_LOG__FORMAT", "json"),
+            ("STACKSONDE_FILTER__DENY_PID", "7, 8"),
+            ("STACKSONDE_FILTER__CGROUP", "/a*,*/b"),
+            ("STACKSONDE_FILTER__PID", ""),
             ("STACKSONDE_LOG__FILTER", "warn,stacksonde=debug"),
             ("STACKSONDE_EXPORTERS__FILES__PLUGIN", "file-export"),
             ("STACKSONDE_EXPORTERS__FILES__CONFIG__DIRECTORY", "/tmp"),
@@ -104,6 +107,8 @@ fn text_sources_set_every_type() {
     };
     let config = load(&sources).unwrap();
     assert!(!config.symbolize.inlined);
+    let cgroup = vec!["/a*".to_owned(), "*/b".to_owned()];
+    assert_eq!(config.filter, Filter { deny_pid: vec![7, 8], cgroup, ..Filter::default() });
     assert_eq!(config.log, Log { filter: "warn,stacksonde=debug".into(), format: LogFormat::Json });
     let expected = serde_json::json!({"directory": "/tmp", "keep": 7, "formats": ["svg"]});
     let expected = Exporter {

@@ -87,6 +87,11 @@ impl Cgroups {
         self.by_process.clear();
     }
 
+    /// Whether there are paths to which no id leads.
+    pub(super) fn is_by_process(&self) -> bool {
+        self.has_version_1 || self.mount.is_none()
+    }
+
     /// Whether something is believed of processes that may change without notice.
     pub(super) fn believes_processes(&self) -> bool {
         !self.by_process.is_empty()

@@ -130,6 +130,12 @@ impl Filter {
                 *new = old;
             }
         }
+        if !self.rules.cgroups.is_empty() && self.cgroups.is_by_process() {
+            tracing::info!(
+                seconds = RECHECK_NS / 1_000_000_000,
+                "not every cgroup here is of version 2: what moves between others is noticed after so long"
+            );
+        }
         self.names.clear();
         self.cgroups.forget_processes();
         self.slots.begin(!self.rules.cgroups.is_empty(), !self.rules.names.is_empty());

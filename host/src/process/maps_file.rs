@@ -19,6 +19,39 @@ pub struct MapsLine {
     pub path: String,
 }
 
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read};
+
+/// A line is longer only in damaged text: a path has 4096 bytes at most, of which each may be written as four.
+const LINE_BYTES_MAX: u64 = 17_000;
+
+/// Hands the executable mappings of a maps file to `take`, in its order, without holding the text. Lines that are
+/// none, or not understood, are left out. Whether there was any text.
+pub fn read_maps(mut text: impl BufRead, mut take: impl FnMut(MapsLine)) -> io::Result<bool> {
+    let mut line = Vec::new();
+    let mut any = false;
+    loop {
+        line.clear();
+        if Read::take(&mut text, LINE_BYTES_MAX).read_until(b'\n', &mut line)? == 0 {
+            return Ok(any);
+        }
+        any = true;
+        let text = line.strip_suffix(b"\n").unwrap_or(&line);
+        if let Some(line) = parse_line(text) {
+            take(line);
+        }
+    }
+}
+
+/// Reads the first of these maps files that says anything; whether one did.
+pub(super) fn read_first(paths: &[String], mut take: impl FnMut(MapsLine)) -> bool {
+    paths.iter().any(|path| {
+        let file = File::open(path).map(|file| BufReader::with_capacity(1 << 14, file));
+        // What was read before an error is as true as what a whole reading finds.
+        file.and_then(|file| read_maps(file, &mut take)).unwrap_or(false)
+    })
+}
+
 /// The executable mappings of a maps file, in its order. Lines that are none, or not understood, are left out.
 pub fn parse_maps(text: &[u8]) -> Vec<MapsLine> {
     text.split(|byte| *byte == b'\n').filter_map(parse_line).collect()
@@ -26,13 +59,15 @@ pub fn parse_maps(text: &[u8]) -> Vec<MapsLine> {
 
 /// `55d0-55d4 r-xp 00002000 fd:01 1234   /usr/bin/cat`
 fn parse_line(line: &[u8]) -> Option<MapsLine> {
+    // Most mappings are not executable: `START-END rw-p ...`
+    let permissions = line.iter().position(|byte| *byte == b' ')? + 1;
+    if line.get(permissions + 2) != Some(&b'x') {
+        return None;
+    }
     let line = String::from_utf8_lossy(line);
     let mut fields = line.splitn(6, ' ');
     let (start, end) = fields.next()?.split_once('-')?;
-    let permissions = fields.next()?;
-    if permissions.as_bytes().get(2) != Some(&b'x') {
-        return None;
-    }
+    let _permissions = fields.next()?;
     let hex = |text: &str| u64::from_str_radix(text, 16).ok();
     let file_offset = hex(fields.next()?)?;
     let (major, minor) = fields.next()?.split_once(':')?;

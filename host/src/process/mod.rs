@@ -5,6 +5,7 @@
 
 mod elf;
 mod executable;
+mod files;
 mod mappings;
 mod maps_file;
 mod table;
@@ -13,7 +14,7 @@ mod vdso;
 pub use elf::{NotElf, Segment, build_id_of, segments};
 pub use executable::{Executable, ExecutableKind, Executables, Mapped};
 pub use mappings::{Mapping, Mappings};
-pub use maps_file::{MapsLine, parse_maps};
+pub use maps_file::{MapsLine, parse_maps, read_maps};
 pub use table::{Budget, Processes, TableCounters};
 pub(crate) use table::{cgroup_path, parent_in_stat};
 

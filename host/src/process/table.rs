@@ -1,12 +1,14 @@
 //! The processes of the machine, as far as samples made them interesting.
 
 use super::executable::{Executables, Mapped};
+use super::files::MappedFiles;
 use super::mappings::{Mapping, Mappings};
-use super::maps_file::parse_maps;
+use super::maps_file::{MapsLine, read_first};
 use super::{AttributedSample, Code, Executable, Frame, Identity, comm_text};
 use crate::bpf::{Identity as FileIdentity, Notice, NoticeKind, RawSample};
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Instant;
 
 /// How much is remembered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,18 +30,23 @@ pub struct TableCounters {
     pub executables_refused: u64,
     /// Times the mappings of a process were read from `/proc`.
     pub maps_read: u64,
+    /// Mappings not taken in, of processes that have more than half of the budget.
+    pub mappings_left_out: u64,
     /// Samples of processes that our pid namespace does not show.
     pub strangers: u64,
 }
 
-/// How often the mappings of one process are read anew for an address that lies in none, at most.
+/// How often the mappings of one process are read anew for an address that lies in none, at most. Where that takes
+/// long it is done more rarely, so that it never takes more than a hundredth of the time.
 const REREAD_NS: u64 = 1_000_000_000;
+const REREAD_PAUSE: u64 = 100;
 
 /// Every process that was sampled or was seen to start.
 #[derive(Debug)]
 pub struct Processes {
     known: HashMap<u32, Process>,
     executables: Executables,
+    files: MappedFiles,
     budget: Budget,
     counters: TableCounters,
     mappings: usize,
@@ -63,6 +70,8 @@ struct Process {
     whole: bool,
     /// When `/proc` was last read; 0 for never.
     read_ns: u64,
+    /// How long that took.
+    reading_ns: u64,
     /// The last event that concerned it.
     touched_ns: u64,
     /// Changes with `mappings`; never the same twice.
@@ -97,7 +106,7 @@ impl Process {
 /// What a mapping shows; the executable is looked at when it is first sampled.
 #[derive(Clone, Debug)]
 struct What {
-    mapped: Mapped,
+    mapped: Arc<Mapped>,
     executable: Option<(Arc<Executable>, u64)>,
 }
 
@@ -107,6 +116,7 @@ impl Processes {
         Self {
             known: HashMap::new(),
             executables: Executables::new(budget.executables),
+            files: MappedFiles::default(),
             budget,
             counters: TableCounters::default(),
             mappings: 0,
@@ -149,16 +159,22 @@ impl Processes {
                     process.identity = None;
                 }
             }
-            NoticeKind::Map { start, end, file_offset, identity, path } => {
+            // Until its other mappings are known, the first sample reads them all at once.
+            NoticeKind::Map { start, end, file_offset, identity, path }
+                if self.known.get(&notice.pid).is_some_and(|process| process.whole) =>
+            {
                 let mapped = Mapped { path: path.clone(), identity: identity.clone() };
-                let what = What { mapped, executable: None };
+                let what = What { mapped: self.files.one(mapped), executable: None };
                 let mapping = Mapping { start: *start, end: *end, file_offset: *file_offset, what };
                 self.map(notice, mapping);
             }
             // Whose they were is not known, so no table is believed whole any more.
             NoticeKind::Lost { .. } => self.known.values_mut().for_each(|process| process.whole = false),
             NoticeKind::Exit if main_thread => {
-                if let Some(process) = self.known.get_mut(&notice.pid) {
+                // Of one that was never sampled nothing is kept; others may be sampled on their way out.
+                if self.known.get(&notice.pid).is_some_and(|process| process.identity.is_none()) {
+                    self.forget(notice.pid);
+                } else if let Some(process) = self.known.get_mut(&notice.pid) {
                     process.ended = true;
                 }
             }
@@ -257,7 +273,8 @@ impl Processes {
     pub fn code_at(&mut self, pid: u32, tid: u32, address: u64, time_ns: u64) -> Code {
         let process = self.known.entry(pid).or_default();
         let believed = process.whole && process.mappings.find(address).is_some();
-        if !believed && time_ns.saturating_sub(process.read_ns) > REREAD_NS {
+        let pause_ns = process.reading_ns.saturating_mul(REREAD_PAUSE).max(REREAD_NS);
+        if !believed && time_ns.saturating_sub(process.read_ns) > pause_ns {
             self.read_maps(pid, tid, time_ns);
         }
         let Some(process) = self.known.get_mut(&pid) else { return Code::Nothing };
@@ -362,8 +379,9 @@ impl Processes {
 
     fn map(&mut self, notice: &Notice, mapping: Mapping<What>) {
         let Some(process) = self.known.get_mut(&notice.pid) else { return };
-        // Until its other mappings are known, the first sample reads them all at once.
-        if !process.whole {
+        if process.mappings.len() >= self.budget.mappings / 2 {
+            // Too many to follow one by one: they are read when a sample needs them.
+            process.whole = false;
             return;
         }
         process.touched_ns = notice.time_ns;
@@ -386,27 +404,38 @@ impl Processes {
         self.counters.maps_read += 1;
         let parent = self.known.get(&pid).map_or(0, |process| process.parent);
         // A process whose main thread ended shows its mappings under the threads that go on.
-        let text = [format!("/proc/{pid}/task/{tid}/maps"), format!("/proc/{parent}/maps")]
-            .iter()
-            .filter_map(|path| std::fs::read(path).ok())
-            .find(|text| !text.is_empty());
+        let paths = [format!("/proc/{pid}/task/{tid}/maps"), format!("/proc/{parent}/maps")];
         let Some(process) = self.known.get_mut(&pid) else { return };
         process.read_ns = time_ns;
-        let Some(text) = text else { return };
         let before = process.mappings.len();
-        let old = std::mem::take(&mut process.mappings);
-        let new = Arc::make_mut(&mut process.mappings);
-        for line in parse_maps(&text) {
+        let old = Arc::clone(&process.mappings);
+        let mut new = Mappings::default();
+        // One process leaves room for others; of its mappings those of files are worth most.
+        let most = self.budget.mappings / 2;
+        let mut left_out = 0;
+        let take = |line: MapsLine| {
+            if new.len() >= if line.path.is_empty() { most - most / 4 } else { most } {
+                left_out += 1;
+                return;
+            }
             let identity = FileIdentity::Inode { major: line.major, minor: line.minor, inode: line.inode };
-            let mut what = What { mapped: Mapped { path: line.path, identity }, executable: None };
+            let mapped = self.files.one(Mapped { path: line.path, identity });
+            let mut what = What { mapped, executable: None };
             // Keep what was noticed with a build id: it is the same mapping, better known.
             let same = old.find(line.start).filter(|same| same.start == line.start && same.end == line.end);
             if let Some(same) = same.filter(|same| same.what.mapped.path == what.mapped.path) {
                 what = same.what.clone();
             }
             new.insert(Mapping { start: line.start, end: line.end, file_offset: line.file_offset, what });
+        };
+        let began = Instant::now();
+        if !read_first(&paths, take) {
+            return;
         }
-        process.whole = true;
+        process.reading_ns = u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        process.mappings = Arc::new(new);
+        process.whole = left_out == 0;
+        self.counters.mappings_left_out += left_out;
         process.version = next_version(&mut self.versions);
         self.mappings = (self.mappings + process.mappings.len()).saturating_sub(before);
         self.make_room(pid);
@@ -418,15 +447,20 @@ impl Processes {
             let newcomer = usize::from(!this.known.contains_key(&keep));
             this.known.len() + newcomer > this.budget.processes || this.mappings > this.budget.mappings
         };
-        while full(self) {
-            let others = self.known.iter().filter(|(pid, _)| **pid != keep);
-            let Some(pid) = others.min_by_key(|(_, process)| process.touched_ns).map(|(pid, _)| *pid) else {
+        if !full(self) {
+            return;
+        }
+        let others = self.known.iter().filter(|(pid, _)| **pid != keep);
+        let mut others: Vec<_> = others.map(|(pid, process)| (process.touched_ns, *pid)).collect();
+        others.sort_unstable();
+        // Several at once: to find those silent longest takes a look at all.
+        let several = others.len() / 16;
+        for (gone, (_, pid)) in others.into_iter().enumerate() {
+            if gone >= several && !full(self) {
                 return;
-            };
-            if let Some(old) = self.known.remove(&pid) {
-                self.mappings = self.mappings.saturating_sub(old.mappings.len());
-                self.counters.processes_evicted += 1;
             }
+            self.forget(pid);
+            self.counters.processes_evicted += 1;
         }
     }
 }

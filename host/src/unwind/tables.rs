@@ -295,13 +295,24 @@ impl Tables {
                 return Some(first);
             }
             if self.retired_mappings.is_empty() {
-                let pid =
-                    self.processes.iter().min_by_key(|(_, installed)| installed.used).map(|(pid, _)| *pid)?;
-                self.remove_process(pid);
-                self.counters.processes_evicted += 1;
+                self.evict_processes()?;
             }
             self.reclaim();
         }
+    }
+
+    /// Throws out a sixteenth of the processes, those used least recently: each time costs a grace period.
+    fn evict_processes(&mut self) -> Option<()> {
+        let mut by_use: Vec<_> =
+            self.processes.iter().map(|(pid, installed)| (installed.used, *pid)).collect();
+        by_use.sort_unstable();
+        let count = (by_use.len() / 16).max(1);
+        by_use.first()?;
+        for (_, pid) in by_use.into_iter().take(count) {
+            self.remove_process(pid);
+            self.counters.processes_evicted += 1;
+        }
+        Some(())
     }
 
     /// Throws out an eighth of the pages, those used least recently.

@@ -2,10 +2,12 @@
 
 use crate::config::{Config, Sink};
 use crate::format::Format;
-use crate::place;
 use crate::series::Series;
+use crate::{folded, place};
 use stacksonde_plugin::batch::{Batch, FORMAT};
 use stacksonde_plugin::{Exporter, Failure, Instance, Offer, Wants};
+use std::io::Write;
+use std::path::Path;
 
 /// Writes each batch to files.
 #[derive(Debug)]
@@ -38,7 +40,7 @@ impl Exporter for FileExport {
         match &self.sink {
             Sink::Files(files) => {
                 for (path, format) in files {
-                    let written = encode(*format, batch).and_then(|bytes| Ok(place::whole(path, &bytes)?));
+                    let written = put(*format, batch, path);
                     outcome = outcome.and(written);
                 }
             }
@@ -53,9 +55,17 @@ impl Exporter for FileExport {
 }
 
 fn add(series: &Series, format: Format, batch: &Batch<'_>) -> Result<(), Failure> {
-    let bytes = encode(format, batch)?;
-    place::whole(&series.path(batch.header(), format), &bytes)?;
+    put(format, batch, &series.path(batch.header(), format))?;
     Ok(series.remove_oldest(format)?)
+}
+
+fn put(format: Format, batch: &Batch<'_>, path: &Path) -> Result<(), Failure> {
+    if format == Format::Folded {
+        // By far the largest: it never is in memory.
+        return Ok(place::whole(path, |file| folded::write(batch, file))?);
+    }
+    let bytes = encode(format, batch)?;
+    Ok(place::whole(path, |file| file.write_all(&bytes))?)
 }
 
 fn encode(format: Format, batch: &Batch<'_>) -> Result<Vec<u8>, Failure> {

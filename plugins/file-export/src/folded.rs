@@ -4,50 +4,108 @@
 //! was not reached has the frame `[incomplete: reason]` next to the process, so that it does not pass
 //! for a whole one.
 
-use stacksonde_plugin::batch::Batch;
-use stacksonde_plugin::batch::tables::{KERNEL, Location, Sample};
+use stacksonde_plugin::batch::tables::{KERNEL, Location};
+use stacksonde_plugin::batch::{Batch, StringId};
+use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::io::{self, Write};
 
-/// The text of a file.
-pub(crate) fn encode(batch: &Batch<'_>) -> Vec<u8> {
-    lines(batch).concat().into_bytes()
+/// Distinct stacks, and their samples. Texts are put together one stack at a time: long names in deep stacks
+/// take a hundred times the memory of the profile.
+pub(crate) struct Folded {
+    /// Names of frames, each once, in the order of the text with what ends it.
+    names: Vec<String>,
+    /// Samples by stack, process first.
+    stacks: BTreeMap<Box<[u32]>, u64>,
 }
 
-/// A line per distinct stack, in the order of the text.
-pub(crate) fn lines(batch: &Batch<'_>) -> Vec<String> {
-    let names: Vec<String> = batch.locations().iter().map(|location| name(batch, &location)).collect();
-    let mut counts = BTreeMap::<String, u64>::new();
-    for sample in batch.samples().iter().filter(|sample| sample.count > 0) {
-        let count = counts.entry(stack(batch, &sample, &names)).or_default();
-        *count = count.saturating_add(sample.count);
-    }
-    counts.into_iter().map(|(stack, count)| format!("{stack} {count}\n")).collect()
-}
-
-/// `process;root;…;leaf`
-fn stack(batch: &Batch<'_>, sample: &Sample, names: &[String]) -> String {
-    let thread = batch.threads().get(sample.thread).unwrap_or_default();
-    let process = batch.processes().get(thread.process).unwrap_or_default();
-    let stack = batch.stacks().get(sample.stack).unwrap_or_default();
-
-    let mut text = frame(batch.text(process.comm));
-    if text.is_empty() {
-        text = format!("[pid {}]", process.pid);
-    }
-    if stack.complete == 0 {
-        text.push_str(&format!(";[incomplete: {}]", frame(batch.text(stack.outcome))));
-    }
-    for frame in batch.frames().range(stack.frames_start, stack.frames_count).rev() {
-        if let Some(name) = names.get(frame.location as usize) {
-            text.push(';');
-            text.push_str(name);
+impl Folded {
+    pub(crate) fn of(batch: &Batch<'_>) -> Self {
+        let locations: Vec<Vec<String>> =
+            batch.locations().iter().map(|location| functions(batch, &location)).collect();
+        let mut own = Vec::new();
+        for thread in batch.threads() {
+            own.push(process(batch, thread.process));
         }
+        own.push(process(batch, u32::MAX));
+        for stack in batch.stacks().iter().filter(|stack| stack.complete == 0) {
+            own.push(incomplete(batch, stack.outcome));
+        }
+        let mut names: Vec<String> = locations.iter().flatten().cloned().chain(own).collect();
+        names.sort_unstable_by(|a, b| a.bytes().chain([b';']).cmp(b.bytes().chain([b';'])));
+        names.dedup();
+        let number = |name: &str| {
+            let found =
+                names.binary_search_by(|known| known.bytes().chain([b';']).cmp(name.bytes().chain([b';'])));
+            u32::try_from(found.unwrap_or_default()).unwrap_or(u32::MAX)
+        };
+        let locations: Vec<Vec<u32>> =
+            locations.iter().map(|names| names.iter().map(|name| number(name)).collect()).collect();
+        let mut stacks = BTreeMap::<Box<[u32]>, u64>::new();
+        for sample in batch.samples().iter().filter(|sample| sample.count > 0) {
+            let thread = batch.threads().get(sample.thread).unwrap_or_default();
+            let stack = batch.stacks().get(sample.stack).unwrap_or_default();
+            let mut frames = vec![number(&process(batch, thread.process))];
+            if stack.complete == 0 {
+                frames.push(number(&incomplete(batch, stack.outcome)));
+            }
+            for frame in batch.frames().range(stack.frames_start, stack.frames_count).rev() {
+                frames.extend(locations.get(frame.location as usize).into_iter().flatten());
+            }
+            let count = stacks.entry(frames.into()).or_default();
+            *count = count.saturating_add(sample.count);
+        }
+        Self { names, stacks }
     }
-    unambiguous(text)
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.stacks.is_empty()
+    }
+
+    /// A line per distinct stack, in the order of the text. Names longer than `longest` characters are cut there.
+    pub(crate) fn lines(&self, longest: usize) -> impl Iterator<Item = String> + '_ {
+        self.stacks.iter().map(move |(frames, count)| {
+            let frames = frames.iter().filter_map(|number| self.names.get(*number as usize));
+            let stack = frames.map(|name| cut(name, longest)).collect::<Vec<_>>().join(";");
+            format!("{} {count}\n", unambiguous(stack))
+        })
+    }
+
+    /// Bytes of all lines with names of at most `longest` characters, about.
+    pub(crate) fn bytes(&self, longest: usize) -> usize {
+        let lengths: Vec<usize> = self.names.iter().map(|name| name.len().min(longest) + 1).collect();
+        let line =
+            |frames: &[u32]| frames.iter().filter_map(|number| lengths.get(*number as usize)).sum::<usize>();
+        self.stacks.keys().map(|frames| line(frames) + 8).sum()
+    }
+}
+
+/// Writes the text of a file.
+pub(crate) fn write(batch: &Batch<'_>, to: &mut dyn Write) -> io::Result<()> {
+    Folded::of(batch).lines(usize::MAX).try_for_each(|line| to.write_all(line.as_bytes()))
+}
+
+fn cut(name: &str, longest: usize) -> Cow<'_, str> {
+    match name.char_indices().nth(longest) {
+        Some((end, _)) => Cow::Owned(format!("{}…", &name[..end])),
+        None => Cow::Borrowed(name),
+    }
+}
+
+fn process(batch: &Batch<'_>, process: u32) -> String {
+    let process = batch.processes().get(process).unwrap_or_default();
+    match frame(batch.text(process.comm)) {
+        name if name.is_empty() => format!("[pid {}]", process.pid),
+        name => name,
+    }
+}
+
+fn incomplete(batch: &Batch<'_>, outcome: StringId) -> String {
+    format!("[incomplete: {}]", frame(batch.text(outcome)))
 }
 
 /// The functions at a location, outermost first; its address if it has no name.
-fn name(batch: &Batch<'_>, location: &Location) -> String {
+fn functions(batch: &Batch<'_>, location: &Location) -> Vec<String> {
     let suffix = if location.kind == KERNEL { "_[k]" } else { "" };
     let lines = batch.lines().range(location.lines_start, location.lines_count).rev();
     let functions = lines.filter_map(|line| batch.functions().get(line.function));
@@ -57,16 +115,16 @@ fn name(batch: &Batch<'_>, location: &Location) -> String {
         .map(|name| name + suffix)
         .collect();
     if !names.is_empty() {
-        return names.join(";");
+        return names;
     }
     let mapping = batch.mappings().get(location.mapping).unwrap_or_default();
     let path = frame(batch.text(mapping.path));
     // `[vdso]` has brackets of its own.
     let file = path.rsplit('/').next().unwrap_or_default().trim_matches(['[', ']']);
-    match file {
+    vec![match file {
         "" => format!("[{:#x}]{suffix}", location.address),
         file => format!("[{file}+{:#x}]{suffix}", location.address),
-    }
+    }]
 }
 
 /// `text` as one frame: what would end it or the line is replaced, and so is what XML cannot say.

@@ -61,7 +61,10 @@ impl Format {
     pub fn encode(self, batch: &Batch<'_>) -> Result<Vec<u8>, EncodeError> {
         match self {
             Self::Pprof => pprof::encode(batch),
-            Self::Folded => Ok(folded::encode(batch)),
+            Self::Folded => {
+                let mut text = Vec::new();
+                folded::write(batch, &mut text).map(|()| text)
+            }
             Self::Svg => svg::encode(batch),
         }
         .map_err(|cause| EncodeError { format: self, cause })

@@ -2,7 +2,7 @@
 
 use stacksonde_plugin::Failure;
 use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 /// A file that could not be written or removed; another try may succeed (a full disk, a lost mount).
@@ -20,15 +20,19 @@ impl From<PlaceError> for Failure {
     }
 }
 
-/// Writes `bytes` under a name of its own beside `path` and renames it, so that a reader of `path`
+/// Has `write` write under a name of its own beside `path` and renames it, so that a reader of `path`
 /// sees the old file or the new one. A symbolic link at `path` is replaced, not followed.
 ///
 /// Not synced to the disk: after a power cut the newest profile may be lost, and a profile is not
 /// worth a disk flush every few seconds.
-pub(crate) fn whole(path: &Path, bytes: &[u8]) -> Result<(), PlaceError> {
+pub(crate) fn whole(
+    path: &Path,
+    write: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>,
+) -> Result<(), PlaceError> {
     let unfinished = unfinished(path);
     let written = create(&unfinished)
-        .and_then(|mut file| file.write_all(bytes))
+        .map(BufWriter::new)
+        .and_then(|mut file| write(&mut file).and_then(|()| file.flush()))
         .and_then(|()| fs::rename(&unfinished, path));
     written.map_err(|cause| {
         // It may never have come to be; the first error is the one that says why.
@@ -73,8 +77,8 @@ mod tests {
     fn replaces_a_file_and_leaves_nothing_else() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("a.svg");
-        whole(&path, b"old").unwrap();
-        whole(&path, b"new").unwrap();
+        whole(&path, |file| file.write_all(b"old")).unwrap();
+        whole(&path, |file| file.write_all(b"new")).unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"new");
         assert_eq!(names(directory.path()), ["a.svg"]);
     }
@@ -85,7 +89,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("taken.svg");
         fs::create_dir(&path).unwrap();
-        let failure = Failure::from(whole(&path, b"new").unwrap_err());
+        let failure = Failure::from(whole(&path, |file| file.write_all(b"new")).unwrap_err());
         let Failure::Retryable { message, .. } = failure else { panic!("{failure:?}") };
         assert!(message.starts_with(&format!("cannot write {}: ", path.display())), "{message}");
         assert_eq!(names(directory.path()), ["taken.svg"]);
@@ -99,7 +103,7 @@ mod tests {
         let path = directory.path().join("a.svg");
         symlink(&victim, unfinished(&path)).unwrap();
         symlink(&victim, &path).unwrap();
-        whole(&path, b"new").unwrap();
+        whole(&path, |file| file.write_all(b"new")).unwrap();
         assert_eq!(fs::read(&victim).unwrap(), b"precious");
         assert_eq!(fs::read(&path).unwrap(), b"new");
         assert!(!path.is_symlink());

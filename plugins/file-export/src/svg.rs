@@ -1,6 +1,7 @@
 //! A flame graph, drawn by `inferno`.
 
-use crate::{clock, folded};
+use crate::clock;
+use crate::folded::Folded;
 use inferno::flamegraph::color::{MultiPalette, Palette};
 use inferno::flamegraph::{self, Options};
 use stacksonde_plugin::batch::Batch;
@@ -19,13 +20,19 @@ const NO_SAMPLES: &str = r#"<?xml version="1.0" standalone="no"?>
 </svg>
 "#;
 
+/// Bytes of all lines, above which names are cut: to the first of these lengths with which they fit, else to the
+/// shortest.
+const LINES_BYTES: usize = 4 << 20;
+const LONGEST: [usize; 4] = [usize::MAX, 200, 100, 60];
+const SHORT: usize = 40;
+
 const TITLE: &str = "CPU profile";
 
 /// The text of a file.
 pub(crate) fn encode(batch: &Batch<'_>) -> io::Result<Vec<u8>> {
-    let lines = folded::lines(batch);
+    let folded = Folded::of(batch);
     let subtitle = subtitle(batch);
-    if lines.is_empty() {
+    if folded.is_empty() {
         return Ok(NO_SAMPLES.replace("SUBTITLE", &subtitle).replace("TITLE", TITLE).into_bytes());
     }
     // `inferno` adds counts up without a check.
@@ -39,6 +46,10 @@ pub(crate) fn encode(batch: &Batch<'_>) -> io::Result<Vec<u8>> {
     options.title = TITLE.into();
     options.subtitle = Some(subtitle);
     options.count_name = "samples".into();
+    // `inferno` wants all lines at once. Names that are very long cannot be read in a picture anyway.
+    let longest = LONGEST.into_iter().find(|longest| folded.bytes(*longest) <= LINES_BYTES);
+    let lines: Vec<String> = folded.lines(longest.unwrap_or(SHORT)).collect();
+    drop(folded);
     let mut svg = Vec::new();
     flamegraph::from_lines(&mut options, lines.iter().map(String::as_str), &mut svg)?;
     Ok(svg)

@@ -4,6 +4,7 @@ mod agents;
 mod cost;
 mod kernel;
 mod perf_data;
+mod scale;
 mod sink;
 mod start;
 mod table;
@@ -21,7 +22,8 @@ pub(crate) fn run(arguments: &[String]) -> anyhow::Result<ExitCode> {
         "plugins" => plugins()?,
         "start" => return start::run(),
         "cost" => cost::run(rest)?,
-        _ => bail!("bench takes one of: plugins, start, cost"),
+        "scale" => scale::run(rest)?,
+        _ => bail!("bench takes one of: plugins, start, cost, scale"),
     }
     Ok(ExitCode::SUCCESS)
 }

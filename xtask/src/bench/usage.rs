@@ -87,6 +87,12 @@ impl Tree {
     }
 }
 
+/// Ends a child and its process group at once.
+pub(super) fn kill_group(child: &Child) {
+    // SAFETY: plain numbers; the child was not waited for, so the group is its.
+    unsafe { libc::kill(-child.id().cast_signed(), libc::SIGKILL) };
+}
+
 fn empty_usage() -> libc::rusage {
     // SAFETY: a structure of numbers, for which zero is a value.
     unsafe { std::mem::zeroed() }

@@ -55,6 +55,23 @@ fn says_what_is_wrong_with_a_file() {
             "`sampling.frequency_hz` is 99.5 in DIR/0.toml; allowed: a whole number from 1 to 10000",
         ),
         (
+            "[filter]\npid = [7, 0]",
+            "`filter.pid` is [7,0] in DIR/0.toml; allowed: a list of whole numbers from 1 to 4194304",
+        ),
+        (
+            "[filter]\ndeny_pid = [4194305]",
+            "`filter.deny_pid` is [4194305] in DIR/0.toml; allowed: a list of whole numbers from 1 to 4194304",
+        ),
+        (
+            "[filter]\ndeny_cgroup = ['system.slice']",
+            "`filter.deny_cgroup` is [\"system.slice\"] in DIR/0.toml; allowed: a list of patterns of paths, which begin with `/` or `*`",
+        ),
+        (
+            "[filter]\ncomm = ['']",
+            "`filter.comm` is [\"\"] in DIR/0.toml; allowed: a list of texts that are not empty",
+        ),
+        ("[filter]\npids = [7]", "unknown key `filter.pids` in DIR/0.toml; did you mean `filter.pid`?"),
+        (
             "[sampling]\ninterval_seconds = 3601",
             "`sampling.interval_seconds` is 3601 in DIR/0.toml; allowed: a whole number from 1 to 3600",
         ),

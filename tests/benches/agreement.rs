@@ -43,7 +43,7 @@ fn main() {
         ("python3", words(&["/usr/bin/python3", "-c", PYTHON])),
         ("perl", words(&["perl", "-e", PERL])),
         ("bash", words(&["bash", "-c", "while :; do x=${x}a; y=${x//a/b}; x=${x:0:99}; done"])),
-        ("xz", words(&["xz", "-9", "-k", "-c", "/usr/lib/x86_64-linux-gnu/libc.so.6"])),
+        ("sha256sum", words(&["sha256sum", "/dev/zero"])),
         ("node", words(&["node", "-e", NODE])),
     ];
     println!("| program | samples | whole by ours | whole by libdw | of these equal |");

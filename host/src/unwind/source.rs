@@ -20,7 +20,7 @@ const INDEX_MAX: usize = 200_000;
 /// An entry of a function is larger only in damaged files.
 const ENTRY_BYTES_MAX: usize = 1 << 18;
 /// Descriptions side by side of which one hides the next.
-const HIDDEN_MAX: u32 = 8;
+const HIDDEN_MAX: u32 = 64;
 /// Bytes that one reading of a file brings at least: neighbours are wanted next.
 const READ_BYTES: usize = 8192;
 

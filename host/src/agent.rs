@@ -10,6 +10,7 @@
 use crate::batch::{self, Run};
 use crate::bpf::{Event, LoadError, Message, Notices, Reader, Sampler, Settings, Stop, monotonic_ns};
 use crate::filter::{Filter, Rules, Slots};
+use crate::health::Vitals;
 use crate::plugins::ExporterInstance;
 use crate::process::{Budget, Processes};
 use crate::profile::{self, Builder, Profile};
@@ -44,6 +45,8 @@ pub struct Parts {
     pub exporters: Vec<ExporterInstance>,
     /// Time for the exporters to finish, after the last profile.
     pub shutdown_budget: Duration,
+    /// Where it is kept what was sampled so far.
+    pub vitals: Vitals,
 }
 
 /// An agent that samples. Dropping it without [`Agent::stop`] ends sampling, and what was not yet published is lost.
@@ -60,7 +63,8 @@ pub struct Agent {
 impl Agent {
     /// Loads the sampler and starts it. Samples wait until [`Agent::want`] says whose are wanted.
     pub fn start(parts: Parts) -> Result<Self, LoadError> {
-        let Parts { sampler, interval, budget, profile, symbolize, run, exporters, shutdown_budget } = parts;
+        let Parts { sampler, interval, budget, profile, symbolize, run, exporters, shutdown_budget, vitals } =
+            parts;
         let builder = Builder::new(sampler.period_ns, profile);
         let by_proc = sampler.notices != Notices::SideBand;
         let mut sampler = Sampler::load(&sampler)?;
@@ -75,7 +79,7 @@ impl Agent {
         let (rules, wanted) = sync_channel(1);
         let (to_profiler, messages) = sync_channel(MESSAGES);
         let (to_publisher, profiles) = sync_channel(PROFILES);
-        let publisher = Publisher { run, exporters, symbolizer: symbolize, shutdown_budget };
+        let publisher = Publisher { run, exporters, symbolizer: symbolize, shutdown_budget, vitals };
         Ok(Self {
             stop,
             rules,
@@ -242,6 +246,7 @@ struct Publisher {
     exporters: Vec<ExporterInstance>,
     symbolizer: Option<symbolize::Options>,
     shutdown_budget: Duration,
+    vitals: Vitals,
 }
 
 impl Publisher {
@@ -255,6 +260,7 @@ impl Publisher {
                 None => no_names(&profile),
             };
             summary.add(&profile, &names);
+            self.vitals.add(&profile);
             if let Some(symbolizer) = &symbolizer {
                 summary.names = symbolizer.counters();
             }
@@ -290,6 +296,7 @@ impl Publisher {
             Err(error) => {
                 tracing::error!(exporter = exporter.name(), %error, "a profile could not be put into a batch");
                 summary.losses.add(crate::telemetry::Loss::NotWritten, profile.sample_count());
+                self.vitals.lose(crate::telemetry::Loss::NotWritten, profile.sample_count());
             }
         }
     }

@@ -4,8 +4,8 @@ use crate::process::{Executable, Frame, Identity, comm_text};
 use crate::profile::Profile;
 use crate::symbolize::Names;
 use stacksonde_batch::tables::{
-    Attribute, EXCLUDED, Frame as FrameRow, Function, Line, Location, Loss, Mapping, NONE, Process, Sample,
-    Stack, Thread, Timestamp, ValueType,
+    Attribute, EXCLUDED, Frame as FrameRow, Function, Label, Line, Location, Loss, Mapping, NONE, Process,
+    Sample, Stack, Thread, Timestamp, ValueType,
 };
 use stacksonde_batch::{Header, TooLarge, Writer};
 use stacksonde_ebpf::{kernel_end, user_end};
@@ -134,6 +134,7 @@ impl Batch {
             kind: NATIVE,
             path: self.writer.string(&executable.path),
             build_id: self.writer.string(&build_id),
+            htlhash: self.writer.string(executable.htlhash.as_deref().unwrap_or_default()),
             start: text.map_or(0, |text| text.address),
             limit: text.map_or(u64::MAX, |text| text.address.saturating_add(text.file_bytes)),
             file_offset: text.map_or(0, |text| text.file_offset),
@@ -196,13 +197,22 @@ impl Batch {
         if let Some(row) = self.processes.get(identity) {
             return *row;
         }
+        let mut labels_start = 0;
+        for (index, (key, value)) in identity.labels.iter().enumerate() {
+            let (key, value) = (self.writer.string(key), self.writer.string(value));
+            let row = self.writer.label(Label { key, value });
+            if index == 0 {
+                labels_start = row;
+            }
+        }
         let process = Process {
             pid: identity.pid,
             parent_pid: identity.parent_pid,
             comm: self.writer.string(&identity.comm),
             executable: self.writer.string(&identity.executable),
             cgroup: self.writer.string(&identity.cgroup),
-            ..Process::default()
+            labels_start,
+            labels_count: u32::try_from(identity.labels.len()).unwrap_or(u32::MAX),
         };
         let row = self.writer.process(process);
         self.processes.insert(Arc::clone(identity), row);

@@ -2,9 +2,12 @@
 
 use crate::bpf::{parse_cpu_times, parse_lifecycle, parse_notice};
 use crate::filter::{Glob, Patterns, parse_mounts};
+use crate::health::parse_request;
 use crate::kernel::{in_uname_version, in_vdso, in_version_signature};
-use crate::plugins::{check_schema, parse_manifest, read_library};
-use crate::process::{build_id_of, cgroup_path, in_memory, parent_in_stat, parse_maps, read_maps, segments};
+use crate::plugins::{check_schema, parse_manifest, read_library, read_spooled};
+use crate::process::{
+    build_id_of, cgroup_path, in_memory, labels, parent_in_stat, parse_maps, read_maps, segments,
+};
 use crate::symbolize::{KernelSymbols, debug_bytes_read, function_names};
 use crate::unwind::{Architecture, CallFrames, Entry, rows};
 
@@ -32,6 +35,13 @@ pub fn fuzz_maps(data: &[u8]) {
     let _any = read_maps(data, |line| read.push(line));
     // Lines longer than any that the kernel writes are the only ones that may differ.
     assert!(data.len() > 17_000 || lines == read);
+}
+
+/// `/proc/<pid>/environ`, then a line feed and the path of a cgroup.
+pub fn fuzz_labels(data: &[u8]) {
+    let mut parts = data.splitn(2, |byte| *byte == b'\n');
+    let environment = parts.next().unwrap_or_default();
+    let _labels = labels(environment, &String::from_utf8_lossy(parts.next().unwrap_or_default()));
 }
 
 /// `/proc/stat`.
@@ -109,6 +119,16 @@ pub fn fuzz_unwind_file(data: &[u8]) {
 pub fn fuzz_process_files(data: &[u8]) {
     let text = String::from_utf8_lossy(data);
     let _answers = (cgroup_path(&text), parent_in_stat(&text));
+}
+
+/// A request for health or metrics.
+pub fn fuzz_request(data: &[u8]) {
+    let _request = parse_request(data);
+}
+
+/// A file of a spool.
+pub fn fuzz_spool(data: &[u8]) {
+    read_spooled(data);
 }
 
 /// Mounts as `/proc/self/mountinfo` lists them.

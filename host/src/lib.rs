@@ -10,6 +10,7 @@ pub mod config;
 pub mod filter;
 #[doc(hidden)]
 pub mod fuzz;
+pub mod health;
 pub mod kernel;
 pub mod memory;
 pub mod negotiate;

@@ -71,6 +71,7 @@
 #define STACKSONDE_MAPPING_START 12u       /* u64 */
 #define STACKSONDE_MAPPING_LIMIT 20u       /* u64 */
 #define STACKSONDE_MAPPING_FILE_OFFSET 28u /* u64 */
+#define STACKSONDE_MAPPING_HTLHASH 36u     /* only where the stride says so */
 
 #define STACKSONDE_PROCESSES 10u
 #define STACKSONDE_PROCESS_PID 0u

@@ -6,12 +6,10 @@
 )]
 
 use stacksonde::plugins::{self, ExporterInstance, ExporterSettings, FileRules, Plugin};
-use stacksonde_batch::tables::{
-    Frame, Function, Line, Location, Mapping, Process, Sample, Stack, Thread, ValueType,
-};
-use stacksonde_batch::{Batch, Header, Writer};
+use stacksonde_batch::Batch;
 use stacksonde_plugin::Offer;
 use stacksonde_tests::plugin::{self, Stage};
+use stacksonde_tests::profile;
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::Arc;
@@ -19,9 +17,6 @@ use std::time::{Duration, Instant};
 
 const PLUGINS: usize = 10;
 const ROUNDS: usize = 9;
-const SAMPLES: u32 = 10_000;
-const STACKS: u32 = 8_000;
-const DEPTH: u32 = 30;
 
 fn main() {
     let stage = Stage::new();
@@ -58,15 +53,16 @@ fn main() {
 }
 
 fn hand_over(plugin: &Plugin, stage: &Stage) {
-    let batch: Arc<[u8]> = batch().into();
+    let batch: Arc<[u8]> = profile::large_batch().into();
     println!(
-        "a batch of {SAMPLES} samples over {STACKS} stacks of {DEPTH} frames, {} kB; {} rounds",
+        "a batch of {} samples over 8000 stacks of 30 frames, {} kB; {} rounds",
+        profile::LARGE_SAMPLES,
         batch.len() / 1000,
         ROUNDS * 10
     );
     let parse = (0..ROUNDS * 10).map(|_| {
         let start = Instant::now();
-        assert_eq!(Batch::parse(&batch).unwrap().samples().len(), SAMPLES);
+        assert_eq!(Batch::parse(&batch).unwrap().samples().len(), 10_000);
         start.elapsed()
     });
     println!("  {:<32} {}", "check and read it", shown(parse.collect()));
@@ -75,6 +71,7 @@ fn hand_over(plugin: &Plugin, stage: &Stage) {
         required: true,
         queue_batches: 16,
         queue_bytes: 1 << 30,
+        spool: None,
         deadline: Duration::from_secs(60),
         keep_capabilities: true,
         config: serde_json::json!({ "path": stage.path().join("lines") }).as_object().unwrap().clone(),
@@ -117,39 +114,4 @@ fn built() -> PathBuf {
 fn sha256(path: &PathBuf) -> String {
     let output = Command::new("sha256sum").arg(path).output().unwrap();
     String::from_utf8(output.stdout).unwrap().split(' ').next().unwrap().to_owned()
-}
-
-fn batch() -> Vec<u8> {
-    let mut w = Writer::new(Header { end_ns: 10_000_000_000, ..Header::default() });
-    let (kind, unit) = (w.string("samples"), w.string("count"));
-    w.value_type(ValueType { kind, unit, per_sample: 1 });
-    let (comm, path) = (w.string("program"), w.string("/usr/bin/program"));
-    let process = w.process(Process { pid: 100, comm, executable: path, ..Process::default() });
-    let thread = w.thread(Thread { process, tid: 100, comm });
-    let mapping = w.mapping(Mapping { path, limit: 1 << 30, ..Mapping::default() });
-    let locations: Vec<u32> = (0..20_000)
-        .map(|number: u32| {
-            let name = w.string(&format!("program::module_{}::function_{number}", number % 100));
-            let function = w.function(Function { name, ..Function::default() });
-            let lines_start = w.line(Line { function, line: number, column: 0 });
-            let address = u64::from(number) * 16;
-            w.location(Location { kind: 0, mapping, address, lines_start, lines_count: 1 })
-        })
-        .collect();
-    let outcome = w.string("complete");
-    for stack in 0..STACKS {
-        let mut frames_start = 0;
-        for depth in 0..DEPTH {
-            let location = locations[((stack * 31 + depth * 977) % 20_000) as usize];
-            let frame = w.frame(Frame { location });
-            if depth == 0 {
-                frames_start = frame;
-            }
-        }
-        w.stack(Stack { frames_start, frames_count: DEPTH, kernel_frames: 0, outcome, complete: 1 });
-    }
-    for sample in 0..SAMPLES {
-        w.sample(Sample { thread, stack: sample % STACKS, count: 1, ..Sample::default() });
-    }
-    w.finish().unwrap()
 }

@@ -15,6 +15,7 @@ mod lifecycle;
 mod memory;
 mod namespaces;
 mod offsets;
+mod otlp;
 mod plan;
 mod providers;
 mod recalling;

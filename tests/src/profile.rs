@@ -65,6 +65,53 @@ pub fn empty_batch() -> Vec<u8> {
     Hand::new(1).writer.finish().unwrap()
 }
 
+/// Samples of [`large_batch`].
+pub const LARGE_SAMPLES: u64 = 10_000;
+
+/// A batch of 10,000 samples over 8,000 stacks of 30 frames, with names.
+pub fn large_batch() -> Vec<u8> {
+    batch_of(10_000, 8_000, 20_000)
+}
+
+/// A batch of so many samples over so many stacks of 30 frames, in so many functions, with names and times.
+pub fn batch_of(samples: u32, stacks: u32, functions: u32) -> Vec<u8> {
+    const DEPTH: u32 = 30;
+    let mut w = Writer::new(Header { end_ns: 10_000_000_000, ..Header::default() });
+    let (kind, unit) = (w.string("samples"), w.string("count"));
+    w.value_type(ValueType { kind, unit, per_sample: 1 });
+    let (comm, path) = (w.string("program"), w.string("/usr/bin/program"));
+    let process = w.process(Process { pid: 100, comm, executable: path, ..Process::default() });
+    let thread = w.thread(Thread { process, tid: 100, comm });
+    let mapping = w.mapping(Mapping { path, limit: 1 << 30, ..Mapping::default() });
+    let locations: Vec<u32> = (0..functions)
+        .map(|number: u32| {
+            let name = w.string(&format!("program::module_{}::function_{number}", number % 100));
+            let function = w.function(Function { name, ..Function::default() });
+            let lines_start = w.line(Line { function, line: number, column: 0 });
+            let address = u64::from(number) * 16;
+            w.location(Location { kind: 0, mapping, address, lines_start, lines_count: 1 })
+        })
+        .collect();
+    let outcome = w.string("complete");
+    for stack in 0..stacks {
+        let mut frames_start = 0;
+        for depth in 0..DEPTH {
+            let location = locations[((stack * 31 + depth * 977) % functions) as usize];
+            let frame = w.frame(Frame { location });
+            if depth == 0 {
+                frames_start = frame;
+            }
+        }
+        w.stack(Stack { frames_start, frames_count: DEPTH, kernel_frames: 0, outcome, complete: 1 });
+    }
+    for sample in 0..samples {
+        let timestamps_start = w.timestamp(Timestamp { time_ns: u64::from(sample) * 999_999 });
+        let stack = sample % stacks;
+        w.sample(Sample { thread, stack, count: 1, timestamps_start, timestamps_count: 1 });
+    }
+    w.finish().unwrap()
+}
+
 struct Hand {
     writer: Writer,
 }
@@ -99,7 +146,18 @@ impl Hand {
     ) -> (u32, u32) {
         let (path, build_id) = (self.text(path), self.text(build_id));
         let (start, limit, file_offset) = (addresses.start, addresses.end, 0x1000);
-        (kind, self.writer.mapping(Mapping { kind, path, build_id, start, limit, file_offset }))
+        (
+            kind,
+            self.writer.mapping(Mapping {
+                kind,
+                path,
+                build_id,
+                start,
+                limit,
+                file_offset,
+                ..Mapping::default()
+            }),
+        )
     }
 
     /// A location with functions, innermost inlined one first.

@@ -18,6 +18,12 @@ parsers! {
     any_batch_that_is_read_can_be_put_together: stacksonde_batch::fuzz::fuzz_merge, batches();
     any_batch_that_is_read_can_be_written_to_files: stacksonde_file_export::fuzz::fuzz_formats, batches();
     damaged_maps_are_read_as_far_as_they_make_sense: stacksonde::fuzz::fuzz_maps, [file("/proc/self/maps")];
+    damaged_environments_and_cgroups_make_labels_or_none: stacksonde::fuzz::fuzz_labels, [environment()];
+    any_batch_that_is_read_can_be_sent: stacksonde_otlp_export::fuzz::fuzz_convert, batches();
+    any_answer_of_a_receiver_is_understood_or_not: stacksonde_otlp_export::fuzz::fuzz_answer, answers();
+    a_damaged_request_is_refused_or_answered: stacksonde::fuzz::fuzz_request, [b"GET /metrics?a=b HTTP/1.1\r\nHost: x\r\n\r\n".to_vec()];
+    a_damaged_file_of_a_spool_is_refused_or_read: stacksonde::fuzz::fuzz_spool, [spooled()];
+    damaged_headers_are_read_or_refused: stacksonde_otlp_export::fuzz::fuzz_headers, [b"api-key=a%20b,x=1".to_vec()];
     damaged_idle_times_are_read_as_far_as_they_make_sense: stacksonde::fuzz::fuzz_idle_times, [file("/proc/stat")];
     a_damaged_elf_file_is_refused_or_read: stacksonde::fuzz::fuzz_elf, [head_of_our_own_program()];
     a_file_with_damaged_symbols_is_read_as_far_as_it_makes_sense: stacksonde::fuzz::fuzz_symbols, [small_library()];
@@ -38,6 +44,26 @@ parsers! {
     damaged_mounts_are_read_as_far_as_they_make_sense: stacksonde::fuzz::fuzz_mounts, [file("/proc/self/mountinfo")];
     any_pattern_on_any_text_is_right_or_wrong: stacksonde::fuzz::fuzz_pattern, [b"/a*b?/**c\0/aab1/c/d".to_vec(), b"no_frame_pointers\0no_frame_pointe".to_vec()];
     damaged_btf_is_refused_or_read: stacksonde_btf_offsets::fuzz::fuzz_btf, [task_struct()];
+}
+
+fn environment() -> Vec<u8> {
+    let id = "4b3f1c8a9d2e7f60514233aabbccddeeff00112233445566778899aabbccddee";
+    let pod = "pod0a1b2c3d-1111-2222-3333-444455556666";
+    format!("HOME=/\0OTEL_RESOURCE_ATTRIBUTES=team=blue%20team,x=y\0OTEL_SERVICE_NAME=shop\0\n/kubepods/{pod}/{id}").into_bytes()
+}
+
+/// Sixteen bytes of header; the length 9 and a frame of zstd with a raw block of nine bytes.
+fn spooled() -> Vec<u8> {
+    let frame = [0x28, 0xb5, 0x2f, 0xfd, 0x20, 9, 0x49, 0, 0];
+    [&b"SONDSPL1\x11\x36\x9e\x2c\x01\x02\x03\x04"[..], &9_u64.to_le_bytes(), &frame, b"a batch.."].concat()
+}
+
+/// A `google.rpc.Status` with a `RetryInfo` of 7 s; a date; seconds.
+fn answers() -> [Vec<u8>; 3] {
+    let kind = b"type.googleapis.com/google.rpc.RetryInfo";
+    let any = [&[0x0a, 40][..], kind, &[0x12, 4, 0x0a, 2, 8, 7]].concat();
+    let status = [&[8, 14, 0x12, 3][..], b"not", &[0x1a, 48], &any].concat();
+    [status, b"Sun, 06 Nov 1994 08:49:37 GMT".to_vec(), b"120".to_vec()]
 }
 
 fn kallsyms() -> Vec<u8> {

@@ -7,5 +7,6 @@ mod file_export;
 mod filter;
 mod fuzz;
 mod msrv;
+mod otlp_export;
 mod plugins;
 mod unwind;

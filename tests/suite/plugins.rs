@@ -6,6 +6,7 @@ mod checked;
 mod compatible;
 mod contained;
 mod documented;
+mod kept;
 mod loaded;
 mod log;
 mod made;
@@ -62,6 +63,7 @@ fn settings(name: &str, config: serde_json::Value) -> ExporterSettings {
         required: false,
         queue_batches: 16,
         queue_bytes: 1 << 20,
+        spool: None,
         deadline: LONG,
         keep_capabilities: false,
         config: config.as_object().unwrap().clone(),

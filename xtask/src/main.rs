@@ -1,6 +1,7 @@
 //! Developer commands: `cargo xtask profile`, `test`, `lint`, `vm`.
 
 mod bench;
+mod collector;
 mod install;
 mod lint;
 mod load;
@@ -21,8 +22,9 @@ usage: cargo xtask COMMAND
   test [--tier TIER]...          run all tests, or those of the named tiers: suite, kernel, vm
   vm [--all] [ROW]...            boot other kernels under QEMU with the agent in them; all of them,
                                  or those of the named rows, else those that CI boots
-  bench plugins|start|cost|scale print what plugins cost, how long the agent takes to its first sample, what
-                                 profiling costs beside other profilers, or what many processes cost
+  bench NAME                     print what plugins cost (plugins), what sending profiles costs (export), how long the
+                                 agent takes to its first sample (start), what profiling costs beside other
+                                 profilers (cost), or what many processes cost (scale)
   stacks [PROGRAM|mix]...        profile real programs, count whole stacks, write docs/complete-stacks.md
   proof [rows|agreement]         our rows beside readelf's, our stacks beside libdw's
   lint                           formatting, clippy, licences and sources of dependencies

@@ -1,7 +1,7 @@
 //! `cargo xtask test`: all tiers, or those that are named.
 
 use crate::run::{cargo, is_installed, is_root, status};
-use crate::{install, stage, vm};
+use crate::{collector, install, stage, vm};
 use anyhow::bail;
 use std::process::ExitCode;
 
@@ -80,6 +80,7 @@ fn suite() -> anyhow::Result<bool> {
 
 fn kernel() -> anyhow::Result<bool> {
     let stage = stage::build("stage")?;
+    let collector = collector::build()?;
     let mut tests = cargo();
     tests.args(["test", "--quiet", "--package", "stacksonde-tests", "--test", "kernel"]);
     // Only the tests need root, not the compiler.
@@ -92,6 +93,7 @@ fn kernel() -> anyhow::Result<bool> {
         tests.env(variable, "sudo -E --");
     }
     tests.env("STACKSONDE_TEST_AGENT", &stage.agent).env("STACKSONDE_TEST_CONFIG", &stage.config);
+    tests.env("STACKSONDE_TEST_COLLECTOR", collector);
     // One after the other: several watch the whole machine.
     Ok(status(tests.args(["--", "--test-threads=1"]))?.success())
 }

@@ -277,6 +277,7 @@ fn write_json(batch: &Batch<'_>, out: &mut impl std::io::Write) -> std::io::Resu
                 "start": it.start,
                 "limit": it.limit,
                 "file_offset": it.file_offset,
+                "htlhash": text(it.htlhash),
             })
         }),
     )?;

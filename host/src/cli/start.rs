@@ -6,6 +6,7 @@ use crate::batch::Run;
 use crate::bpf::{Ids, Notices, Settings, StackCopies, TableSizes, UserWalk, monotonic_ns};
 use crate::config::{self, Config, LogFormat, Shares, Sources};
 use crate::filter::Rules;
+use crate::health::Vitals;
 use crate::kernel::PidNamespace;
 use crate::negotiate::{Severity, State, features};
 use crate::plan::{self, Plan, Survey};
@@ -16,6 +17,7 @@ use crate::telemetry::reached;
 use anyhow::{Context, bail};
 use clap::Args;
 use stacksonde_plugin::{Offer, Outcome};
+use std::collections::BTreeMap;
 use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -126,9 +128,10 @@ pub(super) fn prepare(
                 debug: shares.debug_bytes,
             },
         }),
-        run: describe_run(&plan)?,
+        run: describe_run(&plan, &config.labels)?,
         exporters,
         shutdown_budget: Duration::from_millis(config.shutdown.budget_ms.into()),
+        vitals: Vitals::new(interval),
     })
 }
 
@@ -226,7 +229,7 @@ fn report_errors(plan: &Plan) {
     }
 }
 
-fn describe_run(plan: &Plan) -> anyhow::Result<Run> {
+fn describe_run(plan: &Plan, labels: &BTreeMap<String, String>) -> anyhow::Result<Run> {
     let mut run_id = [0; 16];
     // SAFETY: the buffer is 16 bytes long and outlives the call; so few bytes come whole or not at all.
     let got = unsafe { libc::getrandom(run_id.as_mut_ptr().cast(), run_id.len(), 0) };
@@ -238,12 +241,23 @@ fn describe_run(plan: &Plan) -> anyhow::Result<Run> {
     let machine_id = u128::from_str_radix(&read("/etc/machine-id"), 16).unwrap_or(0);
     let attributes = [
         ("host.name", read("/proc/sys/kernel/hostname")),
+        ("host.arch", host_arch().into()),
         ("os.type", "linux".into()),
         ("os.version", read("/proc/sys/kernel/osrelease")),
         ("telemetry.sdk.name", "stacksonde".into()),
         ("telemetry.sdk.version", env!("CARGO_PKG_VERSION").into()),
         ("stacksonde.plan", serde_json::to_string(plan)?),
     ];
-    let attributes = attributes.map(|(key, value)| (key.to_owned(), value)).into();
+    let mut attributes: Vec<_> = attributes.map(|(key, value)| (key.to_owned(), value)).into();
+    attributes.extend(labels.clone());
     Ok(Run { run_id, host_id: machine_id.to_be_bytes(), attributes })
+}
+
+/// By the names of OpenTelemetry's semantic conventions.
+fn host_arch() -> &'static str {
+    match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        other => other,
+    }
 }

@@ -4,6 +4,7 @@
 //! type does not say (a range, a choice) is written down.
 
 use super::{Config, Exporter};
+use crate::health::Listen;
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 use tracing_subscriber::EnvFilter;
@@ -46,6 +47,10 @@ pub(super) enum Rule {
     Texts,
     /// A list of these words.
     Choices(&'static [&'static str]),
+    /// An absolute path, or nothing.
+    Directory,
+    /// An address that only this machine reaches, or nothing.
+    Listen,
     /// A list of whole numbers, both bounds allowed.
     Wholes(u64, u64),
     /// A list of patterns of absolute paths.
@@ -54,6 +59,8 @@ pub(super) enum Rule {
     AbsolutePaths,
     /// A table of SHA-256 digests.
     Digests,
+    /// A table of texts.
+    Labels,
     /// A table whose keys belong to a plugin.
     Free,
 }
@@ -83,7 +90,11 @@ const RULES: &[(&str, Rule)] = &[
     ("plugins.directories", Rule::AbsolutePaths),
     ("plugins.pins", Rule::Digests),
     ("exporters.*.queue_bytes", Rule::Whole(1, i64::MAX as u64)),
+    ("exporters.*.spool_directory", Rule::Directory),
+    ("exporters.*.spool_bytes", Rule::Whole(1, i64::MAX as u64)),
     ("exporters.*.config", Rule::Free),
+    ("health.listen", Rule::Listen),
+    ("labels", Rule::Labels),
     ("log.filter", Rule::Filter),
     ("log.format", Rule::Choice(&["text", "json"])),
     ("shutdown.budget_ms", Rule::Whole(1, 60_000)),
@@ -106,6 +117,8 @@ impl Rule {
             Self::Text => value.as_str().is_some_and(|it| !it.is_empty()),
             Self::Texts => every(&|it| !it.is_empty()),
             Self::Choices(words) => every(&|it| words.contains(&it)),
+            Self::Directory => value.as_str().is_some_and(|it| it.is_empty() || it.starts_with('/')),
+            Self::Listen => value.as_str().is_some_and(|it| it.is_empty() || Listen::parse(it).is_some()),
             Self::Wholes(least, most) => value.as_array().is_some_and(|list| {
                 list.iter().all(|item| item.as_u64().is_some_and(|it| (least..=most).contains(&it)))
             }),
@@ -114,6 +127,9 @@ impl Rule {
             Self::Digests => value
                 .as_object()
                 .is_some_and(|pins| pins.values().all(|pin| pin.as_str().is_some_and(is_digest))),
+            Self::Labels => value
+                .as_object()
+                .is_some_and(|labels| labels.iter().all(|(key, value)| !key.is_empty() && value.is_string())),
             Self::Free => value.is_object(),
         }
     }
@@ -134,12 +150,18 @@ impl Rule {
             Self::Text => "text that is not empty".into(),
             Self::Texts => "a list of texts that are not empty".into(),
             Self::Choices(words) => format!("a list of any of {}", words.join(", ")),
+            Self::Directory => "an absolute path, or nothing".into(),
+            Self::Listen => {
+                "`unix:` and an absolute path, a port of this machine such as 127.0.0.1:9464, or nothing"
+                    .into()
+            }
             Self::Wholes(least, most) => format!("a list of whole numbers from {least} to {most}"),
             Self::PathPatterns => "a list of patterns of paths, which begin with `/` or `*`".into(),
             Self::AbsolutePaths => "a list of absolute paths".into(),
             Self::Digests => {
                 "a table of plugins' names and the SHA-256 of their files, 64 hexadecimal digits each".into()
             }
+            Self::Labels => "a table of names and texts".into(),
             Self::Free => "a table of the plugin's own keys".into(),
         }
     }
@@ -152,7 +174,7 @@ impl Rule {
             Self::Whole(..) | Self::PowerOfTwo(..) => {
                 text.parse::<i64>().map_or_else(|_| text.into(), Value::from)
             }
-            Self::Choice(_) | Self::Filter | Self::Text => text.into(),
+            Self::Choice(_) | Self::Filter | Self::Text | Self::Directory | Self::Listen => text.into(),
             Self::Texts | Self::Choices(_) | Self::AbsolutePaths | Self::PathPatterns | Self::Wholes(..)
                 if text.is_empty() =>
             {
@@ -165,7 +187,7 @@ impl Rule {
                 let number = |word: &str| word.parse::<i64>().map_or_else(|_| word.into(), Value::from);
                 text.split(',').map(|word| number(word.trim())).collect()
             }
-            Self::Digests | Self::Free => text.into(),
+            Self::Digests | Self::Labels | Self::Free => text.into(),
         }
     }
 }
@@ -225,6 +247,7 @@ impl Keys {
         let path: Vec<&str> = path.iter().map(AsRef::as_ref).collect();
         let pattern: &[&str] = match path.as_slice() {
             ["exporters", _, "config", _, ..] | ["offsets", "config", _, ..] => return Place::Inside,
+            ["labels", _] => return Place::Key(Rule::Text),
             ["exporters", _, rest @ ..] => &[&["exporters", "*"], rest].concat(),
             other => other,
         };

@@ -50,10 +50,14 @@ pub struct Config {
     pub memory: Memory,
     /// Names of functions.
     pub symbolize: Symbolize,
+    /// Keys and values that every profile carries, such as `team = "blue"`.
+    pub labels: BTreeMap<String, String>,
     /// Which shared libraries may be loaded.
     pub plugins: Plugins,
     /// Where profiles go: one section an instance.
     pub exporters: BTreeMap<String, Exporter>,
+    /// Who watches the agent.
+    pub health: Health,
     /// What the agent says of itself.
     pub log: Log,
     /// The end.
@@ -204,12 +208,27 @@ pub struct Exporter {
     /// Bytes that may wait.
     #[serde(default = "Exporter::default_queue_bytes")]
     pub queue_bytes: u64,
+    /// Directory in which batches wait on disk, in a folder of the exporter's name; empty for in memory only.
+    #[serde(default)]
+    pub spool_directory: String,
+    /// Bytes that may wait there.
+    #[serde(default = "Exporter::default_spool_bytes")]
+    pub spool_bytes: u64,
     /// How long one call may take, in seconds, before the exporter counts as stuck.
     #[serde(default = "Exporter::default_deadline_seconds")]
     pub deadline_seconds: u32,
     /// The plugin's own keys; its manifest says which.
     #[serde(default)]
     pub config: serde_json::Map<String, serde_json::Value>,
+}
+
+/// Who watches the agent (`run`).
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Health {
+    /// Where `GET /healthz` and `GET /metrics` are answered: `unix:/path`, or an address of this machine alone such
+    /// as `127.0.0.1:9464`; empty for nowhere.
+    pub listen: String,
 }
 
 /// What the agent says of itself.
@@ -283,6 +302,7 @@ impl Default for Plugins {
                 "tracepoint-offsets",
                 "probe-read-safety",
                 "file-export",
+                "otlp-export",
             ]
             .map(String::from)
             .into(),
@@ -301,6 +321,8 @@ impl Exporter {
             required: false,
             queue_batches: Self::default_queue_batches(),
             queue_bytes: Self::default_queue_bytes(),
+            spool_directory: String::new(),
+            spool_bytes: Self::default_spool_bytes(),
             deadline_seconds: Self::default_deadline_seconds(),
             config: serde_json::Map::new(),
         }
@@ -312,6 +334,10 @@ impl Exporter {
 
     fn default_queue_bytes() -> u64 {
         8 << 20
+    }
+
+    fn default_spool_bytes() -> u64 {
+        256 << 20
     }
 
     fn default_deadline_seconds() -> u32 {

@@ -76,6 +76,7 @@ fn start(plugin: &Plugin, config: &Map<String, Value>) -> Result<ExporterInstanc
         required: true,
         queue_batches: 4,
         queue_bytes: 64 << 20,
+        spool: None,
         deadline: DEADLINE,
         keep_capabilities: false,
         config: config.clone(),

@@ -2,10 +2,12 @@
 
 use super::deadline::PluginError;
 use super::loss::Dropped;
+use super::spool::SpoolSettings;
 use super::supervise::{self, Shared};
 use super::{Plugin, thread};
 use crate::config;
 use stacksonde_plugin::{Offer, Wants};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
@@ -21,6 +23,8 @@ pub struct ExporterSettings {
     pub queue_batches: usize,
     /// Bytes that may wait.
     pub queue_bytes: u64,
+    /// Where batches wait on disk, so that they outlive the agent; `None` for in memory only.
+    pub spool: Option<SpoolSettings>,
     /// How long one call may take before the instance counts as stuck.
     pub deadline: Duration,
     /// Whether its thread keeps root's capabilities. Without them it writes only where root's files and
@@ -38,6 +42,10 @@ impl ExporterSettings {
             required: exporter.required,
             queue_batches: usize::try_from(exporter.queue_batches).unwrap_or(usize::MAX),
             queue_bytes: exporter.queue_bytes,
+            spool: (!exporter.spool_directory.is_empty()).then(|| SpoolSettings {
+                directory: PathBuf::from(&exporter.spool_directory),
+                max_bytes: exporter.spool_bytes,
+            }),
             deadline: Duration::from_secs(exporter.deadline_seconds.into()),
             keep_capabilities: false,
             config: exporter.config.clone(),
@@ -50,14 +58,32 @@ impl ExporterSettings {
 pub struct ExporterCounters {
     /// Taken by the exporter.
     pub delivered: u64,
+    /// Samples in those.
+    pub delivered_samples: u64,
+    /// Bytes of those, as the exporter got them.
+    pub delivered_bytes: u64,
     /// Not taken, by reason.
     pub dropped: Dropped,
+    /// Samples in those.
+    pub dropped_samples: u64,
+    /// Waiting in memory now.
+    pub queued: u64,
+    /// Bytes of those.
+    pub queued_bytes: u64,
+    /// Waiting on disk now.
+    pub spooled: u64,
+    /// Bytes of those, on disk.
+    pub spooled_bytes: u64,
+    /// Times that a batch could not be written to the spool, and waited in memory.
+    pub spool_failures: u64,
     /// Attempts after the first, over all batches.
     pub retries: u64,
     /// Panics of the plugin.
     pub panics: u64,
     /// Calls that returned after their deadline.
     pub overruns: u64,
+    /// Time spent in calls of `export`, in nanoseconds.
+    pub export_ns: u64,
     /// What the last failure said.
     pub last_error: Option<String>,
 }
@@ -81,8 +107,39 @@ pub enum Health {
 #[derive(Debug)]
 pub struct ExporterInstance {
     name: String,
+    required: bool,
     wants: Wants,
     shared: Arc<Shared>,
+}
+
+/// See [`ExporterInstance::watch`].
+#[derive(Clone, Debug)]
+pub struct ExporterWatch {
+    name: String,
+    required: bool,
+    shared: Arc<Shared>,
+}
+
+impl ExporterWatch {
+    /// Its name: `exporters.<name>`.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Whether the agent is of no use without it.
+    pub fn is_required(&self) -> bool {
+        self.required
+    }
+
+    /// What became of the batches so far.
+    pub fn counters(&self) -> ExporterCounters {
+        self.shared.counters()
+    }
+
+    /// How it is doing now.
+    pub fn health(&self) -> Health {
+        self.shared.health()
+    }
 }
 
 impl ExporterInstance {
@@ -97,8 +154,10 @@ impl ExporterInstance {
         let Some(entry) = plugin.exporter() else {
             return Err(PluginError::NoRole { plugin: plugin.name().into(), role: "exporter" });
         };
-        let deadline = settings.deadline;
+        let (deadline, required) = (settings.deadline, settings.required);
         let shared = Arc::new(Shared::new(&settings));
+        supervise::start_keeper(&shared)
+            .map_err(|error| PluginError::Thread { name: name.clone(), error })?;
         let (ready, is_ready) = mpsc::sync_channel(1);
         let (for_thread, offer) = (Arc::clone(&shared), offer.clone());
         thread::spawn(&name, move || supervise::run(entry, &settings, &offer, for_thread, &ready))
@@ -116,7 +175,7 @@ impl ExporterInstance {
             }
         };
         shared.agree(&wants);
-        Ok(Self { name, wants, shared })
+        Ok(Self { name, required, wants, shared })
     }
 
     /// Its name: `exporters.<name>`.
@@ -129,7 +188,8 @@ impl ExporterInstance {
         &self.wants
     }
 
-    /// Hands over a batch. Never blocks: a full queue drops its oldest batch and counts it.
+    /// Hands over a batch. Never blocks: a full queue drops its oldest batch and counts it; the spool is written by
+    /// a thread of its own.
     pub fn submit(&self, batch: Arc<[u8]>) {
         self.shared.submit(batch);
     }
@@ -155,8 +215,13 @@ impl ExporterInstance {
         self.shared.stop(until);
     }
 
+    /// Its counters and health, for whoever watches it from elsewhere.
+    pub fn watch(&self) -> ExporterWatch {
+        ExporterWatch { name: self.name.clone(), required: self.required, shared: Arc::clone(&self.shared) }
+    }
+
     /// Hands over what still waits, then flushes, shuts down and drops the instance; returns at `until` at
-    /// the latest. What then still waits is counted as dropped, and a call that has not returned is left
+    /// the latest. What then still waits is counted as dropped, unless it is on disk, and a call that has not returned is left
     /// behind.
     pub fn shutdown(self, until: Instant) -> ExporterCounters {
         self.shared.stop(until);

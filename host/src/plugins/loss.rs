@@ -6,9 +6,10 @@ use stacksonde_batch::Batch;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Reason {
     QueueFull,
+    SpoolFull,
+    SpoolDamaged,
     TooLarge,
     Refused,
-    GaveUp,
     Panicked,
     Disabled,
     Shutdown,
@@ -19,9 +20,10 @@ impl Reason {
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::QueueFull => "samples_lost_exporter_queue_full",
+            Self::SpoolFull => "samples_lost_spool_full",
+            Self::SpoolDamaged => "samples_lost_spool_damaged",
             Self::TooLarge => "samples_lost_batch_too_large",
             Self::Refused => "samples_lost_exporter_refused",
-            Self::GaveUp => "samples_lost_exporter_gave_up",
             Self::Panicked => "samples_lost_exporter_panicked",
             Self::Disabled => "samples_lost_exporter_disabled",
             Self::Shutdown => "samples_lost_exporter_shutdown",
@@ -34,12 +36,14 @@ impl Reason {
 pub struct Dropped {
     /// Pushed out of a full queue by newer ones, or too large for any queue.
     pub queue_full: u64,
+    /// Pushed out of a full spool by newer ones.
+    pub spool_full: u64,
+    /// In a file of the spool that cannot be read.
+    pub spool_damaged: u64,
     /// Larger than the exporter takes.
     pub too_large: u64,
     /// Refused for good by the exporter.
     pub refused: u64,
-    /// Failed as often as is tried.
-    pub gave_up: u64,
     /// In hand when the plugin panicked.
     pub panicked: u64,
     /// Submitted to, or waiting for, an instance that is disabled.
@@ -51,16 +55,32 @@ pub struct Dropped {
 impl Dropped {
     /// All of them.
     pub fn total(&self) -> u64 {
-        let Self { queue_full, too_large, refused, gave_up, panicked, disabled, shutdown } = *self;
-        queue_full + too_large + refused + gave_up + panicked + disabled + shutdown
+        self.by_reason().iter().map(|(_, count)| count).sum()
+    }
+
+    /// Each reason's name and count.
+    pub fn by_reason(&self) -> [(&'static str, u64); 8] {
+        let Self { queue_full, spool_full, spool_damaged, too_large, refused, panicked, disabled, shutdown } =
+            *self;
+        [
+            ("queue_full", queue_full),
+            ("spool_full", spool_full),
+            ("spool_damaged", spool_damaged),
+            ("too_large", too_large),
+            ("refused", refused),
+            ("panicked", panicked),
+            ("disabled", disabled),
+            ("shutdown", shutdown),
+        ]
     }
 
     pub(super) fn count(&mut self, reason: Reason) {
         *match reason {
             Reason::QueueFull => &mut self.queue_full,
+            Reason::SpoolFull => &mut self.spool_full,
+            Reason::SpoolDamaged => &mut self.spool_damaged,
             Reason::TooLarge => &mut self.too_large,
             Reason::Refused => &mut self.refused,
-            Reason::GaveUp => &mut self.gave_up,
             Reason::Panicked => &mut self.panicked,
             Reason::Disabled => &mut self.disabled,
             Reason::Shutdown => &mut self.shutdown,
@@ -68,9 +88,15 @@ impl Dropped {
     }
 }
 
-/// Samples in `batch`; only asked of a batch that is lost.
+/// Samples in `batch`; 0 of what is no batch.
 pub(super) fn samples(batch: &[u8]) -> u64 {
     Batch::parse(batch).map_or(0, |batch| {
         batch.samples().iter().fold(0, |sum: u64, sample| sum.saturating_add(sample.count))
     })
+}
+
+/// The losses that `batch` was to tell of, which another one has to tell when it is lost itself.
+pub(super) fn told(batch: &[u8]) -> Vec<(String, u64)> {
+    let Ok(batch) = Batch::parse(batch) else { return Vec::new() };
+    batch.losses().iter().map(|loss| (batch.text(loss.reason).to_owned(), loss.count)).collect()
 }

@@ -17,6 +17,7 @@
 //! [`SafetyCheck`]); each exporter instance has a supervised thread ([`ExporterInstance`]).
 //! Nothing is ever unloaded.
 
+mod backlog;
 mod c;
 mod callbacks;
 mod check;
@@ -34,9 +35,9 @@ mod manifest;
 mod pin;
 mod policy;
 mod provider;
-mod queue;
 mod refusal;
 mod schema;
+mod spool;
 mod supervise;
 mod thread;
 mod verify;
@@ -44,7 +45,7 @@ mod verify;
 pub use check::SafetyCheck;
 pub use deadline::PluginError;
 pub use elf::ElfError;
-pub use exporter::{ExporterCounters, ExporterInstance, ExporterSettings, Health};
+pub use exporter::{ExporterCounters, ExporterInstance, ExporterSettings, ExporterWatch, Health};
 pub use find::{find, inspect, list};
 pub use load::{Plugin, load};
 pub use loss::Dropped;
@@ -54,4 +55,6 @@ pub use policy::{BATCH_FORMAT, check_config, check_needs};
 pub use provider::OffsetProvider;
 pub use refusal::Refusal;
 pub(crate) use schema::check as check_schema;
+pub use spool::SpoolSettings;
+pub(crate) use spool::read_file as read_spooled;
 pub use verify::FileRules;

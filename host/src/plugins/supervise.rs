@@ -1,110 +1,71 @@
-//! One exporter instance's thread: what it shares with the agent, and its life.
+//! One exporter instance's threads: what they share with the agent, and their life.
 //!
-//! The thread is the only one that calls the plugin. The agent only ever locks [`Shared`], which the
-//! thread never holds during a call, so that nothing a plugin does makes the agent wait.
+//! One thread calls the plugin, and it alone; where there is a spool, another one writes it. The agent only ever
+//! locks [`Shared`], which neither holds during a call or while a file is written, so that nothing that a plugin
+//! or a disk does makes the agent wait.
 
 mod instance;
+mod keeper;
 mod pace;
+mod state;
 
+use super::backlog::{Place, Waiting};
 use super::exporter::{ExporterCounters, ExporterSettings, Health};
 use super::interval::Pending;
 use super::loss::{self, Reason};
-use super::queue::Queue;
+use super::spool::{Kept, ReadError, Spool};
 pub(super) use instance::run;
+pub(super) use keeper::start as start_keeper;
 use stacksonde_plugin::Wants;
-use std::collections::BTreeMap;
+use state::{Call, Standing, State};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// What the agent and the thread of an instance share.
+/// What the agent and the threads of an instance share.
 #[derive(Debug)]
 pub(super) struct Shared {
     name: String,
     deadline: Duration,
     queue_bytes: u64,
+    spool: Option<Spool>,
     state: Mutex<State>,
-    /// Wakes the thread: a batch came, or the end.
+    /// Wakes the threads: a batch came, or the end.
     work: Condvar,
-    /// Wakes the agent: the thread has ended.
+    /// Wakes the agent: a thread has ended.
     end: Condvar,
-}
-
-#[derive(Debug)]
-struct State {
-    /// Batches that wait to become one of the interval that the exporter wants.
-    pending: Pending,
-    queue: Queue,
-    max_bytes: Option<u64>,
-    /// The batch that the thread is handing over.
-    in_hand: Option<Arc<[u8]>>,
-    counters: ExporterCounters,
-    /// Samples in dropped batches that no batch has told of.
-    untold: BTreeMap<Reason, u64>,
-    standing: Standing,
-    call: Option<Call>,
-    /// When the thread has to have ended, once that is asked for.
-    stop: Option<Instant>,
-    ended: bool,
-}
-
-impl State {
-    fn lose(&mut self, reason: Reason, batch: &[u8]) {
-        self.counters.dropped.count(reason);
-        *self.untold.entry(reason).or_default() += loss::samples(batch);
-    }
-
-    fn enqueue(&mut self, batch: Arc<[u8]>) {
-        if self.max_bytes.is_some_and(|limit| batch.len() as u64 > limit) {
-            return self.lose(Reason::TooLarge, &batch);
-        }
-        for dropped in self.queue.push(batch) {
-            self.lose(Reason::QueueFull, &dropped);
-        }
-    }
-
-    /// Loses what waits.
-    fn lose_queue(&mut self, reason: Reason) {
-        for batch in self.pending.take().into_iter().chain(self.queue.clear()) {
-            self.lose(reason, &batch);
-        }
-    }
-}
-
-/// [`Health`], but for what the clock says.
-#[derive(Debug)]
-enum Standing {
-    Good,
-    Degraded(String),
-    Disabled(String),
-}
-
-/// A call that the plugin has not returned from.
-#[derive(Debug)]
-struct Call {
-    what: &'static str,
-    since: Instant,
-    /// Whether the log has been told that it is overdue.
-    told: bool,
 }
 
 impl Shared {
     pub(super) fn new(settings: &ExporterSettings) -> Self {
-        let state = State {
-            pending: Pending::default(),
-            queue: Queue::new(settings.queue_batches, settings.queue_bytes),
-            max_bytes: None,
-            in_hand: None,
-            counters: ExporterCounters::default(),
-            untold: BTreeMap::new(),
-            standing: Standing::Good,
-            call: None,
-            stop: None,
-            ended: false,
+        let opened = settings.spool.as_ref().map(|spool| Spool::open(&spool.directory, &settings.name));
+        let (spool, found, trouble) = match opened {
+            None => (None, Vec::new(), None),
+            Some(Ok((spool, found))) => (Some(spool), found, None),
+            Some(Err(error)) => (None, Vec::new(), Some(error.to_string())),
         };
+        let mut state = State::new(settings, spool.is_some());
+        if let Some(trouble) = trouble {
+            tracing::error!(
+                exporter = settings.name,
+                "batches wait in memory only, because there is no spool: {trouble}"
+            );
+            state.spool_trouble = Some(trouble);
+        }
+        if !found.is_empty() {
+            tracing::info!(
+                exporter = settings.name,
+                batches = found.len(),
+                "an earlier run left batches in the spool"
+            );
+        }
+        for kept in found {
+            state.backlog.found(kept);
+        }
         Self {
             name: settings.name.clone(),
             deadline: settings.deadline,
             queue_bytes: settings.queue_bytes,
+            spool,
             state: Mutex::new(state),
             work: Condvar::new(),
             end: Condvar::new(),
@@ -113,6 +74,13 @@ impl Shared {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn wait<'a>(&self, state: MutexGuard<'a, State>, most: Option<Duration>) -> MutexGuard<'a, State> {
+        match most {
+            Some(most) => self.work.wait_timeout(state, most).unwrap_or_else(PoisonError::into_inner).0,
+            None => self.work.wait(state).unwrap_or_else(PoisonError::into_inner),
+        }
     }
 
     /// Holds to what the exporter wants, from here on: drops larger batches, puts together those that come
@@ -135,17 +103,16 @@ impl Shared {
             for batch in state.pending.push(batch) {
                 state.enqueue(batch);
             }
-            self.work.notify_one();
+            self.work.notify_all();
         }
     }
 
     pub(super) fn counters(&self) -> ExporterCounters {
-        self.lock().counters.clone()
+        self.lock().counters()
     }
 
     pub(super) fn take_dropped(&self) -> Vec<(String, u64)> {
-        let untold = std::mem::take(&mut self.lock().untold);
-        untold.into_iter().map(|(reason, samples)| (reason.name().to_owned(), samples)).collect()
+        self.lock().take_untold()
     }
 
     pub(super) fn health(&self) -> Health {
@@ -153,27 +120,28 @@ impl Shared {
         if self.notice_overdue(&mut state) {
             return Health::Stuck;
         }
-        match &state.standing {
-            Standing::Good => Health::Good,
-            Standing::Degraded(why) => Health::Degraded(why.clone()),
-            Standing::Disabled(why) => Health::Disabled(why.clone()),
+        match (&state.standing, &state.spool_trouble) {
+            (Standing::Good, None) => Health::Good,
+            (Standing::Good, Some(why)) => Health::Degraded(format!("the spool: {why}")),
+            (Standing::Degraded(why), _) => Health::Degraded(why.clone()),
+            (Standing::Disabled(why), _) => Health::Disabled(why.clone()),
         }
     }
 
-    /// Tells the thread to have ended by `until`.
+    /// Tells the threads to have ended by `until`.
     pub(super) fn stop(&self, until: Instant) {
         let mut state = self.lock();
         for batch in state.pending.take() {
             state.enqueue(batch);
         }
         state.stop.get_or_insert(until);
-        self.work.notify_one();
+        self.work.notify_all();
     }
 
-    /// Waits for the thread's end, until `until`; what it left undone is counted as dropped.
+    /// Waits for the threads' end, until `until`; what they left undone and is not on disk is counted as dropped.
     pub(super) fn wait_for_end(&self, until: Instant) -> ExporterCounters {
         let mut state = self.lock();
-        while !state.ended {
+        while !(state.ended && state.keeper_ended) {
             let left = until.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 let what = state.call.as_ref().map_or("the queue", |call| call.what);
@@ -182,11 +150,8 @@ impl Shared {
             }
             state = self.end.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
         }
-        if let Some(batch) = state.in_hand.take() {
-            state.lose(Reason::Shutdown, &batch);
-        }
-        state.lose_queue(Reason::Shutdown);
-        state.counters.clone()
+        state.lose_memory(Reason::Shutdown);
+        state.counters()
     }
 
     /// Whether a call is past its deadline; says so once in the log.
@@ -204,38 +169,74 @@ impl Shared {
         }
         true
     }
+}
 
-    // What follows is for the thread.
+/// For the thread that calls the plugin.
+impl Shared {
+    /// The oldest batch; waits for one. `None` at the end. It stays in the backlog until it is taken or lost.
+    fn next(&self) -> Option<(u64, Arc<[u8]>)> {
+        loop {
+            let Waiting { id, place, .. } = self.first()?;
+            let batch = match (place, &self.spool) {
+                (Place::Memory(batch), _) => batch,
+                (Place::Disk(kept), Some(spool)) => match spool.read(&kept) {
+                    Ok(batch) => batch,
+                    Err(error) => {
+                        // It may have been pushed out just now.
+                        if self.lock().take_out(id).is_some() {
+                            spool.remove(&kept);
+                            self.damaged(&error);
+                        }
+                        continue;
+                    }
+                },
+                (Place::Disk(_), None) => return None,
+            };
+            let mut state = self.lock();
+            if state.is_too_large(&batch) {
+                drop(state);
+                self.lost(id, Reason::TooLarge, &batch);
+            } else if state.backlog.hold(id) {
+                return Some((id, batch));
+            }
+        }
+    }
 
-    /// The next batch; waits for one. `None` at the end.
-    fn next(&self) -> Option<Arc<[u8]>> {
+    fn first(&self) -> Option<Waiting> {
         let mut state = self.lock();
         loop {
             if state.stop.is_some_and(|until| until <= Instant::now()) {
                 return None;
             }
-            if let Some(batch) = state.queue.pop() {
-                state.in_hand = Some(Arc::clone(&batch));
-                return Some(batch);
+            if let Some(waiting) = state.backlog.first() {
+                return Some(waiting.clone());
             }
             if state.stop.is_some() {
                 return None;
             }
-            state = self.work.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state = self.wait(state, None);
         }
     }
 
-    /// Waits for `time`, or until the end is asked for.
-    fn pause(&self, time: Duration) {
+    /// Waits for `time`, or until the end is asked for. What waits may be pushed out meanwhile; false if the batch
+    /// `id` was.
+    fn pause(&self, id: u64, time: Duration) -> bool {
         let until = Instant::now() + time;
         let mut state = self.lock();
+        state.backlog.release();
         while state.stop.is_none() {
             let left = until.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 break;
             }
-            state = self.work.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+            state = self.wait(state, Some(left));
         }
+        state.backlog.hold(id)
+    }
+
+    /// Whether the batch `id` was not pushed out since it was asked for.
+    fn is_held(&self, id: u64) -> bool {
+        self.lock().backlog.hold(id)
     }
 
     fn is_stopping(&self) -> bool {
@@ -247,30 +248,47 @@ impl Shared {
         self.lock().call = Some(Call { what, since: Instant::now(), told: false });
         let result = body();
         let mut state = self.lock();
-        if let Some(call) = state.call.take().filter(|call| call.since.elapsed() > self.deadline) {
+        let Some(call) = state.call.take() else { return result };
+        let time = call.since.elapsed();
+        if what == "export" {
+            let time = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+            state.counters.export_ns = state.counters.export_ns.saturating_add(time);
+        }
+        if time > self.deadline {
             state.counters.overruns += 1;
-            let seconds = call.since.elapsed().as_secs_f32();
+            let seconds = time.as_secs_f32();
             tracing::warn!(exporter = self.name, "{what} returned after {seconds} s, past its deadline");
         }
         result
     }
 
-    fn delivered(&self) {
+    /// The batch `id` is out of the backlog, and so is its file.
+    fn done(&self, mut state: MutexGuard<'_, State>, id: u64) {
+        let kept = state.take_out(id);
+        drop(state);
+        if let (Some(kept), Some(spool)) = (kept, &self.spool) {
+            spool.remove(&kept);
+        }
+    }
+
+    fn delivered(&self, id: u64, batch: &[u8]) {
+        let samples = loss::samples(batch);
         let mut state = self.lock();
         state.counters.delivered += 1;
-        state.in_hand = None;
+        state.counters.delivered_samples += samples;
+        state.counters.delivered_bytes += batch.len() as u64;
         if matches!(state.standing, Standing::Degraded(_)) {
             tracing::info!(exporter = self.name, "takes profiles again");
         }
         state.standing = Standing::Good;
+        self.done(state, id);
     }
 
-    /// The batch in hand is lost.
-    fn lost(&self, reason: Reason) {
+    /// The batch `id` is lost.
+    fn lost(&self, id: u64, reason: Reason, batch: &[u8]) {
         let mut state = self.lock();
-        if let Some(batch) = state.in_hand.take() {
-            state.lose(reason, &batch);
-        }
+        state.lose(reason, batch);
+        self.done(state, id);
     }
 
     fn retried(&self) {
@@ -294,16 +312,99 @@ impl Shared {
         state.standing = Standing::Degraded(message.into());
     }
 
-    /// Calls it no more; what waits is lost.
+    /// Calls it no more; what waits in memory is lost, what is on disk stays.
     fn disabled(&self, why: String) {
         tracing::error!(exporter = self.name, "disabled: {why}");
         let mut state = self.lock();
-        state.lose_queue(Reason::Disabled);
+        state.lose_memory(Reason::Disabled);
         state.standing = Standing::Disabled(why);
     }
 
     fn ended(&self) {
-        self.lock().ended = true;
+        let mut state = self.lock();
+        state.backlog.release();
+        state.ended = true;
+        // The other thread ends when there is nothing more to write.
+        self.work.notify_all();
+        self.end.notify_all();
+    }
+}
+
+/// For the thread that writes the spool.
+impl Shared {
+    /// The oldest batch that is not on disk; waits for one. `None` at the end, once all are.
+    fn next_unkept(&self) -> Option<(u64, Arc<[u8]>)> {
+        let mut state = self.lock();
+        loop {
+            if let Some(unkept) = state.backlog.unkept() {
+                return Some(unkept);
+            }
+            // Until the other one has ended, a batch that it did not get rid of may come.
+            if state.stop.is_some() {
+                return None;
+            }
+            state = self.wait(state, None);
+        }
+    }
+
+    /// Whether a batch of so many bytes can be in the spool at all; if not, the batch `id` is not asked about again.
+    fn can_be_kept(&self, id: u64, bytes: u64) -> bool {
+        self.lock().backlog.can_be_kept(id, bytes)
+    }
+
+    fn too_old_for(&self, bytes: u64) -> Option<Kept> {
+        self.lock().backlog.too_old_for(bytes)
+    }
+
+    fn oldest_on_disk(&self) -> Option<Kept> {
+        self.lock().backlog.oldest_on_disk()
+    }
+
+    fn kept(&self, id: u64, kept: Kept) -> bool {
+        let mut state = self.lock();
+        if state.spool_trouble.take().is_some() {
+            tracing::info!(exporter = self.name, "the spool can be written again");
+        }
+        state.backlog.kept(id, kept)
+    }
+
+    fn lost_from_spool(&self, reason: Reason, batch: &[u8]) {
+        self.lock().lose(reason, batch);
+    }
+
+    /// A file of the spool holds no batch; how many samples that costs nobody knows.
+    fn damaged(&self, error: &ReadError) {
+        tracing::error!(exporter = self.name, "a batch in the spool is lost: {error}");
+        self.lock().lose(Reason::SpoolDamaged, &[]);
+    }
+
+    fn spool_failed(&self, error: &std::io::Error) {
+        let mut state = self.lock();
+        state.counters.spool_failures += 1;
+        if state.spool_trouble.is_none() {
+            tracing::error!(
+                exporter = self.name,
+                "a batch waits in memory, because the spool cannot be written: {error}"
+            );
+        }
+        state.spool_trouble = Some(error.to_string());
+    }
+
+    /// Waits before another attempt, or until the end is asked for.
+    fn pause_keeping(&self, time: Duration) {
+        let until = Instant::now() + time;
+        let mut state = self.lock();
+        while state.stop.is_none() {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return;
+            }
+            state = self.wait(state, Some(left));
+        }
+    }
+
+    fn keeper_ended(&self) {
+        self.lock().keeper_ended = true;
         self.end.notify_all();
     }
 }

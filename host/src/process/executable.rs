@@ -5,12 +5,13 @@ use super::elf::{Segment, build_id_of, segments};
 use super::vdso;
 use crate::bpf::Identity as FileIdentity;
 use object::read::ReadCache;
+use sha2::{Digest, Sha256};
 use std::collections::HashMap;
 use std::fs::File;
 use std::hash::{Hash, Hasher};
 use std::io;
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// What kind of thing a mapping shows.
@@ -33,6 +34,8 @@ pub struct Executable {
     pub path: String,
     /// GNU build id, if it has one and could be read.
     pub build_id: Option<Vec<u8>>,
+    /// OpenTelemetry's hash of it in lower-case hex, if it is a file that could be read.
+    pub htlhash: Option<String>,
     /// Executable segments; none if the file could not be read.
     pub segments: Vec<Segment>,
     /// The file itself, from first sight in an interval until its addresses were symbolized:
@@ -179,8 +182,11 @@ impl Executables {
             ExecutableKind::File => open(mapped, pid, start, end),
             ExecutableKind::Vdso => vdso::copy_of_our_own(),
         };
-        let (mut build_id, mut found) = (None, Vec::new());
+        let (mut build_id, mut found, mut hash) = (None, Vec::new(), None);
         if let Some(file) = &file {
+            if kind == ExecutableKind::File {
+                hash = htlhash(file).ok();
+            }
             let cache = ReadCache::new(file);
             build_id = build_id_of(&cache).unwrap_or_default();
             found = segments(&cache).unwrap_or_default();
@@ -193,6 +199,7 @@ impl Executables {
             kind,
             path: mapped.path.trim_end_matches(" (deleted)").to_owned(),
             build_id,
+            htlhash: hash,
             segments: found,
             file: Mutex::new(file.map(Arc::new)),
         }
@@ -222,6 +229,21 @@ fn open_regular(path: &str) -> io::Result<File> {
         return Err(io::Error::other("not a regular file"));
     }
     File::open(format!("/proc/self/fd/{}", looked_at.as_raw_fd()))
+}
+
+/// `process.executable.build_id.htlhash` of OpenTelemetry's semantic conventions: the first half of the SHA-256 of
+/// the file's first 4096 bytes, its last 4096 bytes, and its length as eight bytes, the highest first.
+pub(crate) fn htlhash(file: &File) -> io::Result<String> {
+    const PART: u64 = 4096;
+    let length = file.metadata()?.len();
+    let mut bytes = vec![0; usize::try_from(PART.min(length)).unwrap_or(0)];
+    let mut hash = Sha256::new();
+    for offset in [0, length - PART.min(length)] {
+        file.read_exact_at(&mut bytes, offset)?;
+        hash.update(&bytes);
+    }
+    hash.update(length.to_be_bytes());
+    Ok(hash.finalize().iter().take(16).map(|byte| format!("{byte:02x}")).collect())
 }
 
 fn is_the_one(file: &File, identity: &FileIdentity) -> bool {
@@ -260,6 +282,16 @@ mod tests {
                 .iter()
                 .any(|segment| segment.address_of(offset) == Some(first.address_of(offset).0))
         );
+    }
+
+    #[test]
+    fn the_hash_is_of_the_first_and_last_page_and_the_length() {
+        // By `(head -c 4096 f; tail -c 4096 f; printf '\0\0\0\0\0\0\x20\x0a') | sha256sum | head -c 32`
+        let mut file = tempfile::tempfile().unwrap();
+        let bytes: Vec<u8> = (0..8202_u32).map(|number| number.to_le_bytes()[0]).collect();
+        std::io::Write::write_all(&mut file, &bytes).unwrap();
+        assert_eq!(htlhash(&file).unwrap(), "c467f93aa1d19139e3737dc446d1bbc5");
+        assert!(htlhash(&tempfile::tempfile().unwrap()).is_ok(), "of an empty file, too");
     }
 
     #[test]

@@ -6,6 +6,7 @@
 mod elf;
 mod executable;
 mod files;
+mod labels;
 mod mappings;
 mod maps_file;
 mod table;
@@ -13,11 +14,13 @@ mod vdso;
 
 pub use elf::{NotElf, Segment, build_id_of, segments};
 pub use executable::{Executable, ExecutableKind, Executables, Mapped};
+pub use labels::Labels;
 pub use mappings::{Mapping, Mappings};
 pub use maps_file::{MapsLine, parse_maps, read_maps};
 pub use table::{Budget, Processes, TableCounters};
 pub(crate) use table::{cgroup_path, parent_in_stat};
 
+pub(crate) use labels::labels;
 pub(crate) use vdso::in_memory;
 #[cfg(test)]
 pub(crate) use vdso::own_range as own_vdso;
@@ -65,6 +68,8 @@ pub struct Identity {
     pub executable: String,
     /// Path of the cgroup; empty where it could not be read.
     pub cgroup: String,
+    /// What it says of itself, and its container.
+    pub labels: Labels,
 }
 
 /// A sample whose addresses are attributed.

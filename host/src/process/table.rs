@@ -2,6 +2,7 @@
 
 use super::executable::{Executables, Mapped};
 use super::files::MappedFiles;
+use super::labels;
 use super::mappings::{Mapping, Mappings};
 use super::maps_file::{MapsLine, read_first};
 use super::{AttributedSample, Code, Executable, Frame, Identity, comm_text};
@@ -350,7 +351,8 @@ impl Processes {
             0 => proc("stat").and_then(|stat| parent_in_stat(&stat)).unwrap_or(0),
             parent => parent,
         };
-        let identity = Arc::new(Identity { pid: raw.pid, parent_pid, comm, executable, cgroup });
+        let labels = labels::of_process(raw.pid, &cgroup);
+        let identity = Arc::new(Identity { pid: raw.pid, parent_pid, comm, executable, cgroup, labels });
         if let Some(process) = self.known.get_mut(&raw.pid) {
             process.identity = Some(Arc::clone(&identity));
         }

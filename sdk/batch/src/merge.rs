@@ -55,7 +55,7 @@ type Known<K> = HashMap<K, u32>;
 struct Merged {
     writer: Option<Writer>,
     functions: Known<[u32; 4]>,
-    mappings: Known<([u32; 3], [u64; 3])>,
+    mappings: Known<([u32; 4], [u64; 3])>,
     locations: Known<(u32, u32, u64, Vec<[u32; 3]>)>,
     stacks: Known<(Vec<u32>, u32, u32, u32)>,
     processes: Known<([u32; 5], Vec<[u32; 2]>)>,
@@ -96,11 +96,14 @@ impl Merged {
         }
         let mut mappings = Vec::new();
         for mapping in batch.mappings() {
-            let [path, build_id] = [mapping.path, mapping.build_id].map(|id| text(w, batch, id));
-            let key =
-                ([mapping.kind, path.0, build_id.0], [mapping.start, mapping.limit, mapping.file_offset]);
-            mappings
-                .push(known(&mut self.mappings, key, || w.mapping(Mapping { path, build_id, ..mapping })));
+            let [path, build_id, htlhash] =
+                [mapping.path, mapping.build_id, mapping.htlhash].map(|id| text(w, batch, id));
+            let key = (
+                [mapping.kind, path.0, build_id.0, htlhash.0],
+                [mapping.start, mapping.limit, mapping.file_offset],
+            );
+            let mapping = Mapping { path, build_id, htlhash, ..mapping };
+            mappings.push(known(&mut self.mappings, key, || w.mapping(mapping)));
         }
         let mut locations = Vec::new();
         for location in batch.locations() {

@@ -153,6 +153,10 @@ rows! {
         pub limit: u64,
         /// Offset of that segment in the file.
         pub file_offset: u64,
+    } + {
+        /// OpenTelemetry's hash of the file (`process.executable.build_id.htlhash`) in lower-case hex; empty if
+        /// it could not be read.
+        pub htlhash: StringId,
     }
 
     /// A process that was sampled.

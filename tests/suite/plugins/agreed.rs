@@ -55,7 +55,12 @@ fn a_batch_that_is_larger_than_was_asked_is_dropped_and_told() {
     exporter.submit(batch(0, 1));
     eventually("the small one", || exporter.counters().delivered == 1);
     assert_eq!(exporter.counters().dropped.too_large, 1);
-    let told = [("samples_lost_batch_too_large".to_owned(), stacksonde_tests::profile::SAMPLES)];
+    // With what the batch itself had to tell.
+    let told = [
+        ("samples_lost_batch_too_large".to_owned(), stacksonde_tests::profile::SAMPLES),
+        ("samples_lost_not_delivered".to_owned(), 1),
+        ("samples_lost_ring_full".to_owned(), 3),
+    ];
     assert_eq!(exporter.take_dropped(), told);
 }
 

@@ -91,7 +91,12 @@ fn a_batch_beyond_the_queue_is_counted_and_told_with_its_samples() {
     let exporter = start(&plugin, settings).unwrap();
     exporter.submit(batch(0));
     assert_eq!(exporter.counters().dropped.queue_full, 1);
-    let told = [("samples_lost_exporter_queue_full".to_owned(), stacksonde_tests::profile::SAMPLES)];
+    // With what the batch itself had to tell.
+    let told = [
+        ("samples_lost_exporter_queue_full".to_owned(), stacksonde_tests::profile::SAMPLES),
+        ("samples_lost_not_delivered".to_owned(), 1),
+        ("samples_lost_ring_full".to_owned(), 3),
+    ];
     assert_eq!(exporter.take_dropped(), told);
     assert_eq!(exporter.take_dropped(), [], "told once");
     assert_eq!(exporter.health(), Health::Good);

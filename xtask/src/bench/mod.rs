@@ -10,20 +10,21 @@ mod start;
 mod table;
 mod usage;
 
-use crate::install;
 use crate::run::{cargo, must};
+use crate::{collector, install, stage};
 use anyhow::bail;
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 
 /// Runs the benchmark that is named.
 pub(crate) fn run(arguments: &[String]) -> anyhow::Result<ExitCode> {
     let (name, rest) = arguments.split_first().map_or(("", arguments), |(name, rest)| (name.as_str(), rest));
     match name {
         "plugins" => plugins()?,
+        "export" => export()?,
         "start" => return start::run(),
         "cost" => cost::run(rest)?,
         "scale" => scale::run(rest)?,
-        _ => bail!("bench takes one of: plugins, start, cost, scale"),
+        _ => bail!("bench takes one of: export, plugins, start, cost, scale"),
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -31,8 +32,21 @@ pub(crate) fn run(arguments: &[String]) -> anyhow::Result<ExitCode> {
 /// Loading ten plugins, and handing over a batch of 10,000 samples.
 fn plugins() -> anyhow::Result<()> {
     install::ensure(install::BUILD)?;
-    // Optimised as a release, without the minutes of its linking.
-    must(cargo().args([
+    must(&mut bench("plugins"))
+}
+
+/// Bytes on the wire and CPU time of what otlp-export makes and sends.
+fn export() -> anyhow::Result<()> {
+    let stage = stage::build("stage")?;
+    let mut bench = bench("export");
+    bench.env("STACKSONDE_TEST_AGENT", &stage.agent).env("STACKSONDE_TEST_CONFIG", &stage.config);
+    must(bench.env("STACKSONDE_TEST_COLLECTOR", collector::build()?))
+}
+
+/// Optimised as a release, without the minutes of its linking.
+fn bench(name: &str) -> Command {
+    let mut command = cargo();
+    command.args([
         "bench",
         "--quiet",
         "--profile",
@@ -40,6 +54,7 @@ fn plugins() -> anyhow::Result<()> {
         "--package",
         "stacksonde-tests",
         "--bench",
-        "plugins",
-    ]))
+        name,
+    ]);
+    command
 }

@@ -70,7 +70,7 @@ fn the_shipped_examples_are_valid() {
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
         .collect();
     names.sort();
-    assert_eq!(names, ["low-memory.toml", "workstation.toml"]);
+    assert_eq!(names, ["low-memory.toml", "opentelemetry.toml", "workstation.toml"]);
     for name in names {
         let directory = Directory::new();
         let config = load(&directory.sources(&[&shipped(&format!("examples/{name}"))])).unwrap();

@@ -15,9 +15,6 @@ use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
 use std::time::{Duration, Instant, SystemTime};
 
-/// How often one batch is tried.
-const ATTEMPTS: u32 = 8;
-
 /// The thread's body: negotiates, makes the instance, tells `ready`, and serves until the end.
 pub(in crate::plugins) fn run(
     entry: Entry,
@@ -87,23 +84,22 @@ impl Supervisor {
     }
 
     fn serve(&mut self) {
-        while let Some(batch) = self.shared.next() {
-            if !self.revive() {
+        while let Some((id, batch)) = self.shared.next() {
+            if !self.revive(id) || !self.deliver(id, &batch) {
                 return;
             }
-            self.deliver(&batch);
         }
     }
 
-    /// Makes the instance anew if there is none, as often as it takes. False at the end of trying, with the
-    /// batch in hand counted.
-    fn revive(&mut self) -> bool {
+    /// Makes the instance anew if there is none, as often as it takes. False at the end of trying; the batch in hand
+    /// is then still in the backlog.
+    fn revive(&mut self, id: u64) -> bool {
         while self.object.is_none() {
             if self.shared.is_stopping() {
-                self.shared.lost(Reason::Shutdown);
                 return false;
             }
-            self.shared.pause(self.revival.next());
+            // If it is pushed out meanwhile, `deliver` finds that.
+            let _still_there = self.shared.pause(id, self.revival.next());
             if self.shared.is_stopping() {
                 continue;
             }
@@ -111,7 +107,6 @@ impl Supervisor {
                 Ok(()) => {}
                 Err(fault) if fault.kind == FaultKind::POISONED => {
                     if self.is_one_panic_too_many(&fault) {
-                        self.shared.lost(Reason::Disabled);
                         return false;
                     }
                 }
@@ -121,40 +116,40 @@ impl Supervisor {
         true
     }
 
-    /// Hands over `batch` until it is taken or lost.
-    fn deliver(&mut self, batch: &[u8]) {
+    /// Hands over `batch` until it is taken, lost, or pushed out by newer ones. False if there is no more time to try:
+    /// then it is still in the backlog.
+    fn deliver(&mut self, id: u64, batch: &[u8]) -> bool {
         self.retry.reset();
-        for attempt in 1..=ATTEMPTS {
+        if !self.shared.is_held(id) {
+            return true;
+        }
+        loop {
             let last_try = self.shared.is_stopping();
             let Err(fault) = self.ask("export", |object| object.export(RSlice::from_slice(batch))) else {
                 self.revival.reset();
-                self.shared.delivered();
-                return;
+                self.shared.delivered(id, batch);
+                return true;
             };
             match fault.kind {
                 FaultKind::POISONED => {
-                    self.shared.lost(Reason::Panicked);
+                    self.shared.lost(id, Reason::Panicked, batch);
                     self.after_panic(&fault);
-                    return;
-                }
-                FaultKind::RETRYABLE if last_try => {
-                    self.shared.failed(&fault.message);
-                    self.shared.lost(Reason::Shutdown);
-                    return;
-                }
-                FaultKind::RETRYABLE if attempt < ATTEMPTS => {
-                    self.shared.failed(&fault.message);
-                    self.shared.pause(self.retry.next().max(asked_for(&fault)));
-                    self.shared.retried();
+                    return true;
                 }
                 FaultKind::RETRYABLE => {
                     self.shared.failed(&fault.message);
-                    self.shared.lost(Reason::GaveUp);
+                    if last_try {
+                        return false;
+                    }
+                    if !self.shared.pause(id, self.retry.next().max(asked_for(&fault))) {
+                        return true;
+                    }
+                    self.shared.retried();
                 }
                 _ => {
                     self.shared.failed(&fault.message);
-                    self.shared.lost(Reason::Refused);
-                    return;
+                    self.shared.lost(id, Reason::Refused, batch);
+                    return true;
                 }
             }
         }

@@ -30,10 +30,26 @@ fn batch() -> Writer {
     }
     let (path, build_id) = (w.string("[kernel.kallsyms]"), StringId::default());
     let (start, limit, file_offset) = (0xffff_ffff_8000_0000, 0xffff_ffff_9000_0000, 0);
-    let kernel = w.mapping(tables::Mapping { kind: KERNEL, path, build_id, start, limit, file_offset });
+    let kernel = w.mapping(tables::Mapping {
+        kind: KERNEL,
+        path,
+        build_id,
+        start,
+        limit,
+        file_offset,
+        ..tables::Mapping::default()
+    });
     let (path, build_id) = (w.string("/bin/app"), w.string("00ff"));
     let (start, limit, file_offset) = (0x1000, 0x2000, 0x400);
-    let app = w.mapping(tables::Mapping { kind: NATIVE, path, build_id, start, limit, file_offset });
+    let app = w.mapping(tables::Mapping {
+        kind: NATIVE,
+        path,
+        build_id,
+        start,
+        limit,
+        file_offset,
+        ..tables::Mapping::default()
+    });
     let function = tables::Function { name: w.string("vfs_read"), ..tables::Function::default() };
     let function = w.function(function);
     w.line(tables::Line { function, line: 0, column: 0 });

@@ -150,6 +150,7 @@ fn content(texts: Vec<String>, numbers: Vec<u64>) -> Content {
         start: d.number(),
         limit: d.number(),
         file_offset: d.number(),
+        htlhash: d.text(),
     });
     c.locations = draw.rows(true, |d| {
         let (lines_start, lines_count) = d.range(c.lines.len());

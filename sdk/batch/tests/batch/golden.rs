@@ -45,7 +45,15 @@ fn written() -> Vec<u8> {
     let thread = w.thread(Thread { process, tid: 101, comm });
     let build_id = w.string("00ff");
     let (start, limit, file_offset) = (0x1000, 0x2000, 0x1000);
-    let mapping = w.mapping(Mapping { kind: NATIVE, path: executable, build_id, start, limit, file_offset });
+    let mapping = w.mapping(Mapping {
+        kind: NATIVE,
+        path: executable,
+        build_id,
+        start,
+        limit,
+        file_offset,
+        ..Mapping::default()
+    });
     let (name, system_name, file) = (w.string("app::run"), w.string("_ZN3app3runE"), w.string("run.rs"));
     let function = w.function(Function { name, system_name, file, start_line: 7 });
     w.line(Line { function, line: 9, column: 5 });
@@ -104,6 +112,7 @@ fn the_first_batch_ever_written_is_still_read() {
     let mapping = batch.mappings().get(location.mapping).unwrap();
     assert_eq!((text(mapping.path), text(mapping.build_id)), ("/usr/bin/app", "00ff"));
     assert_eq!((mapping.start, mapping.limit, mapping.file_offset), (0x1000, 0x2000, 0x1000));
+    assert_eq!(text(mapping.htlhash), "", "a column that came later");
     let line = batch.lines().range(location.lines_start, location.lines_count).next().unwrap();
     assert_eq!((line.line, line.column), (9, 5));
     let function = batch.functions().get(line.function).unwrap();

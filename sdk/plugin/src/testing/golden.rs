@@ -68,6 +68,7 @@ fn two_stacks(names: bool) -> Vec<u8> {
         start: 0x1000,
         limit: 0x2000,
         file_offset: 0,
+        htlhash: empty,
     });
     let mut location = |name: &str, address| {
         if !names {
@@ -112,7 +113,8 @@ fn odd() -> Vec<u8> {
     let thread = w.thread(Thread { process, tid: 2, comm });
     let (path, build_id) = (w.string("[kernel.kallsyms]"), StringId::default());
     let (start, limit, file_offset) = (0, u64::MAX, 0);
-    let kernel = w.mapping(Mapping { kind: KERNEL, path, build_id, start, limit, file_offset });
+    let kernel =
+        w.mapping(Mapping { kind: KERNEL, path, build_id, start, limit, file_offset, ..Mapping::default() });
     let build_id = w.string("00ff");
     let user = w.mapping(Mapping {
         kind: NATIVE,
@@ -121,6 +123,7 @@ fn odd() -> Vec<u8> {
         start: 0x1000,
         limit: 0x2000,
         file_offset,
+        ..Mapping::default()
     });
     let (name, system_name, file) = (w.string("a::b<c>"), w.string("_ZN1a1bE"), w.string("a.rs"));
     let function = w.function(Function { name, system_name, file, start_line: 3 });

@@ -2,7 +2,6 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "in a test a panic is the report")]
 
-mod agreement;
 mod books;
 mod chains;
 mod doctor;
@@ -11,6 +10,7 @@ mod filters;
 mod hazards;
 mod hostile;
 mod ladders;
+mod libdw;
 mod lifecycle;
 mod memory;
 mod namespaces;

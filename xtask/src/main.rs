@@ -6,6 +6,7 @@ mod install;
 mod lint;
 mod load;
 mod profile;
+mod proof;
 mod run;
 mod stacks;
 mod stage;
@@ -25,6 +26,7 @@ usage: cargo xtask COMMAND
                                  agent takes to its first sample (start), what profiling costs beside other
                                  profilers (cost), or what many processes cost (scale)
   stacks [PROGRAM|mix]...        profile real programs, count whole stacks, write docs/complete-stacks.md
+  proof [rows|agreement]         our rows beside readelf's, our stacks beside libdw's
   lint                           formatting, clippy, licences and sources of dependencies
   stage                          build and install agent and plugins for development, print where
 
@@ -39,6 +41,7 @@ fn main() -> ExitCode {
         Some("bench") => bench::run(rest),
         Some("lint") => lint::run(),
         Some("stage") => stage::run(),
+        Some("proof") => proof::run(rest),
         Some("stacks") => stacks::run(rest),
         Some("vm") => vm::run(rest),
         Some("-h" | "--help") | None => {

@@ -73,6 +73,9 @@ where
     let encoding = Encoding { address_size: 8, format: Format::Dwarf32, version: 4 };
     let mut found = Vec::new();
     let (first, length) = (description.initial_address(), description.len());
+    if length == 0 {
+        return Err(BadEntry("a function of no length".into()));
+    }
     let end = first.saturating_add(length).min(within.end);
     if first >= within.end || end <= within.start {
         return Ok((found, within.start));
@@ -82,8 +85,22 @@ where
     }
     let mut context = UnwindContext::new();
     let mut table = description.rows(section, bases, &mut context)?;
-    while let Some(row) = table.next_row()? {
-        let (from, to) = (row.start_address().max(within.start), row.end_address().min(end));
+    let mut upto = first;
+    loop {
+        let row = match table.next_row() {
+            Ok(Some(row)) => row,
+            Ok(None) => break,
+            // An instruction that is not understood, or not valid where it stands, ends what is known; what stands
+            // before it holds.
+            Err(_) => {
+                if upto.max(within.start) < end {
+                    found.push((upto.max(within.start), Rule::UNSUPPORTED));
+                }
+                break;
+            }
+        };
+        upto = row.end_address();
+        let (from, to) = (row.start_address().max(within.start), upto.min(end));
         if from < to {
             found.push((from, of_row(row, section, encoding, architecture)));
         }

@@ -19,6 +19,8 @@ const SECTION_BYTES_MAX: u64 = 64 << 20;
 const INDEX_MAX: usize = 200_000;
 /// An entry of a function is larger only in damaged files.
 const ENTRY_BYTES_MAX: usize = 1 << 18;
+/// Descriptions side by side of which one hides the next.
+const HIDDEN_MAX: u32 = 64;
 /// Bytes that one reading of a file brings at least: neighbours are wanted next.
 const READ_BYTES: usize = 8192;
 
@@ -120,11 +122,20 @@ impl CallFrames {
         match &self.index {
             Index::Header { address, table_offset, count } => {
                 let table = Table { address: *address, offset: *table_offset, count: *count };
-                for at in table.functions(&mut reader, &within)? {
-                    let Some(entry) = self.entry(&mut reader, at)? else { continue };
-                    let entry = entry.as_entry();
-                    if let Ok((rows, end)) = rows(entry, &within, self.architecture) {
-                        place(rows, end);
+                for (function, at) in table.functions(&mut reader, &within)? {
+                    let mut at = at;
+                    // Of several functions at one address lld puts the first into the table: those of no length hide
+                    // the other, which stands after them.
+                    for attempt in 0..HIDDEN_MAX {
+                        let Some(entry) = self.entry(&mut reader, at)? else { break };
+                        if let Ok((rows, end)) = rows(entry.as_entry(), &within, self.architecture) {
+                            let start = rows.first().map(|(first, _)| *first);
+                            if attempt == 0 || start == Some(function.max(within.start)) {
+                                place(rows, end);
+                            }
+                            break;
+                        }
+                        at = at.wrapping_add(entry.description_bytes());
                     }
                 }
             }
@@ -233,6 +244,11 @@ struct OwnedEntry {
 }
 
 impl OwnedEntry {
+    /// Bytes of the description, its length included.
+    fn description_bytes(&self) -> u64 {
+        (self.bytes.len() - self.description) as u64
+    }
+
     fn as_entry(&self) -> Entry<'_> {
         Entry { bytes: &self.bytes, description: self.description, address: self.address }
     }
@@ -293,8 +309,8 @@ impl Table {
         Ok(Some((absolute(*function), absolute(*description))))
     }
 
-    /// Addresses of the descriptions of the functions that may lie in `within`, by address.
-    fn functions(&self, reader: &mut Reader<'_>, within: &Range<u64>) -> io::Result<Vec<u64>> {
+    /// {function, description} of those that may lie in `within`, by address.
+    fn functions(&self, reader: &mut Reader<'_>, within: &Range<u64>) -> io::Result<Vec<(u64, u64)>> {
         // The last entry that begins at or before the page's start.
         let (mut low, mut high) = (0, self.count);
         while high - low > 1 {
@@ -307,7 +323,7 @@ impl Table {
         let mut found = Vec::new();
         for index in low..self.count {
             match self.get(reader, index)? {
-                Some((function, description)) if function < within.end => found.push(description),
+                Some((function, description)) if function < within.end => found.push((function, description)),
                 _ => break,
             }
         }

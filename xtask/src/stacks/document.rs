@@ -1,7 +1,7 @@
 //! The tables: on the terminal, and in the document.
 
 use super::tally::Stacks;
-use super::{HERTZ, MIX_SECONDS, Outcome, SECONDS, Tally};
+use super::{HERTZ, MIX_HERTZ, MIX_SECONDS, Outcome, SECONDS, Tally};
 use crate::run::workspace;
 use anyhow::{Context, ensure};
 use std::collections::BTreeMap;
@@ -99,18 +99,23 @@ pub(super) fn write(outcomes: &[Outcome], mixed: &Tally) -> anyhow::Result<()> {
          Written by `cargo xtask stacks`, which starts each of these programs as a distribution ships them or as their \
          compilers build them, profiles it with the agent from outside, and counts the user stacks that end at a root \
          (what a root is, [ARCHITECTURE.md](../ARCHITECTURE.md) says).\n\n\
-         Commit {commit}{changed}, {day}, Linux {kernel}, {cpus} CPUs, {HERTZ} Hz.\n\n\
+         Commit {commit}{changed}, {day}, Linux {kernel}, {cpus} CPUs.\n\n\
          ## One by one\n\n\
-         Each {SECONDS} s, the program and its descendants.\n\n\
+         Each {SECONDS} s at {HERTZ} Hz, the program and its descendants.\n\n\
          {}\n\
          ## All at once, with many short-lived ones\n\n\
-         The whole machine for {MIX_SECONDS} s: long-running programs of the table above, and beside them a build by \
+         The whole machine for {MIX_SECONDS} s at {MIX_HERTZ} Hz: long-running programs of the table above, and beside them a build by \
          gcc, one file after the other, rustc again and again, and shells whose loops start a program at every step. A \
          line for each name with more than {FEW} samples.\n\n\
          {}\n\
          {} Samples of kernel threads and of processes that are ending and have no memory any more \
          have no user stack, and are not in the tables: {} of them. `stolen` are ticks in which the hypervisor ran \
-         something else.\n",
+         something else.\n\n\
+         What falls short, and why: the compiler of rustc puts half a megabyte on its stack, more than any copy, so a \
+         sample in a page of code whose rows are not in the tables yet ends as `stack_cut`, unless the process itself \
+         can still be read there; once a page was sampled, the kernel walks on. Hand-written assembly without call frame \
+         information (BLAKE3 in rust-lld) and the first instructions of the C runtime's own pieces are followed by frame \
+         pointers that nobody set (`bad_frame_pointer`, `no_frame_pointer`, `no_code`).\n",
         programs(outcomes),
         mix(mixed),
         lost(&mixed.lost, all.samples + all.without),

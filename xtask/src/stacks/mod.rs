@@ -19,8 +19,10 @@ use tally::Tally;
 const SECONDS: u32 = 15;
 /// Samples per second and CPU.
 const HERTZ: u32 = 299;
+/// The same of the mix, as an agent that runs all the time does it.
+const MIX_HERTZ: u32 = 99;
 /// How long the mix is recorded.
-const MIX_SECONDS: u32 = 40;
+const MIX_SECONDS: u32 = 90;
 
 /// What was recorded of one program, or of the mix.
 struct Outcome {
@@ -49,7 +51,7 @@ pub(crate) fn run(arguments: &[String]) -> anyhow::Result<ExitCode> {
         let folder = scratch.folder(program.name)?;
         let running = (program.start)(&folder).with_context(|| format!("starting {}", program.name))?;
         let pid = running.pid().to_string();
-        let tally = record(&stage, &folder, SECONDS, &["-p", &pid])?;
+        let tally = record(&stage, &folder, (SECONDS, HERTZ), &["-p", &pid])?;
         println!("{:14} {tally}", program.name);
         outcomes.push(Outcome {
             name: program.name,
@@ -62,7 +64,7 @@ pub(crate) fn run(arguments: &[String]) -> anyhow::Result<ExitCode> {
     if wanted("mix") {
         let folder = scratch.folder("mix")?;
         let running = mix::start(&folder)?;
-        let tally = record(&stage, &folder, MIX_SECONDS, &[])?;
+        let tally = record(&stage, &folder, (MIX_SECONDS, MIX_HERTZ), &[])?;
         drop(running);
         println!("{:14} {tally}", "mix");
         mix = Some(tally);
@@ -85,11 +87,16 @@ pub(crate) fn run(arguments: &[String]) -> anyhow::Result<ExitCode> {
 }
 
 /// Records with the agent and counts.
-fn record(stage: &stage::Stage, folder: &Path, seconds: u32, whose: &[&str]) -> anyhow::Result<Tally> {
+fn record(
+    stage: &stage::Stage,
+    folder: &Path,
+    (seconds, hertz): (u32, u32),
+    whose: &[&str],
+) -> anyhow::Result<Tally> {
     let file = folder.join("profile.folded");
     let mut record = as_root(&stage.agent)?;
     record.arg("record").arg("--config").arg(&stage.config).arg("-o").arg(&file);
-    record.args(["-d", &seconds.to_string(), "-F", &HERTZ.to_string()]).args(whose);
+    record.args(["-d", &seconds.to_string(), "-F", &hertz.to_string()]).args(whose);
     let output = record.output().context("cannot run the agent")?;
     if !output.status.success() {
         bail!("the agent failed: {}", String::from_utf8_lossy(&output.stderr).trim());

@@ -38,11 +38,16 @@ pub(super) fn version(program: &Program) -> String {
             let said = [output.stdout, output.stderr].concat();
             let said = String::from_utf8_lossy(&said);
             let words = said.lines().next().unwrap_or_default().split_whitespace();
-            // `Redis server v=7.0.15 sha=...`, `OpenSSL 3.0.22 25 Aug 2026 (Library: ...)`
-            words
-                .take_while(|word| !word.starts_with("sha=") && !word.starts_with('('))
-                .collect::<Vec<_>>()
-                .join(" ")
+            // `Redis server v=7.0.15 sha=...`, `gcc (Debian 12.2.0-14) 12.2.0`
+            let mut inside = false;
+            let mut wanted = |word: &&str| {
+                inside |= word.starts_with('(');
+                let is_wanted = !inside;
+                inside &= !word.ends_with(')');
+                is_wanted
+            };
+            let words = words.take_while(|word| !word.starts_with("sha="));
+            words.filter(|word| wanted(word)).collect::<Vec<_>>().join(" ")
         }
         Err(error) => format!("unknown: {error}"),
     }

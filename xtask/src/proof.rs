@@ -1,0 +1,83 @@
+//! `cargo xtask proof`: the unwinder beside others. Its rows beside readelf's, its stacks beside libdw's.
+
+use crate::install;
+use crate::run::{as_root, cargo, must, workspace};
+use anyhow::{Context, bail};
+use std::process::{Command, ExitCode, Stdio};
+
+/// The document, in the checkout.
+const PATH: &str = "docs/unwinder-agreement.md";
+
+/// Both, and the document; or the one that is named.
+pub(crate) fn run(arguments: &[String]) -> anyhow::Result<ExitCode> {
+    install::ensure(install::BUILD)?;
+    install::ensure(install::TEST)?;
+    match arguments {
+        [] => {
+            let (stacks, rows) = (check("agreement")?, check("rows")?);
+            write(&stacks, &rows)?;
+        }
+        [name] if name == "rows" || name == "agreement" => {
+            check(name)?;
+        }
+        _ => bail!("proof takes one of: rows, agreement; or nothing, for both and {PATH}"),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Runs one of the checks, optimised; what it printed.
+fn check(name: &str) -> anyhow::Result<String> {
+    let program = build(name)?;
+    let mut command = as_root(program)?;
+    // It compiles programs of the tests by their place.
+    command.env("CARGO_MANIFEST_DIR", workspace().join("tests")).env_remove("LD_LIBRARY_PATH");
+    let output = command.stdin(Stdio::null()).stderr(Stdio::inherit()).output();
+    let output = output.with_context(|| format!("cannot run the check `{name}`"))?;
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    print!("{said}");
+    if !output.status.success() {
+        bail!("the check `{name}` failed with {}", output.status);
+    }
+    Ok(said)
+}
+
+/// Only the check needs root, not the compiler.
+fn build(name: &str) -> anyhow::Result<String> {
+    let arguments =
+        ["bench", "--no-run", "--profile", "stage", "--package", "stacksonde-tests", "--bench", name];
+    must(cargo().args(arguments).arg("--quiet"))?;
+    let output =
+        cargo().args(arguments).args(["--message-format", "json"]).stderr(Stdio::inherit()).output()?;
+    let said = String::from_utf8_lossy(&output.stdout);
+    let artifacts = said.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+    let program =
+        artifacts.filter_map(|artifact| Some(artifact.get("executable")?.as_str()?.to_owned())).next_back();
+    program.with_context(|| format!("cargo names no program for the check `{name}`"))
+}
+
+fn write(stacks: &str, rows: &str) -> anyhow::Result<()> {
+    let said = |program: &str, arguments: &[&str]| -> anyhow::Result<String> {
+        let output = Command::new(program).args(arguments).current_dir(workspace()).output();
+        let output = output.with_context(|| format!("cannot run {program}"))?;
+        Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+    };
+    let commit = said("git", &["rev-parse", "--short=12", "HEAD"])?;
+    let (day, kernel) = (said("date", &["--utc", "+%F"])?, said("uname", &["-r"])?);
+    let text = format!(
+        "# The unwinder beside others\n\n\
+         Written by `cargo xtask proof`. Commit {commit}, {day}, Linux {kernel}.\n\n\
+         ## Stacks, beside libdw's\n\n\
+         Each record carries the registers and up to 64 KiB of the stack beside what the sampler made of them, and \
+         elfutils' libdw walks from these: the very same samples, all in user mode. *Whole* are walks that ended at a \
+         root; *equal* are those of libdw's whole walks in which each address is ours.\n\n\
+         {stacks}\n\
+         ## Rows, beside readelf's\n\n\
+         Every executable and library below /usr/bin, /usr/sbin and /usr/lib of this machine: the rule that we make for \
+         each row of `readelf --debug-dump=frames-interp`.\n\n\
+         {rows}"
+    );
+    let path = workspace().join(PATH);
+    std::fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
+    println!("\nwrote {PATH}");
+    Ok(())
+}

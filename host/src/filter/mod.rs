@@ -43,9 +43,9 @@ pub struct Rules {
 }
 
 impl Rules {
-    /// Rules as configured; reads the descendants of processes from `/proc`.
+    /// Rules as configured.
     pub fn new(config: &crate::config::Filter) -> Self {
-        let tree = |pids: &[u32]| (!pids.is_empty()).then(|| Tree::with_descendants(pids));
+        let tree = |pids: &[u32]| (!pids.is_empty()).then(|| Tree::only(pids));
         Self {
             allow: tree(&config.pid),
             deny: tree(&config.deny_pid),
@@ -54,7 +54,7 @@ impl Rules {
         }
     }
 
-    /// The same, with this process and what it starts from now on as the only ones.
+    /// The same, with this process and its descendants as the only ones.
     #[must_use]
     pub fn only(self, pid: u32) -> Self {
         Self { allow: Some(Tree::only(&[pid])), ..self }
@@ -119,15 +119,16 @@ impl Filter {
         &self.slots
     }
 
-    /// From now on these are the rules; whatever is judged was judged by others.
+    /// From now on these are the rules; whatever is judged was judged by others. The descendants that processes have
+    /// already are read from `/proc` here, and not before: what they start later is noticed later.
     pub fn change(&mut self, rules: Rules) {
         let old = std::mem::replace(&mut self.rules, rules);
         // Of the same processes it is known better who descends from them: parents may have ended since.
         for (new, old) in [(&mut self.rules.allow, old.allow), (&mut self.rules.deny, old.deny)] {
-            if let (Some(new), Some(old)) = (new, old)
-                && new.roots() == old.roots()
-            {
-                *new = old;
+            match (new, old) {
+                (Some(new), Some(old)) if new.roots() == old.roots() => *new = old,
+                (Some(new), _) => new.add_descendants(),
+                (None, _) => {}
             }
         }
         if !self.rules.cgroups.is_empty() && self.cgroups.is_by_process() {

@@ -22,15 +22,14 @@ pub struct Tree {
 const GENERATIONS: u32 = 64;
 
 impl Tree {
-    /// These processes, and what they start from now on.
+    /// These processes, and what they start from now on; see [`Tree::add_descendants`] for what they started.
     pub fn only(roots: &[u32]) -> Self {
         let pids = roots.iter().copied().collect();
         Self { roots: roots.into(), pids, since_ns: monotonic_ns(), ..Self::default() }
     }
 
-    /// These processes with the descendants that they have now, read from `/proc`.
-    pub fn with_descendants(roots: &[u32]) -> Self {
-        let since_ns = monotonic_ns();
+    /// Adds the descendants that they have now, read from `/proc`.
+    pub fn add_descendants(&mut self) {
         let mut children = HashMap::<u32, Vec<u32>>::new();
         for entry in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
             let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
@@ -39,14 +38,12 @@ impl Tree {
                 children.entry(parent).or_default().push(pid);
             }
         }
-        let mut pids = HashSet::new();
-        let mut open = roots.to_vec();
+        let mut open: Vec<u32> = self.pids.iter().copied().collect();
         while let Some(pid) = open.pop() {
-            if pids.insert(pid) {
-                open.extend(children.get(&pid).into_iter().flatten());
-            }
+            let theirs = children.remove(&pid).unwrap_or_default();
+            self.pids.extend(&theirs);
+            open.extend(theirs);
         }
-        Self { roots: roots.into(), pids, since_ns, ..Self::default() }
     }
 
     /// Which processes it was made of.
@@ -205,7 +202,8 @@ mod tests {
     #[test]
     fn finds_the_descendants_that_are_there() {
         let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
-        let mut tree = Tree::with_descendants(&[std::process::id()]);
+        let mut tree = Tree::only(&[std::process::id()]);
+        tree.add_descendants();
         assert!(tree.contains(child.id(), false));
         child.kill().unwrap();
         child.wait().unwrap();

@@ -75,8 +75,13 @@ pub fn large_batch() -> Vec<u8> {
 
 /// A batch of so many samples over so many stacks of 30 frames, in so many functions, with names and times.
 pub fn batch_of(samples: u32, stacks: u32, functions: u32) -> Vec<u8> {
+    batch_numbered(0, samples, stacks, functions)
+}
+
+/// The same, as the batch of this number of its run.
+pub fn batch_numbered(sequence: u64, samples: u32, stacks: u32, functions: u32) -> Vec<u8> {
     const DEPTH: u32 = 30;
-    let mut w = Writer::new(Header { end_ns: 10_000_000_000, ..Header::default() });
+    let mut w = Writer::new(Header { sequence, end_ns: 10_000_000_000, ..Header::default() });
     let (kind, unit) = (w.string("samples"), w.string("count"));
     w.value_type(ValueType { kind, unit, per_sample: 1 });
     let (comm, path) = (w.string("program"), w.string("/usr/bin/program"));

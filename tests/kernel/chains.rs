@@ -17,12 +17,7 @@ fn share(part: u64, whole: u64) -> f64 {
 fn a_c_program_shows_its_chain_in_user_mode_and_below_a_system_call() {
     kernel_tier!();
     let folder = tempfile::tempdir().unwrap();
-    let program = compile(
-        "c_chain.c",
-        folder.path(),
-        &["-nostdlib", "-static", "-ffreestanding", "-fno-stack-protector"],
-    );
-    let running = Running::start(&mut Command::new(program));
+    let running = Running::c_chain(folder.path());
     let (_, stacks) = Installed::from_environment()
         .unwrap()
         .record(folder.path(), &["-d", "4", "-F", "199", "-p", &running.pid()]);

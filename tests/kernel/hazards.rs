@@ -4,8 +4,7 @@ use serde_json::Value;
 use stacksonde::kernel::{KernelVersion, has_probe_read_bug};
 use stacksonde_tests::agent::{Installed, config_in};
 use stacksonde_tests::kernel_tier;
-use stacksonde_tests::target::{Running, compile};
-use std::process::Command;
+use stacksonde_tests::target::Running;
 
 const ASSUME: &str = "[hazards]\nassume = [\"copy_from_user_nofault\"]\n";
 const WITHOUT_CHECK: &str = "[plugins]\nload = [\"btf-offsets\", \"selfprobe-offsets\", \"file-export\"]\n";
@@ -86,12 +85,7 @@ fn without_the_check_it_runs_mitigated_and_the_profile_shows_it() {
 
     let folder = tempfile::tempdir().unwrap();
     let config = config_in(folder.path(), &toml);
-    let program = compile(
-        "c_chain.c",
-        folder.path(),
-        &["-nostdlib", "-static", "-ffreestanding", "-fno-stack-protector"],
-    );
-    let running = Running::start(&mut Command::new(program));
+    let running = Running::c_chain(folder.path());
     let arguments = ["--config", config.to_str().unwrap(), "-d", "3", "-F", "199", "-p", &running.pid()];
     let (_, stacks) = Installed::from_environment().unwrap().record(folder.path(), &arguments);
     let chain = stacks.with_chain(&["_start", "start", "outer", "middle", "inner", "spin"]);

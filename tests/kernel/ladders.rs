@@ -103,12 +103,7 @@ fn without_the_helper_for_cgroups_only_they_are_missing() {
 fn user_parts_of_kernel_samples_come_from_any_provider_that_is_left() {
     kernel_tier!();
     let folder = tempfile::tempdir().unwrap();
-    let program = compile(
-        "c_chain.c",
-        folder.path(),
-        &["-nostdlib", "-static", "-ffreestanding", "-fno-stack-protector"],
-    );
-    let running = Running::start(&mut Command::new(program));
+    let running = Running::c_chain(folder.path());
     for (denied, complete) in [
         (&[][..], true),
         (&["kernel.btf"], true),
@@ -151,12 +146,7 @@ fn with_tracefs_mounted_the_syscall_tracepoint_serves() {
 fn hidden_addresses_cost_kernel_names_and_nothing_else() {
     kernel_tier!();
     let folder = tempfile::tempdir().unwrap();
-    let program = compile(
-        "c_chain.c",
-        folder.path(),
-        &["-nostdlib", "-static", "-ffreestanding", "-fno-stack-protector"],
-    );
-    let running = Running::start(&mut Command::new(program));
+    let running = Running::c_chain(folder.path());
     for (value, named) in [("0", true), ("1", true), ("2", false)] {
         let _setting = Setting::new("/proc/sys/kernel/kptr_restrict", value);
         let plan = Installed::from_environment().unwrap().doctor(&[], "", &[]);

@@ -4,7 +4,7 @@
 use stacksonde_tests::agent::Installed;
 use stacksonde_tests::folded::Stacks;
 use stacksonde_tests::kernel_tier;
-use stacksonde_tests::target::{Running, compile};
+use stacksonde_tests::target::Running;
 use std::path::Path;
 use std::process::{Command, Output};
 
@@ -30,12 +30,7 @@ fn record(folder: &Path, pid: &str, count: &str) -> (Output, Stacks) {
 fn a_refused_program_costs_only_what_was_refused() {
     kernel_tier!();
     let folder = tempfile::tempdir().unwrap();
-    let program = compile(
-        "c_chain.c",
-        folder.path(),
-        &["-nostdlib", "-static", "-ffreestanding", "-fno-stack-protector"],
-    );
-    let running = Running::start(&mut Command::new(program));
+    let running = Running::c_chain(folder.path());
     const CGROUPS: &str = "loaded without the cgroups of samples";
     const ENTRY: &str = "loaded without the user part of samples in the kernel";
     const WALK: &str = "loaded without its own walk of user stacks";

@@ -44,6 +44,16 @@ impl Running {
         Self(command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}")))
     }
 
+    /// Compiles and starts `c_chain.c`, whose frames are linked by frame pointers and end at a root.
+    ///
+    /// # Panics
+    ///
+    /// If it cannot be compiled or started.
+    pub fn c_chain(folder: &Path) -> Self {
+        let flags = ["-nostdlib", "-static", "-ffreestanding", "-fno-stack-protector"];
+        Self::start(&mut Command::new(compile("c_chain.c", folder, &flags)))
+    }
+
     /// Its process id, as an argument.
     pub fn pid(&self) -> String {
         self.0.id().to_string()

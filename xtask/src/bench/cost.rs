@@ -7,7 +7,7 @@ use super::kernel::{Before, Runs, Statistics, between};
 use super::usage::{Tree, monotonic, watch};
 use super::{sink, table};
 use crate::load::Load;
-use crate::run::{cargo, is_root, must};
+use crate::run::is_root;
 use crate::{install, stage};
 use anyhow::{Context, bail};
 use std::path::{Path, PathBuf};
@@ -64,18 +64,8 @@ pub(super) fn run(arguments: &[String]) -> anyhow::Result<()> {
         bail!("profilers need root: run this as root");
     }
     install::ensure(install::COST)?;
-    // Optimised as a release, without the minutes of its linking.
     let stage = stage::build("stage")?;
-    must(cargo().args([
-        "build",
-        "--quiet",
-        "--profile",
-        "stage",
-        "--package",
-        "stacksonde-tests",
-        "--bin",
-        "floor",
-    ]))?;
+    super::build_program("floor")?;
     let mut profilers = Profiler::all(&stage, &stage::target_folder().join("stage/floor"));
     for text in &options.also {
         profilers.push(Profiler::given(text)?);

@@ -43,6 +43,12 @@ fn export() -> anyhow::Result<()> {
     must(bench.env("STACKSONDE_TEST_COLLECTOR", collector::build()?))
 }
 
+/// Builds a program of the tests, optimised as a release, without the minutes of its linking.
+fn build_program(name: &str) -> anyhow::Result<()> {
+    let profile = ["--quiet", "--profile", "stage", "--package", "stacksonde-tests"];
+    must(cargo().arg("build").args(profile).args(["--bin", name]))
+}
+
 /// Optimised as a release, without the minutes of its linking.
 fn bench(name: &str) -> Command {
     let mut command = cargo();

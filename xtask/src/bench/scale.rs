@@ -3,7 +3,7 @@
 
 use super::usage::{Tree, monotonic, watch};
 use super::{kernel, usage};
-use crate::run::{as_root, cargo, is_root, must};
+use crate::run::{as_root, is_root, must};
 use crate::{install, stage};
 use anyhow::{Context, bail};
 use std::collections::BTreeSet;
@@ -55,16 +55,7 @@ pub(super) fn run(arguments: &[String]) -> anyhow::Result<()> {
     }
     install::ensure(install::SCALE)?;
     let stage = stage::build("stage")?;
-    must(cargo().args([
-        "build",
-        "--quiet",
-        "--profile",
-        "stage",
-        "--package",
-        "stacksonde-tests",
-        "--bin",
-        "crowd",
-    ]))?;
+    super::build_program("crowd")?;
     let crowd = stage::target_folder().join("stage/crowd");
     let _limits = LIMITS.map(|(file, value)| Limit::at_least(file, value));
     println!(

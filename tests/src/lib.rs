@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "in a test a panic is the report")]
 
 pub mod agent;
+pub mod browser;
 pub mod collector;
 pub mod daemon;
 pub mod damage;

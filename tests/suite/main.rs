@@ -8,5 +8,6 @@ mod filter;
 mod fuzz;
 mod msrv;
 mod otlp_export;
+mod page;
 mod plugins;
 mod unwind;

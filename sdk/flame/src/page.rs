@@ -31,7 +31,7 @@ const BODY: &str = include_str!("page/body.html");
 
 /// SHA-256 of [`STYLE`] and [`SCRIPT`], in base64: all that the page may apply and run.
 const STYLE_HASH: &str = "fswxkofveiJ8AoUWajAbAaAh1qwWzXT0BF+au6yHZvE=";
-const SCRIPT_HASH: &str = "xl+YuElrxw3ybAgQsSaJqphryhJNbjndcW2W2JYddy0=";
+const SCRIPT_HASH: &str = "Bt5v5u/fbJmNsC4Oyhgx/LaTFmVP+9k7ZcWhDdrQIC8=";
 
 /// Writes the page.
 ///

@@ -144,4 +144,7 @@ function weight(value) {
   return profile.period_ns ? `${samples} (${scaled(value * profile.period_ns, TIMES)})` : samples;
 }
 
-const share = (part, all) => `${all > 0 ? ((100 * part) / all).toFixed(part === all || part === 0 ? 0 : 2) : 0} %`;
+function share(part, all) {
+  const percent = all > 0 ? (100 * part) / all : 0;
+  return `${percent === 0 || percent === 100 ? percent : percent < 0.01 ? Number(percent.toPrecision(2)) : percent.toFixed(2)} %`;
+}

@@ -10,6 +10,7 @@ use crate::process::{
 };
 use crate::symbolize::{KernelSymbols, debug_bytes_read, function_names};
 use crate::unwind::{Architecture, CallFrames, Entry, rows};
+use crate::view::{host_is_this_machine, parse_file, read_folded, read_pprof};
 
 /// A perf side-band record.
 pub fn fuzz_notice(data: &[u8]) {
@@ -124,6 +125,34 @@ pub fn fuzz_process_files(data: &[u8]) {
 /// A request for health or metrics.
 pub fn fuzz_request(data: &[u8]) {
     let _request = parse_request(data);
+}
+
+/// A request for the page of `view`.
+pub fn fuzz_host(data: &[u8]) {
+    let _ours = host_is_this_machine(data);
+}
+
+/// A protocol buffer of pprof, and the page that is made of it.
+pub fn fuzz_pprof(data: &[u8]) {
+    for wanted in [None, Some("cpu")] {
+        if let Ok(profile) = read_pprof(data, wanted) {
+            let mut page = Vec::new();
+            assert!(stacksonde_flame::write(&profile.about, profile.graph, &mut page).is_ok());
+        }
+    }
+}
+
+/// Folded stacks, and the page that is made of them.
+pub fn fuzz_folded(data: &[u8]) {
+    if let Ok(profile) = read_folded(&String::from_utf8_lossy(data)) {
+        let mut page = Vec::new();
+        assert!(stacksonde_flame::write(&profile.about, profile.graph, &mut page).is_ok());
+    }
+}
+
+/// A file for `view`, packed or not.
+pub fn fuzz_viewed_file(data: &[u8]) {
+    let _page = parse_file(std::path::Path::new("profile"), data.to_vec(), None, 1 << 16);
 }
 
 /// A file of a spool.

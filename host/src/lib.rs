@@ -22,3 +22,4 @@ pub mod summary;
 pub mod symbolize;
 pub mod telemetry;
 pub mod unwind;
+pub mod view;

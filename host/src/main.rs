@@ -21,6 +21,7 @@ fn main() -> ExitCode {
         Command::Run(run) => cli::run::run(run),
         Command::Plugin(plugin) => cli::plugin::run(plugin),
         Command::Batch(batch) => cli::batch::run(batch),
+        Command::View(view) => cli::view::run(view),
         Command::Config(config) => cli::config::run(config),
     };
     let code = result.unwrap_or_else(|error| {

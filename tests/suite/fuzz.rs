@@ -1,5 +1,7 @@
 //! Every parser on damaged input: a line each. It may refuse, it must not panic.
 
+use stacksonde_batch::Batch;
+use stacksonde_file_export::Format;
 use stacksonde_tests::plugin::File;
 use stacksonde_tests::{fuzz, profile};
 
@@ -22,6 +24,10 @@ parsers! {
     any_batch_that_is_read_can_be_sent: stacksonde_otlp_export::fuzz::fuzz_convert, batches();
     any_answer_of_a_receiver_is_understood_or_not: stacksonde_otlp_export::fuzz::fuzz_answer, answers();
     a_damaged_request_is_refused_or_answered: stacksonde::fuzz::fuzz_request, [b"GET /metrics?a=b HTTP/1.1\r\nHost: x\r\n\r\n".to_vec()];
+    any_host_of_a_request_is_ours_or_not: stacksonde::fuzz::fuzz_host, [b"GET /a/ HTTP/1.1\r\nHost: [::1]:80\r\nX: y\r\n\r\n".to_vec()];
+    a_damaged_profile_of_pprof_is_refused_or_shown: stacksonde::fuzz::fuzz_pprof, [unpacked_pprof()];
+    damaged_folded_stacks_are_refused_or_shown: stacksonde::fuzz::fuzz_folded, [encoded(Format::Folded)];
+    any_file_is_refused_or_shown: stacksonde::fuzz::fuzz_viewed_file, [encoded(Format::Pprof), encoded(Format::Folded)];
     a_damaged_file_of_a_spool_is_refused_or_read: stacksonde::fuzz::fuzz_spool, [spooled()];
     damaged_headers_are_read_or_refused: stacksonde_otlp_export::fuzz::fuzz_headers, [b"api-key=a%20b,x=1".to_vec()];
     damaged_idle_times_are_read_as_far_as_they_make_sense: stacksonde::fuzz::fuzz_idle_times, [file("/proc/stat")];
@@ -90,6 +96,20 @@ fn lifecycle_notice() -> Vec<u8> {
 
 fn batches() -> [Vec<u8>; 2] {
     [profile::batch(1), profile::empty_batch()]
+}
+
+fn encoded(format: Format) -> Vec<u8> {
+    format.encode(&Batch::parse(&profile::batch(1)).unwrap()).unwrap()
+}
+
+fn unpacked_pprof() -> Vec<u8> {
+    let mut bytes = Vec::new();
+    std::io::Read::read_to_end(
+        &mut flate2::read::GzDecoder::new(encoded(Format::Pprof).as_slice()),
+        &mut bytes,
+    )
+    .unwrap();
+    bytes
 }
 
 fn file(path: &str) -> Vec<u8> {

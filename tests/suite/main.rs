@@ -11,3 +11,4 @@ mod otlp_export;
 mod page;
 mod plugins;
 mod unwind;
+mod view;

@@ -6,6 +6,7 @@ pub mod doctor;
 pub mod plugin;
 pub mod record;
 pub mod run;
+pub mod view;
 
 mod admit;
 mod filter;
@@ -27,6 +28,8 @@ pub enum Command {
     Plugin(plugin::Arguments),
     /// Show what is in a batch: the bytes that exporters are given.
     Batch(batch::Arguments),
+    /// Show a file with a profile in a browser: a flame graph to search and zoom in.
+    View(view::Arguments),
     /// Check config files.
     Config(config::Arguments),
 }

@@ -19,7 +19,7 @@ mod verdict;
 mod vitals;
 
 pub use notify::Notifier;
-pub(crate) use request::parse as parse_request;
+pub(crate) use request::{Request, parse as parse_request};
 pub use server::{Listen, Server};
 pub use verdict::Verdict;
 pub use vitals::{Vitals, VitalsNow};

@@ -57,7 +57,7 @@ impl Graph {
     }
 
     /// Writes the graph as members of a JSON object: `"modules"` and `"names"` (texts), `"kinds"` and `"of"` (kind and
-    /// module of each name), and `"nodes"`: three numbers for each node of the tree of stacks, a parent before its
+    /// module of each name that is in a stack), and `"nodes"`: three numbers for each node of the tree of stacks, a parent before its
     /// children, siblings by name: how many levels to go up from the node before (0 for its child), the name, and what
     /// the node weighs itself.
     ///
@@ -65,13 +65,19 @@ impl Graph {
     ///
     /// Those of `to`.
     pub(crate) fn write(mut self, to: &mut dyn Write) -> io::Result<()> {
+        let mut used = vec![false; self.numbers.len()];
+        for frame in self.stacks.iter().flat_map(|(frames, _)| frames) {
+            if let Some(used) = used.get_mut(*frame as usize) {
+                *used = true;
+            }
+        }
         let mut modules = vec![""; self.modules.len()];
         for (module, number) in &self.modules {
             modules[*number as usize] = module;
         }
-        let mut frames: Vec<_> = self.numbers.iter().collect();
+        let mut frames: Vec<_> = self.numbers.iter().filter(|(_, number)| used[**number as usize]).collect();
         frames.sort_unstable_by_key(|((kind, module, name), _)| (name, kind, modules[*module as usize]));
-        let mut ranks = vec![0_u32; frames.len()];
+        let mut ranks = vec![0_u32; used.len()];
         for (rank, (_, number)) in (0..).zip(&frames) {
             ranks[**number as usize] = rank;
         }

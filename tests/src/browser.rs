@@ -58,7 +58,9 @@ impl Browser {
         // The protocol is spoken on descriptors 3 and 4.
         let mut command = Command::new("sh");
         command.args(["-c", "exec \"$0\" \"$@\" 3<&0 4>&1 </dev/null 1>&2"]).arg(program);
-        command.args(["--headless", "--remote-debugging-pipe", "--disable-gpu", "--no-first-run"]);
+        command.args(["--headless", "--remote-debugging-pipe", "--no-first-run"]);
+        // Pages may draw with WebGL, without a graphics card.
+        command.args(["--use-angle=swiftshader", "--enable-unsafe-swiftshader"]);
         command.args([
             "--disable-background-networking",
             "--disable-component-update",

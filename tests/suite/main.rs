@@ -12,3 +12,4 @@ mod page;
 mod plugins;
 mod unwind;
 mod view;
+mod viewers;

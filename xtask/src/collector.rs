@@ -1,7 +1,7 @@
 //! The OpenTelemetry Collector of the tests: built once from Go modules, and kept outside of the checkout.
 
 use crate::install;
-use crate::run::{must, workspace};
+use crate::run::{cache, must, workspace};
 use anyhow::Context;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
@@ -11,10 +11,7 @@ use std::process::Command;
 pub(crate) fn build() -> anyhow::Result<PathBuf> {
     install::ensure(install::TEST)?;
     let source = workspace().join("tests/collector");
-    let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    let root = variable("XDG_CACHE_HOME").or_else(|| variable("HOME").map(|home| home.join(".cache")));
-    let root = root.context("neither XDG_CACHE_HOME nor HOME says where the Collector may be kept")?;
-    let folder = root.join("stacksonde-dev/collector");
+    let folder = cache()?.join("collector");
     std::fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
     let program = folder.join(format!("collector-{:016x}", digest(&source)?));
     if program.exists() {

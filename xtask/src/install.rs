@@ -24,6 +24,12 @@ pub(crate) const TEST: &[Tool] = &[
     Tool("setpriv", "util-linux"),
 ];
 
+/// What the suite takes: a browser for the page of a flame graph.
+pub(crate) const SUITE: &[Tool] = &[Tool("chromium-headless-shell", "chromium-headless-shell")];
+
+/// What fetches speedscope for the suite.
+pub(crate) const NPM: &[Tool] = &[Tool("npm", "npm")];
+
 /// A second compiler, for the test that a plugin need not be built by the one that built the agent. Not every
 /// release of Debian has one that is new enough.
 const OTHER_COMPILER: &[Tool] = &[Tool("/usr/bin/rustc", "rustc-web")];
@@ -92,7 +98,9 @@ pub(crate) fn ensure(tools: &[Tool]) -> anyhow::Result<()> {
     let hint = || format!("installing {packages} failed; install them by hand and try again");
     let apt = |arguments: &[&str]| -> anyhow::Result<()> {
         let mut command = as_root("env")?;
-        command.args(["DEBIAN_FRONTEND=noninteractive", "apt-get", "-qq"]).args(arguments);
+        command
+            .args(["DEBIAN_FRONTEND=noninteractive", "apt-get", "-qq", "-o", "DPkg::Lock::Timeout=600"])
+            .args(arguments);
         must(&mut command)
     };
     apt(&["update"]).with_context(hint)?;

@@ -8,6 +8,7 @@ mod load;
 mod profile;
 mod proof;
 mod run;
+mod speedscope;
 mod stacks;
 mod stage;
 mod test;

@@ -1,7 +1,7 @@
 //! `cargo xtask test`: all tiers, or those that are named.
 
 use crate::run::{cargo, is_installed, is_root, status};
-use crate::{collector, install, stage, vm};
+use crate::{collector, install, speedscope, stage, vm};
 use anyhow::bail;
 use std::process::ExitCode;
 
@@ -68,7 +68,10 @@ fn parse(arguments: &[String]) -> anyhow::Result<Vec<(Tier, &'static str)>> {
 
 /// Unit tests, documentation tests and the suite; the kernel tier's tests leave themselves out.
 fn suite() -> anyhow::Result<bool> {
+    install::ensure(install::SUITE)?;
+    let speedscope = speedscope::fetch()?;
     let mut tests = cargo();
+    tests.env("STACKSONDE_TEST_SPEEDSCOPE", speedscope);
     tests.args(["test", "--quiet", "--workspace", "--lib", "--bins"]);
     for name in ["suite", "batch", "allocation", "layout"] {
         tests.args(["--test", name]);

@@ -215,6 +215,30 @@ impl Browser {
         self.call("Input.insertText", json!({ "text": text }));
     }
 
+    /// The page as a picture (PNG).
+    ///
+    /// # Panics
+    ///
+    /// If there is none, or it is not in base64.
+    pub fn screenshot(&mut self) -> Vec<u8> {
+        let answer = self.call("Page.captureScreenshot", json!({ "format": "png" }));
+        let digit = |byte: u8| match byte {
+            b'A'..=b'Z' => u32::from(byte - b'A'),
+            b'a'..=b'z' => u32::from(byte - b'a') + 26,
+            b'0'..=b'9' => u32::from(byte - b'0') + 52,
+            b'+' => 62,
+            b'/' => 63,
+            _ => panic!("{byte} is no digit of base64"),
+        };
+        let text = answer["data"].as_str().unwrap().trim_end_matches('=').as_bytes();
+        let bytes = text.chunks(4).flat_map(|digits| {
+            let word =
+                digits.iter().fold(0, |word, byte| word << 6 | digit(*byte)) << (6 * (4 - digits.len()));
+            word.to_be_bytes()[1..digits.len()].to_vec()
+        });
+        bytes.collect()
+    }
+
     /// Errors and warnings since the page was opened: what it threw, what stands in the console.
     pub fn complaints(&mut self) -> Vec<String> {
         // What was told meanwhile arrives before the answer.

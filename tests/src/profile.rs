@@ -258,8 +258,10 @@ impl Hand {
             let reason = self.text(reason);
             self.writer.loss(Loss { reason, count });
         }
-        let (key, value) = (self.text("kernel.release"), self.text("6.18.0"));
-        self.writer.attribute(Attribute { key, value });
+        for (key, value) in [("host.name", "attic"), ("os.version", "6.18.0")] {
+            let (key, value) = (self.text(key), self.text(value));
+            self.writer.attribute(Attribute { key, value });
+        }
         self.writer.finish().unwrap()
     }
 }

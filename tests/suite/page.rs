@@ -52,7 +52,10 @@ fn a_page_tells_searches_zooms_and_asks_nobody() {
     let (_folder, path) = page(&profile::batch(1));
     browser.open_file(&path);
     let facts = browser.text("facts.textContent");
-    assert_eq!(facts, "2026-11-24 02:25:00 UTC · 10 s · 18 samples (180 ms) · 100 Hz · Linux 6.18.0");
+    assert_eq!(
+        facts,
+        "2026-11-24 02:25:00 UTC · 10 s · 18 samples (180 ms) · 100 Hz · on attic · Linux 6.18.0"
+    );
     assert_eq!(
         browser.text("missing.firstElementChild.textContent"),
         "4 samples lost, 22.22 % of stacks incomplete"

@@ -170,7 +170,11 @@ fn a_browser_shows_the_page_and_ctrl_c_ends_it() {
     for _ in 0..2 {
         browser.open(&viewer.url);
         assert_eq!(browser.text("document.title"), "profile.pb.gz");
-        assert!(browser.text("facts.textContent").contains("18 samples (180 ms) · 100 Hz · Linux 6.18.0"));
+        assert!(
+            browser
+                .text("facts.textContent")
+                .contains("18 samples (180 ms) · 100 Hz · on attic · Linux 6.18.0")
+        );
         browser.key("/");
         browser.write("vfs_read");
         assert!(browser.text("matched.textContent").starts_with("66.67 % of all"));

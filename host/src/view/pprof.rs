@@ -89,7 +89,8 @@ fn remark(text: &str, about: &mut About) {
         (reason, Ok(count)) if reason.starts_with("samples_lost_") => {
             about.losses.push((reason.to_owned(), count));
         }
-        ("kernel.release", _) => about.notes.push(("Linux".into(), value.to_owned())),
+        ("host.name", _) => about.notes.push(("on".into(), value.to_owned())),
+        ("os.version", _) => about.notes.push(("Linux".into(), value.to_owned())),
         _ => {}
     }
 }

@@ -66,7 +66,7 @@ impl<'b> Translation<'b> {
         );
         // Names are there; nobody is to be asked for more.
         profile.set_symbolicated(true);
-        let release = batch.attributes().iter().find(|row| batch.text(row.key) == "kernel.release");
+        let release = batch.attributes().iter().find(|row| batch.text(row.key) == "os.version");
         profile.set_os_name(&format!("Linux {}", release.map_or("", |row| batch.text(row.value))));
         let mut category = |name, color| profile.add_category(name, color);
         let user = category("User", CategoryColor::Yellow);

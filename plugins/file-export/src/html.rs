@@ -20,7 +20,14 @@ fn about(batch: &Batch<'_>) -> About {
     let header = batch.header();
     let summary = Summary::of(batch);
     let text = |id| batch.text(id).to_owned();
-    let release = batch.attributes().iter().find(|row| batch.text(row.key) == "kernel.release");
+    let notes = batch.attributes().iter().filter_map(|row| {
+        let key = match batch.text(row.key) {
+            "host.name" => "on",
+            "os.version" => "Linux",
+            _ => return None,
+        };
+        Some((key.to_owned(), text(row.value)))
+    });
     let losses = batch.losses().iter().filter(|loss| batch.text(loss.reason) != EXCLUDED);
     About {
         title: "CPU profile".into(),
@@ -30,7 +37,7 @@ fn about(batch: &Batch<'_>) -> About {
         period_ns: summary.period_ns,
         losses: losses.map(|loss| (text(loss.reason), loss.count)).collect(),
         excluded: summary.excluded,
-        notes: release.map(|row| ("Linux".to_owned(), text(row.value))).into_iter().collect(),
+        notes: notes.collect(),
     }
 }
 

@@ -97,6 +97,7 @@ impl Browser {
         for domain in ["Page", "Runtime", "Log", "Network"] {
             browser.call(&format!("{domain}.enable"), json!({}));
         }
+        browser.call("Page.setLifecycleEventsEnabled", json!({ "enabled": true }));
         browser.call("Page.addScriptToEvaluateOnNewDocument", json!({ "source": COUNT_DRAWING }));
         browser
     }
@@ -128,16 +129,29 @@ impl Browser {
     }
 
     /// Opens an address, waits until it is loaded, and forgets what was told before.
+    ///
+    /// # Panics
+    ///
+    /// If there is nothing.
     pub fn open(&mut self, url: &str) {
-        self.call("Page.navigate", json!({ "url": "about:blank" }));
+        // The page before says nothing any more.
+        self.load("about:blank");
         self.events.clear();
+        self.load(url);
+    }
+
+    fn load(&mut self, url: &str) {
         let answer = self.call("Page.navigate", json!({ "url": url }));
         assert!(answer["errorText"].is_null(), "{url}: {answer}");
-        let loaded = |event: &Value| event["method"] == "Page.loadEventFired";
-        let about = |event: &Value| event["params"]["frame"]["url"].as_str() == Some("about:blank");
-        self.events.retain(|event| !about(event));
+        // Of this document, not of the one before.
+        let loaded = |event: &Value| {
+            let parameters = &event["params"];
+            event["method"] == "Page.lifecycleEvent"
+                && parameters["name"] == "load"
+                && parameters["loaderId"] == answer["loaderId"]
+        };
         while !self.events.iter().any(loaded) {
-            let event = self.message("loading");
+            let event = self.message(url);
             self.events.push(event);
         }
     }

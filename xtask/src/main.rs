@@ -19,7 +19,7 @@ use std::process::ExitCode;
 const USAGE: &str = "\
 usage: cargo xtask COMMAND
 
-  profile [-d SECONDS] [-F HZ]   build, profile this machine, write profile.svg and profile.pb.gz
+  profile [-d SECONDS] [-F HZ]   build, profile this machine, write profile.html, .svg and .pb.gz
   test [--tier TIER]...          run all tests, or those of the named tiers: suite, kernel, vm
   vm [--all] [ROW]...            boot other kernels under QEMU with the agent in them; all of them,
                                  or those of the named rows, else those that CI boots

@@ -22,7 +22,8 @@ pub struct Arguments {
     /// Samples per second and CPU.
     #[arg(short = 'F', long, value_name = "HZ", default_value_t = 99)]
     frequency: u32,
-    /// File to write: .pb.gz (pprof), .folded or .svg (flame graph); may be given several times.
+    /// File to write: .html (flame graph to search and zoom in), .svg (flame graph), .pb.gz (pprof), .folded, .json or
+    /// .json.gz (Firefox Profiler), .speedscope.json; may be given several times.
     #[arg(short = 'o', long, value_name = "FILE", num_args = 1.., default_value = "profile.svg")]
     output: Vec<PathBuf>,
     /// Print nothing but errors.
@@ -84,7 +85,7 @@ async fn record(arguments: &Arguments, filter: &Filter, parts: Parts) -> anyhow:
         _ = interrupted.recv() => {}
         _ = terminated.recv() => {}
         () = ended(&mut child, arguments.filter.pids()) => {}
-        () = start::failure(&agent) => {}
+        () = agent.failure() => {}
     }
     let summary = agent.stop()?;
     if let Some(child) = &mut child {

@@ -35,6 +35,8 @@ pub(super) fn check(results: &Results) -> anyhow::Result<Vec<String>> {
             complaints.push(complaint);
         }
     };
+    let verified = results.text("verify")?;
+    must(verified.is_empty(), format!("systemd-analyze verify complains: {verified}"));
     let paranoid = results.text("paranoid")?;
     must(paranoid == "3", format!("kernel.perf_event_paranoid is {paranoid}, not Debian's 3"));
 

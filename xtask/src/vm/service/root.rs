@@ -23,7 +23,6 @@ const FRESH: Duration = Duration::from_secs(14 * 24 * 60 * 60);
 const PLUGINS: &str = "usr/lib/x86_64-linux-gnu/stacksonde/plugins-1";
 /// Where the tests lie.
 const TESTS: &str = "usr/lib/stacksonde-test";
-const UNITS: &str = "etc/systemd/system";
 
 /// Packs it; the archive in it that unpacks into Debian's root comes last.
 pub(super) fn build(built: &Built, cache: &Cache) -> anyhow::Result<PathBuf> {
@@ -45,9 +44,7 @@ pub(super) fn build(built: &Built, cache: &Cache) -> anyhow::Result<PathBuf> {
     )?;
     added.write(&format!("{TESTS}/test"), include_str!("test.sh"), 0o755)?;
     added.write(&format!("{TESTS}/try"), include_str!("try.sh"), 0o755)?;
-    let unit = include_str!("test.service");
-    added.write(&format!("{UNITS}/stacksonde-test.service"), unit, 0o644)?;
-    added.write(&format!("{UNITS}/multi-user.target.wants/stacksonde-test.service"), unit, 0o644)?;
+    added.write("etc/systemd/system/stacksonde-test.service", include_str!("test.service"), 0o644)?;
     targets(&added.0.join(TESTS))?;
 
     let initial = Root(folder.join("initial"));

@@ -12,6 +12,8 @@ say() { echo "guest: $*"; }
 uname -r > release
 cat /proc/sys/kernel/perf_event_paranoid > paranoid
 systemd-sysusers
+systemd-analyze verify --man=no stacksonde.service > verify 2>&1
+systemd-analyze security --no-pager stacksonde.service 2> /dev/null | tail -n 1 > security
 
 # Programs of others, whose stacks are known, where the unit does not look: a home that only its owner enters, /tmp,
 # and a file that is gone.

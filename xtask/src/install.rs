@@ -58,6 +58,7 @@ pub(crate) const VM: &[Tool] = &[
     Tool("qemu-system-x86_64", "qemu-system-x86"),
     Tool("busybox", "busybox-static"),
     Tool("cpio", "cpio"),
+    Tool("mmdebstrap", "mmdebstrap"),
     Tool("make", "make"),
     Tool("flex", "flex"),
     Tool("bison", "bison"),

@@ -49,7 +49,11 @@ pub fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         let mut running = Running { arguments: &arguments.config, filter: &arguments.filter, config };
         loop {
             tokio::select! {
-                _ = hung_up.recv() => running.reload(&agent),
+                _ = hung_up.recv() => {
+                    manager.reloading();
+                    running.reload(&agent);
+                    manager.reloaded();
+                }
                 _ = interrupted.recv() => break,
                 _ = terminated.recv() => break,
                 () = agent.failure() => break,

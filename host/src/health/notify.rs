@@ -1,5 +1,6 @@
 //! Readiness and watchdog of systemd (sd_notify(3)): lines in a datagram to the socket that `NOTIFY_SOCKET` names.
 
+use crate::bpf::monotonic_ns;
 use std::io;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
@@ -52,6 +53,17 @@ impl Notifier {
         self.send(&format!("STATUS={}", status.replace('\n', " ")));
     }
 
+    /// The configuration is being read anew; [`Notifier::reloaded`] says when that is done.
+    pub fn reloading(&self) {
+        // systemd 253 and later want to know since when (Type=notify-reload), by CLOCK_MONOTONIC.
+        self.send(&format!("RELOADING=1\nMONOTONIC_USEC={}", monotonic_ns() / 1000));
+    }
+
+    /// It was read, and is in force or was refused.
+    pub fn reloaded(&self) {
+        self.send("READY=1");
+    }
+
     /// The end has begun.
     pub fn stopping(&self) {
         self.send("STOPPING=1");
@@ -102,6 +114,11 @@ mod tests {
             notifier.stopping();
             let lines = [(); 3].map(|()| received(&socket));
             assert_eq!(lines, ["READY=1\nSTATUS=sampling", "WATCHDOG=1", "STOPPING=1"]);
+            let before = monotonic_ns() / 1000;
+            notifier.reloading();
+            let line = received(&socket);
+            let since: u64 = line.strip_prefix("RELOADING=1\nMONOTONIC_USEC=").unwrap().parse().unwrap();
+            assert!((before..=monotonic_ns() / 1000).contains(&since), "{line}");
             assert_eq!(notifier.watchdog(), None);
         }
     }

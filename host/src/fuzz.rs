@@ -121,6 +121,11 @@ pub fn fuzz_process_files(data: &[u8]) {
     let _answers = (cgroup_path(&text), parent_in_stat(&text));
 }
 
+/// The answer of a daemon on its control socket.
+pub fn fuzz_control_answer(data: &[u8]) {
+    let _answer = crate::control::parse(data);
+}
+
 /// A request for health or metrics.
 pub fn fuzz_request(data: &[u8]) {
     let _request = parse_request(data);

@@ -19,6 +19,7 @@ fn main() -> ExitCode {
         Command::Doctor(doctor) => cli::doctor::run(doctor),
         Command::Record(record) => cli::record::run(record),
         Command::Run(run) => cli::run::run(run),
+        Command::Reload(reload) => cli::reload::run(reload),
         Command::Plugin(plugin) => cli::plugin::run(plugin),
         Command::Batch(batch) => cli::batch::run(batch),
         Command::Config(config) => cli::config::run(config),

@@ -24,7 +24,7 @@ pub use server::{Listen, Server};
 pub use verdict::Verdict;
 pub use vitals::{Vitals, VitalsNow};
 
-use crate::plugins::ExporterWatch;
+use crate::plugins::Exporters;
 
 /// All that is known of a running agent.
 #[derive(Clone, Debug)]
@@ -32,13 +32,14 @@ pub struct Watched {
     /// Of sampling.
     pub vitals: Vitals,
     /// Of exporters.
-    pub exporters: Vec<ExporterWatch>,
+    pub exporters: Exporters,
 }
 
 impl Watched {
     /// Whether the agent is of use.
     pub fn verdict(&self) -> Verdict {
-        let exporters = self.exporters.iter().map(|exporter| verdict::OfExporter {
+        let exporters = self.exporters.watch();
+        let exporters = exporters.iter().map(|exporter| verdict::OfExporter {
             name: exporter.name(),
             required: exporter.is_required(),
             health: exporter.health(),
@@ -52,8 +53,9 @@ impl Watched {
     }
 
     fn metrics(&self) -> String {
+        let exporters = self.exporters.watch();
         let exporters: Vec<_> =
-            self.exporters.iter().map(|it| (it.name(), it.counters(), it.health())).collect();
+            exporters.iter().map(|it| (it.name(), it.counters(), it.health())).collect();
         metrics::text(&self.vitals.now(), &exporters, metrics::own_process())
     }
 }

@@ -42,6 +42,13 @@ impl Notifier {
         self.send(&format!("READY=1\nSTATUS={status}"));
     }
 
+    /// The configuration is read anew; [`Notifier::ready`] says that this is over.
+    pub fn reloading(&self) {
+        // The manager tells this reload from an earlier one by the time.
+        let micros = crate::bpf::monotonic_ns() / 1000;
+        self.send(&format!("RELOADING=1\nMONOTONIC_USEC={micros}\nSTATUS=reading the configuration anew"));
+    }
+
     /// Sampling goes on.
     pub fn alive(&self) {
         self.send("WATCHDOG=1");
@@ -104,6 +111,23 @@ mod tests {
             assert_eq!(lines, ["READY=1\nSTATUS=sampling", "WATCHDOG=1", "STOPPING=1"]);
             assert_eq!(notifier.watchdog(), None);
         }
+    }
+
+    #[test]
+    fn a_reload_is_told_with_its_time_and_then_its_end() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("notify");
+        let socket = UnixDatagram::bind(&path).unwrap();
+        let name = path.to_str().unwrap().to_owned();
+        let notifier = Notifier::new(&|variable| (variable == "NOTIFY_SOCKET").then(|| name.clone()));
+        let before = crate::bpf::monotonic_ns() / 1000;
+        notifier.reloading();
+        notifier.ready("sampling");
+        let told = received(&socket);
+        let time = told.strip_prefix("RELOADING=1\nMONOTONIC_USEC=").and_then(|rest| rest.split('\n').next());
+        let time: u64 = time.unwrap_or_else(|| panic!("{told}")).parse().unwrap();
+        assert!((before..=crate::bpf::monotonic_ns() / 1000).contains(&time), "{told}");
+        assert_eq!(received(&socket), "READY=1\nSTATUS=sampling");
     }
 
     #[test]

@@ -154,11 +154,13 @@ fn page(watched: &Watched, path: &str) -> (&'static str, String, &'static str) {
 mod tests {
     use super::*;
     use crate::health::Vitals;
+    use crate::plugins::Exporters;
     use std::net::TcpStream;
     use std::os::unix::net::UnixStream;
 
     fn watched() -> Watched {
-        Watched { vitals: Vitals::new(Some(Duration::from_secs(3600))), exporters: Vec::new() }
+        let exporters = Exporters::new(Vec::new(), Duration::ZERO);
+        Watched { vitals: Vitals::new(Some(Duration::from_secs(3600))), exporters }
     }
 
     fn ask(mut stream: impl Read + Write, request: &str) -> String {

@@ -168,11 +168,7 @@ impl Exporting {
 /// # Errors
 ///
 /// One that is required cannot be had.
-fn start_exporters(
-    config: &Config,
-    loaded: &Loaded,
-    offer: &Offer,
-) -> anyhow::Result<Vec<ExporterInstance>> {
+fn start_exporters(config: &Config, loaded: &Loaded, offer: &Offer) -> anyhow::Result<Vec<ExporterInstance>> {
     let mut exporters = Vec::new();
     for (name, section) in &config.exporters {
         match loaded.start(name, section, offer) {

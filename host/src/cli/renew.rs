@@ -76,7 +76,8 @@ impl Renewal {
     /// Returns what was done, and what is still to be, in lines.
     fn apply(&mut self) -> anyhow::Result<Vec<String>> {
         let new = self.arguments.read(&[])?;
-        let change = exporters::prepare(&mut self.exporting, &self.arguments, &self.exporters, &self.config, &new)?;
+        let change =
+            exporters::prepare(&mut self.exporting, &self.arguments, &self.exporters, &self.config, &new)?;
         let (mut applied, mut waiting) = (Vec::new(), Vec::new());
         for section in changed(&self.config, &new) {
             match section.as_str() {

@@ -54,8 +54,7 @@ impl Watched {
 
     fn metrics(&self) -> String {
         let exporters = self.exporters.watch();
-        let exporters: Vec<_> =
-            exporters.iter().map(|it| (it.name(), it.counters(), it.health())).collect();
+        let exporters: Vec<_> = exporters.iter().map(|it| (it.name(), it.counters(), it.health())).collect();
         metrics::text(&self.vitals.now(), &exporters, metrics::own_process())
     }
 }

@@ -25,12 +25,7 @@ pub struct Ended;
 impl Exporters {
     /// With so much time for each to finish.
     pub fn new(instances: Vec<ExporterInstance>, budget: Duration) -> Self {
-        Self(Arc::new(Mutex::new(State {
-            running: instances,
-            leaving: Vec::new(),
-            budget,
-            ended: false,
-        })))
+        Self(Arc::new(Mutex::new(State { running: instances, leaving: Vec::new(), budget, ended: false })))
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -106,8 +101,7 @@ impl Exporters {
 
     /// Waits for removed ones to end.
     fn see_off(&self) {
-        let leaving: Vec<_> =
-            self.lock().leaving.iter().map(|(old, until)| (old.watch(), *until)).collect();
+        let leaving: Vec<_> = self.lock().leaving.iter().map(|(old, until)| (old.watch(), *until)).collect();
         for (old, until) in leaving {
             let counters = old.shutdown(until);
             let mut state = self.lock();

@@ -47,7 +47,10 @@ mod tests {
 
     #[test]
     fn a_plugin_waits_if_it_is_loaded_and_should_not_be_or_should_be_and_is_not() {
-        let of = |load: &[&str]| Plugins { load: load.iter().map(|it| (*it).into()).collect(), ..Plugins::default() };
+        let of = |load: &[&str]| Plugins {
+            load: load.iter().map(|it| (*it).into()).collect(),
+            ..Plugins::default()
+        };
         let old = of(&["btf-offsets", "file-export", "absent"]);
         let loaded = ["btf-offsets", "file-export"];
         assert!(plugins_that_wait(&old, &old, &loaded).is_empty());

@@ -22,7 +22,8 @@ pub(super) struct Change {
 impl Change {
     /// In a phrase; nothing if there is nothing to exchange.
     pub(super) fn describe(&self) -> Option<String> {
-        let of = |exporter: &ExporterInstance| match self.replaced.iter().any(|name| name == exporter.name()) {
+        let of = |exporter: &ExporterInstance| match self.replaced.iter().any(|name| name == exporter.name())
+        {
             true => format!("{} made anew", exporter.name()),
             false => format!("{} added", exporter.name()),
         };

@@ -77,7 +77,9 @@ impl Shared {
         } else {
             state.backlog.without_disk();
             let batches = state.backlog.extents().1.batches;
-            if batches > 0 && let Some(spool) = self.spool.get() {
+            if batches > 0
+                && let Some(spool) = self.spool.get()
+            {
                 tracing::warn!(
                     exporter = self.name,
                     batches,
@@ -152,7 +154,11 @@ impl Shared {
         let waiting = self.lock().backlog.on_disk();
         for (id, kept) in waiting {
             let place = to.take_over(from, &kept).map(Place::Disk).or_else(|error| {
-                tracing::warn!(exporter = self.name, "a batch is not moved to {}: {error}", to.folder().display());
+                tracing::warn!(
+                    exporter = self.name,
+                    "a batch is not moved to {}: {error}",
+                    to.folder().display()
+                );
                 let batch = from.read(&kept)?;
                 from.remove(&kept);
                 Ok(Place::Memory(batch))

@@ -84,7 +84,7 @@ async fn record(arguments: &Arguments, filter: &Filter, parts: Parts) -> anyhow:
         _ = interrupted.recv() => {}
         _ = terminated.recv() => {}
         () = ended(&mut child, arguments.filter.pids()) => {}
-        () = start::failure(&agent) => {}
+        () = agent.failure() => {}
     }
     let summary = agent.stop()?;
     if let Some(child) = &mut child {

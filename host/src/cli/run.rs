@@ -63,7 +63,7 @@ pub fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
                 _ = hung_up.recv() => drop(ask.send(Ask { reply: None })),
                 _ = interrupted.recv() => break,
                 _ = terminated.recv() => break,
-                () = start::failure(&agent) => break,
+                () = agent.failure() => break,
                 () = &mut report => {}
             }
         }

@@ -7,7 +7,8 @@
 //!
 //! ```text
 //! source   an executable's call frame information, read page by page
-//! bare     code that it leaves out, as far as it is known
+//! go       the same for Go's code, by Go's own table
+//! bare     code that both leave out, as far as it is known
 //! cfi      one function's entry -> rows (gimli)
 //! rule     a row's meaning, in a word
 //! page     rows of a page as the block that the sampler searches
@@ -19,6 +20,7 @@
 mod bare;
 mod beyond;
 mod cfi;
+mod go;
 mod page;
 mod rule;
 mod slab;

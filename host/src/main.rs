@@ -15,6 +15,12 @@ struct Arguments {
 
 fn main() -> ExitCode {
     stacksonde::memory::few_arenas();
+    if let Err(error) = stacksonde::bpf::confine_admin() {
+        eprintln!(
+            "stacksonde: CAP_SYS_ADMIN could not be left to one thread: {error}; run it without, or as root"
+        );
+        leave(ExitCode::from(2));
+    }
     let result = match Arguments::parse().command {
         Command::Doctor(doctor) => cli::doctor::run(doctor),
         Command::Record(record) => cli::record::run(record),

@@ -3,7 +3,7 @@
 use super::admit::{Exporting, load_plugins};
 use crate::agent::{Agent, Parts};
 use crate::batch::Run;
-use crate::bpf::{Ids, Notices, Settings, StackCopies, TableSizes, UserWalk, monotonic_ns};
+use crate::bpf::{Ids, Notices, Settings, StackCopies, TableSizes, UserWalk, monotonic_ns, release_admin};
 use crate::config::{self, Config, LogFormat, Shares, Sources};
 use crate::filter::Rules;
 use crate::health::Vitals;
@@ -173,6 +173,8 @@ pub(super) fn prepare(
 pub(super) fn arm(parts: Parts) -> anyhow::Result<Agent> {
     reached("exporters ready", monotonic_ns());
     let agent = Agent::start(parts)?;
+    // From here on files and exporters of others are dealt with.
+    release_admin();
     reached("programs loaded, sampling", monotonic_ns());
     for refused in agent.refused_cpus() {
         tracing::warn!("{refused}");

@@ -3,6 +3,7 @@
 pub mod batch;
 pub mod config;
 pub mod doctor;
+pub mod health;
 pub mod plugin;
 pub mod record;
 pub mod reload;
@@ -26,6 +27,8 @@ pub enum Command {
     Run(run::Arguments),
     /// Have a running daemon read its configuration anew, and say what came of it.
     Reload(reload::Arguments),
+    /// Ask a running daemon whether all is well.
+    Health(health::Arguments),
     /// Show which plugins could be loaded and which are refused and why; try one; write a new one.
     Plugin(plugin::Arguments),
     /// Show what is in a batch: the bytes that exporters are given.

@@ -6,11 +6,13 @@
 //! metrics  all of it as Prometheus text
 //! request  what was asked for, from the bytes of an HTTP request
 //! server   answers on a socket, on a thread of its own
+//! client   asks it
 //! notify   readiness and watchdog of systemd
 //! ```
 //!
 //! Nothing here is on the way of a sample.
 
+mod client;
 mod metrics;
 mod notify;
 mod request;
@@ -18,6 +20,8 @@ mod server;
 mod verdict;
 mod vitals;
 
+pub use client::ask;
+pub(crate) use client::parse as parse_answer;
 pub use notify::Notifier;
 pub(crate) use request::parse as parse_request;
 pub use server::{Listen, Server};

@@ -183,6 +183,8 @@ mod tests {
         assert!(get("/").starts_with("HTTP/1.1 404"));
         let post = ask(UnixStream::connect(&path).unwrap(), "POST /healthz HTTP/1.1\r\n\r\n");
         assert!(post.starts_with("HTTP/1.1 405"), "{post}");
+        let asked = crate::health::ask(&Listen::Unix(path.clone()), "/healthz").unwrap();
+        assert_eq!(asked, (200, "ok\n".into()));
         drop(server);
         assert!(!path.exists());
     }

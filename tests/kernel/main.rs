@@ -10,6 +10,7 @@ mod exporters;
 mod filters;
 mod hazards;
 mod hostile;
+mod kubernetes;
 mod ladders;
 mod lifecycle;
 mod memory;

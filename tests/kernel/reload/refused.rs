@@ -29,7 +29,10 @@ fn a_bad_configuration_is_refused_with_its_error_and_the_old_one_stays() {
     let lines = "[exporters.lines]\nplugin = \"line-count\"\nconfig.path = \"STAGE/lines\"\n";
     let refusals = [
         (format!("[samplin]\nfrequency_hz = 9\n{changed}"), "unknown key `samplin"),
-        (format!("{changed}[exporters.lines]\nplugin = \"line-count\"\n"), "no file `line-count.so`"),
+        (
+            format!("{changed}[exporters.lines]\nplugin = \"line-count\"\n"),
+            "exporter `lines`: no plugin `line-count`",
+        ),
         (
             changed.replace("STAGE/good.log\"", "STAGE/good.log\", panic = \"create\""),
             "create was asked to panic",

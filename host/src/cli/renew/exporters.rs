@@ -3,7 +3,7 @@
 use super::super::admit::{Exporting, misconfigured};
 use super::super::start::ConfigArguments;
 use crate::config::{Config, Exporter, dotted};
-use crate::plugins::{self, ExporterInstance, Exporters, Health};
+use crate::plugins::{self, ExporterInstance, Exporters, Health, Refusal};
 use anyhow::{Context, bail};
 use std::collections::BTreeMap;
 
@@ -94,11 +94,13 @@ fn judge(
     let mut failures = BTreeMap::new();
     let mut judged = BTreeMap::new();
     let rules = arguments.file_rules(&new.plugins);
+    let of =
+        |name: &str, refusal: Refusal| anyhow::Error::from(refusal).context(format!("exporter `{name}`"));
     for (name, section) in wanted {
         if let Some(manifest) = exporting.manifest(&section.plugin) {
             let keys = dotted(&["exporters", name, "config"]);
             if let Err(refusal) = plugins::check_config(manifest, &keys, &section.config) {
-                failures.insert((*name).clone(), refusal.into());
+                failures.insert((*name).clone(), of(name, refusal));
             }
             continue;
         }
@@ -111,10 +113,7 @@ fn judge(
         });
         match found {
             Ok(inspected) => _ = judged.insert(&section.plugin, inspected),
-            Err(refusal) => {
-                let error = anyhow::Error::from(refusal).context(format!("plugin `{}`", section.plugin));
-                failures.insert((*name).clone(), error);
-            }
+            Err(refusal) => _ = failures.insert((*name).clone(), of(name, refusal)),
         }
     }
     if failures.keys().any(|name| is_strict(name)) {

@@ -5,6 +5,7 @@
 mod agreement;
 mod books;
 mod chains;
+mod docs;
 mod doctor;
 mod exporters;
 mod filters;

@@ -11,7 +11,7 @@ use crate::batch::{self, Run};
 use crate::bpf::{Event, LoadError, Message, Notices, Reader, Sampler, Settings, Stop, monotonic_ns};
 use crate::filter::{Filter, Rules, Slots};
 use crate::health::Vitals;
-use crate::plugins::ExporterInstance;
+use crate::plugins::{ExporterInstance, Exporters};
 use crate::process::{Budget, Processes};
 use crate::profile::{self, Builder, Profile};
 use crate::summary::Summary;
@@ -38,14 +38,12 @@ pub struct Parts {
     pub budget: Budget,
     /// How much one profile may hold.
     pub profile: profile::Budget,
-    /// How names are looked up; `None` if nobody wants names.
-    pub symbolize: Option<symbolize::Options>,
+    /// How names are looked up, where an exporter wants names.
+    pub symbolize: symbolize::Options,
     /// What is the same for every batch.
     pub run: Run,
     /// Where batches go.
-    pub exporters: Vec<ExporterInstance>,
-    /// Time for the exporters to finish, after the last profile.
-    pub shutdown_budget: Duration,
+    pub exporters: Exporters,
     /// Where it is kept what was sampled so far.
     pub vitals: Vitals,
 }
@@ -65,8 +63,7 @@ pub struct Agent {
 impl Agent {
     /// Loads the sampler and starts it. Samples wait until [`Agent::want`] says whose are wanted.
     pub fn start(parts: Parts) -> Result<Self, LoadError> {
-        let Parts { sampler, interval, budget, profile, symbolize, run, exporters, shutdown_budget, vitals } =
-            parts;
+        let Parts { sampler, interval, budget, profile, symbolize, run, exporters, vitals } = parts;
         let builder = Builder::new(sampler.period_ns, profile);
         let by_proc = sampler.notices != Notices::SideBand;
         let mut sampler = Sampler::load(&sampler)?;
@@ -82,7 +79,7 @@ impl Agent {
         let (to_profiler, messages) = sync_channel(MESSAGES);
         let (to_publisher, profiles) = sync_channel(PROFILES);
         let ended = Arc::new(Notify::new());
-        let publisher = Publisher { run, exporters, symbolizer: symbolize, shutdown_budget, vitals };
+        let publisher = Publisher { run, exporters, symbolize, vitals };
         Ok(Self {
             stop,
             rules,
@@ -118,6 +115,11 @@ impl Agent {
         self.rules.try_send(rules).is_ok()
     }
 
+    /// A way to say whose samples are wanted, for another thread, as [`Agent::want`] does.
+    pub fn wanted(&self) -> Wanted {
+        Wanted(self.rules.clone())
+    }
+
     /// Ends when a stage ended, which none does without being asked to unless it failed.
     pub async fn failure(&self) {
         self.ended.notified().await;
@@ -130,6 +132,18 @@ impl Agent {
         self.reader.join().map_err(|_| Failed::Panicked("reader"))?.map_err(Failed::Reader)?;
         self.profiler.join().map_err(|_| Failed::Panicked("profiler"))?;
         self.publisher.join().map_err(|_| Failed::Panicked("publisher"))
+    }
+}
+
+/// See [`Agent::wanted`].
+#[derive(Clone, Debug)]
+pub struct Wanted(SyncSender<Rules>);
+
+impl Wanted {
+    /// Says whose samples are wanted from now on; false if the rules before are still waiting.
+    #[must_use]
+    pub fn change(&self, rules: Rules) -> bool {
+        self.0.try_send(rules).is_ok()
     }
 }
 
@@ -260,42 +274,41 @@ impl Stages {
 /// The stage between profiles and exporters.
 struct Publisher {
     run: Run,
-    exporters: Vec<ExporterInstance>,
-    symbolizer: Option<symbolize::Options>,
-    shutdown_budget: Duration,
+    exporters: Exporters,
+    symbolize: symbolize::Options,
     vitals: Vitals,
 }
 
 impl Publisher {
     fn run(self, profiles: &Receiver<Profile>) -> Summary {
-        let mut symbolizer = self.symbolizer.map(Symbolizer::new);
+        let mut symbolizer = None;
         let mut summary = Summary::default();
-        let no_names = |profile: &Profile| vec![Arc::new([]) as symbolize::Names; profile.frames.len()];
         for (sequence, profile) in (0..).zip(profiles) {
-            let names = match &mut symbolizer {
-                Some(symbolizer) => symbolizer.names(&profile.frames),
-                None => no_names(&profile),
-            };
-            summary.add(&profile, &names);
+            let nameless = vec![Arc::new([]) as symbolize::Names; profile.frames.len()];
+            let mut names = None;
+            // Another exporter may come to want them while they are looked up, or before.
+            loop {
+                if names.is_none() && self.exporters.want_names() {
+                    let symbolizer = symbolizer.get_or_insert_with(|| Symbolizer::new(self.symbolize));
+                    names = Some(symbolizer.names(&profile.frames));
+                    summary.names = symbolizer.counters();
+                }
+                let all_got_it = self.exporters.each(names.is_some(), |exporter| {
+                    let names = names.as_ref().filter(|_| exporter.wants().names).unwrap_or(&nameless);
+                    self.hand_over(exporter, sequence, &profile, names, &mut summary);
+                });
+                if all_got_it {
+                    break;
+                }
+            }
+            summary.add(&profile, names.as_ref().unwrap_or(&nameless));
             self.vitals.add(&profile);
-            if let Some(symbolizer) = &symbolizer {
-                summary.names = symbolizer.counters();
-            }
-            let nameless = no_names(&profile);
-            for exporter in &self.exporters {
-                let names = if exporter.wants().names { &names } else { &nameless };
-                self.hand_over(exporter, sequence, &profile, names, &mut summary);
+            if names.is_none() {
+                // Nobody wants them any more.
+                symbolizer = None;
             }
         }
-        let until = Instant::now() + self.shutdown_budget;
-        // All at once: one that hangs to the end takes no time from the others.
-        for exporter in &self.exporters {
-            exporter.stop(until);
-        }
-        for exporter in self.exporters {
-            let name = exporter.name().to_owned();
-            summary.exporters.push((name, exporter.shutdown(until)));
-        }
+        summary.exporters = self.exporters.shutdown();
         summary
     }
 

@@ -2,7 +2,7 @@
 
 use crate::bpf::{parse_cpu_times, parse_lifecycle, parse_notice};
 use crate::filter::{Glob, Patterns, parse_mounts};
-use crate::health::parse_request;
+use crate::health::{parse_answer, parse_request};
 use crate::kernel::{in_uname_version, in_vdso, in_version_signature};
 use crate::plugins::{check_schema, parse_manifest, read_library, read_spooled};
 use crate::process::{
@@ -126,6 +126,16 @@ pub fn fuzz_unwind_file(data: &[u8]) {
 pub fn fuzz_process_files(data: &[u8]) {
     let text = String::from_utf8_lossy(data);
     let _answers = (cgroup_path(&text), parent_in_stat(&text));
+}
+
+/// The answer of a daemon on its control socket.
+pub fn fuzz_control_answer(data: &[u8]) {
+    let _answer = crate::control::parse(data);
+}
+
+/// The answer to a request for health or metrics.
+pub fn fuzz_health_answer(data: &[u8]) {
+    let _answer = parse_answer(data);
 }
 
 /// A request for health or metrics.

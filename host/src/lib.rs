@@ -7,6 +7,7 @@ pub mod batch;
 pub mod bpf;
 pub mod cli;
 pub mod config;
+pub mod control;
 pub mod filter;
 #[doc(hidden)]
 pub mod fuzz;

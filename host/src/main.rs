@@ -25,6 +25,8 @@ fn main() -> ExitCode {
         Command::Doctor(doctor) => cli::doctor::run(doctor),
         Command::Record(record) => cli::record::run(record),
         Command::Run(run) => cli::run::run(run),
+        Command::Reload(reload) => cli::reload::run(reload),
+        Command::Health(health) => cli::health::run(health),
         Command::Plugin(plugin) => cli::plugin::run(plugin),
         Command::Batch(batch) => cli::batch::run(batch),
         Command::View(view) => cli::view::run(view),

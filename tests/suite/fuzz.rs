@@ -24,6 +24,8 @@ parsers! {
     damaged_environments_and_cgroups_make_labels_or_none: stacksonde::fuzz::fuzz_labels, [environment()];
     any_batch_that_is_read_can_be_sent: stacksonde_otlp_export::fuzz::fuzz_convert, batches();
     any_answer_of_a_receiver_is_understood_or_not: stacksonde_otlp_export::fuzz::fuzz_answer, answers();
+    a_damaged_control_answer_is_refused_or_shown: stacksonde::fuzz::fuzz_control_answer, [b"refused\nno such key\n".to_vec()];
+    a_damaged_answer_about_health_is_refused_or_shown: stacksonde::fuzz::fuzz_health_answer, [b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 8\r\n\r\nfailing\n".to_vec()];
     a_damaged_request_is_refused_or_answered: stacksonde::fuzz::fuzz_request, [b"GET /metrics?a=b HTTP/1.1\r\nHost: x\r\n\r\n".to_vec()];
     any_host_of_a_request_is_ours_or_not: stacksonde::fuzz::fuzz_host, [b"GET /a/ HTTP/1.1\r\nHost: [::1]:80\r\nX: y\r\n\r\n".to_vec()];
     a_damaged_profile_of_pprof_is_refused_or_shown: stacksonde::fuzz::fuzz_pprof, [unpacked_pprof()];

@@ -87,6 +87,7 @@ fn suite() -> anyhow::Result<bool> {
 fn kernel() -> anyhow::Result<bool> {
     let stage = stage::build("stage")?;
     let collector = collector::build()?;
+    let kubernetes = collector::kubernetes()?;
     let mut tests = cargo();
     tests.args(["test", "--quiet", "--package", "stacksonde-tests", "--test", "kernel"]);
     // Only the tests need root, not the compiler.
@@ -99,7 +100,7 @@ fn kernel() -> anyhow::Result<bool> {
         tests.env(variable, "sudo -E --");
     }
     tests.env("STACKSONDE_TEST_AGENT", &stage.agent).env("STACKSONDE_TEST_CONFIG", &stage.config);
-    tests.env("STACKSONDE_TEST_COLLECTOR", collector);
+    tests.env("STACKSONDE_TEST_COLLECTOR", collector).env("STACKSONDE_TEST_KUBERNETES", kubernetes);
     // One after the other: several watch the whole machine.
     Ok(status(tests.args(["--", "--test-threads=1"]))?.success())
 }

@@ -3,14 +3,16 @@
 pub mod batch;
 pub mod config;
 pub mod doctor;
+pub mod health;
 pub mod plugin;
 pub mod record;
+pub mod reload;
 pub mod run;
 pub mod view;
 
 mod admit;
 mod filter;
-mod reload;
+mod renew;
 mod start;
 
 use clap::Subcommand;
@@ -24,6 +26,10 @@ pub enum Command {
     Record(record::Arguments),
     /// Profile until stopped, in intervals, and hand each profile to the configured exporters.
     Run(run::Arguments),
+    /// Have a running daemon read its configuration anew, and say what came of it.
+    Reload(reload::Arguments),
+    /// Ask a running daemon whether all is well.
+    Health(health::Arguments),
     /// Show which plugins could be loaded and which are refused and why; try one; write a new one.
     Plugin(plugin::Arguments),
     /// Show what is in a batch: the bytes that exporters are given.

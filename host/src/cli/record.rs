@@ -50,7 +50,7 @@ pub fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         filter = Filter { pid: Vec::new(), comm: Vec::new(), cgroup: Vec::new(), ..filter };
     }
     warn_of_absent(&filter);
-    let parts = start::prepare(&config, None, &arguments.config.file_rules(&config.plugins))?;
+    let (parts, _) = start::prepare(&config, None, &arguments.config.file_rules(&config.plugins))?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(record(&arguments, &filter, parts))
 }

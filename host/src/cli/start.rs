@@ -1,6 +1,6 @@
 //! From arguments to a running agent: config, log, plugins, plan, exporters. Shared by `record` and `run`.
 
-use super::admit::{load_plugins, start_exporters};
+use super::admit::{Exporting, load_plugins};
 use crate::agent::{Agent, Parts};
 use crate::batch::Run;
 use crate::bpf::{Ids, Notices, Settings, StackCopies, TableSizes, UserWalk, monotonic_ns, release_admin};
@@ -10,7 +10,7 @@ use crate::health::Vitals;
 use crate::kernel::PidNamespace;
 use crate::negotiate::{Severity, State, features};
 use crate::plan::{self, Plan, Survey};
-use crate::plugins::{BATCH_FORMAT, FileRules};
+use crate::plugins::{BATCH_FORMAT, Exporters, FileRules};
 use crate::process::Budget;
 use crate::symbolize;
 use crate::telemetry::reached;
@@ -24,7 +24,7 @@ use std::time::Duration;
 use tracing_subscriber::EnvFilter;
 
 /// Where the configuration comes from, and how much is logged.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub(super) struct ConfigArguments {
     /// Config file; may be given several times, later ones win. Without it /etc/stacksonde/stacksonde.toml and conf.d.
     #[arg(long = "config", value_name = "FILE")]
@@ -50,6 +50,15 @@ impl ConfigArguments {
 
     /// Reads the configuration and starts logging. `quietly` is the log filter of a command for people.
     pub(super) fn load(&self, quietly: Option<&str>, flags: &[(&str, String)]) -> anyhow::Result<Config> {
+        Ok(self.begin(quietly, flags)?.0)
+    }
+
+    /// The same, for who may change later what is logged.
+    pub(super) fn begin(
+        &self,
+        quietly: Option<&str>,
+        flags: &[(&str, String)],
+    ) -> anyhow::Result<(Config, LogFilter)> {
         let config = self.read(flags)?;
         let filter = match quietly {
             Some(quietly) if config.log.filter == crate::config::Log::default().filter => quietly,
@@ -58,11 +67,21 @@ impl ConfigArguments {
         let filter: EnvFilter = filter.parse().with_context(|| format!("log.filter `{filter}`"))?;
         let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
         let log = log.with_ansi(std::io::stderr().is_terminal());
-        match config.log.format {
-            LogFormat::Text => log.init(),
-            LogFormat::Json => log.json().init(),
-        }
-        Ok(config)
+        let set: SetFilter = match config.log.format {
+            LogFormat::Text => {
+                let log = log.with_filter_reloading();
+                let handle = log.reload_handle();
+                log.init();
+                Box::new(move |filter| handle.reload(filter))
+            }
+            LogFormat::Json => {
+                let log = log.json().with_filter_reloading();
+                let handle = log.reload_handle();
+                log.init();
+                Box::new(move |filter| handle.reload(filter))
+            }
+        };
+        Ok((config, LogFilter(set)))
     }
 
     /// How plugin files are judged.
@@ -76,12 +95,26 @@ impl ConfigArguments {
     }
 }
 
-/// Everything short of sampling: plugins loaded, the plan made, exporters created.
+type SetFilter = Box<dyn Fn(EnvFilter) -> Result<(), tracing_subscriber::reload::Error> + Send>;
+
+/// What is logged, while it is logged.
+pub(super) struct LogFilter(SetFilter);
+
+impl LogFilter {
+    /// From now on, what the text of `log.filter` says.
+    pub(super) fn set(&self, filter: &str) -> anyhow::Result<()> {
+        let parsed = filter.parse().with_context(|| format!("log.filter `{filter}`"))?;
+        (self.0)(parsed).context("the log does not take another filter")
+    }
+}
+
+/// Everything short of sampling: plugins loaded, the plan made, exporters created. And what it takes to make others
+/// later.
 pub(super) fn prepare(
     config: &Config,
     interval: Option<Duration>,
     rules: &FileRules,
-) -> anyhow::Result<Parts> {
+) -> anyhow::Result<(Parts, Exporting)> {
     reached("configuration read", monotonic_ns());
     let survey = Survey::take(config)?;
     reached("system probed", monotonic_ns());
@@ -101,12 +134,13 @@ pub(super) fn prepare(
         names_available: true,
         interval_ms: interval.map_or(0, |interval| u64::try_from(interval.as_millis()).unwrap_or(u64::MAX)),
     };
-    let exporters = start_exporters(config, &loaded, &offer)?;
-    let names = exporters.iter().any(|exporter| exporter.wants().names);
+    let exporting = Exporting::new(loaded, survey.capabilities, offer);
+    let budget = Duration::from_millis(config.shutdown.budget_ms.into());
+    let exporters = Exporters::new(exporting.start(config)?, budget);
     let size = |count: u32| usize::try_from(count).unwrap_or(usize::MAX);
     let bytes = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
     let shares = config.shares(crate::bpf::online_cpus().map_or(1, |cpus| cpus.len()));
-    Ok(Parts {
+    let parts = Parts {
         sampler: sampler_settings(config, &shares, &plan),
         interval,
         budget: Budget {
@@ -118,7 +152,7 @@ pub(super) fn prepare(
             stacks: size(shares.max_stacks),
             bytes: bytes(shares.profile_bytes),
         },
-        symbolize: names.then(|| symbolize::Options {
+        symbolize: symbolize::Options {
             kernel: plan.state("kernel_names") != State::Off,
             inlined: config.symbolize.inlined,
             max_cached: size(shares.max_cached),
@@ -127,12 +161,12 @@ pub(super) fn prepare(
                 kernel: bytes(shares.kernel_names_bytes),
                 debug: shares.debug_bytes,
             },
-        }),
+        },
         run: describe_run(&plan, &config.labels)?,
         exporters,
-        shutdown_budget: Duration::from_millis(config.shutdown.budget_ms.into()),
         vitals: Vitals::new(interval),
-    })
+    };
+    Ok((parts, exporting))
 }
 
 /// Starts sampling, and says which CPUs are left out.

@@ -43,6 +43,13 @@ impl Notifier {
         self.send(&format!("READY=1\nSTATUS={status}"));
     }
 
+    /// The configuration is read anew; [`Notifier::ready`] says that this is over.
+    pub fn reloading(&self) {
+        // systemd 253 and later want to know since when (Type=notify-reload), by CLOCK_MONOTONIC.
+        let micros = monotonic_ns() / 1000;
+        self.send(&format!("RELOADING=1\nMONOTONIC_USEC={micros}\nSTATUS=reading the configuration anew"));
+    }
+
     /// Sampling goes on.
     pub fn alive(&self) {
         self.send("WATCHDOG=1");
@@ -51,17 +58,6 @@ impl Notifier {
     /// What is not as it should be, for `systemctl status`.
     pub fn status(&self, status: &str) {
         self.send(&format!("STATUS={}", status.replace('\n', " ")));
-    }
-
-    /// The configuration is being read anew; [`Notifier::reloaded`] says when that is done.
-    pub fn reloading(&self) {
-        // systemd 253 and later want to know since when (Type=notify-reload), by CLOCK_MONOTONIC.
-        self.send(&format!("RELOADING=1\nMONOTONIC_USEC={}", monotonic_ns() / 1000));
-    }
-
-    /// It was read, and is in force or was refused.
-    pub fn reloaded(&self) {
-        self.send("READY=1");
     }
 
     /// The end has begun.
@@ -114,13 +110,25 @@ mod tests {
             notifier.stopping();
             let lines = [(); 3].map(|()| received(&socket));
             assert_eq!(lines, ["READY=1\nSTATUS=sampling", "WATCHDOG=1", "STOPPING=1"]);
-            let before = monotonic_ns() / 1000;
-            notifier.reloading();
-            let line = received(&socket);
-            let since: u64 = line.strip_prefix("RELOADING=1\nMONOTONIC_USEC=").unwrap().parse().unwrap();
-            assert!((before..=monotonic_ns() / 1000).contains(&since), "{line}");
             assert_eq!(notifier.watchdog(), None);
         }
+    }
+
+    #[test]
+    fn a_reload_is_told_with_its_time_and_then_its_end() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("notify");
+        let socket = UnixDatagram::bind(&path).unwrap();
+        let name = path.to_str().unwrap().to_owned();
+        let notifier = Notifier::new(&|variable| (variable == "NOTIFY_SOCKET").then(|| name.clone()));
+        let before = monotonic_ns() / 1000;
+        notifier.reloading();
+        notifier.ready("sampling");
+        let told = received(&socket);
+        let time = told.strip_prefix("RELOADING=1\nMONOTONIC_USEC=").and_then(|rest| rest.split('\n').next());
+        let time: u64 = time.unwrap_or_else(|| panic!("{told}")).parse().unwrap();
+        assert!((before..=monotonic_ns() / 1000).contains(&time), "{told}");
+        assert_eq!(received(&socket), "READY=1\nSTATUS=sampling");
     }
 
     #[test]

@@ -7,6 +7,7 @@ pub mod batch;
 pub mod bpf;
 pub mod cli;
 pub mod config;
+pub mod feed;
 pub mod filter;
 #[doc(hidden)]
 pub mod fuzz;
@@ -18,7 +19,10 @@ pub mod plan;
 pub mod plugins;
 pub mod process;
 pub mod profile;
+pub mod progress;
 pub mod summary;
 pub mod symbolize;
 pub mod telemetry;
+pub mod terminal;
+pub mod top;
 pub mod unwind;

@@ -21,4 +21,5 @@ mod providers;
 mod recalling;
 mod refusals;
 mod rejected;
+mod terminal;
 mod unwinding;

@@ -9,4 +9,5 @@ mod fuzz;
 mod msrv;
 mod otlp_export;
 mod plugins;
+mod top;
 mod unwind;

@@ -9,6 +9,7 @@ use stacksonde_ebpf::sample::Record;
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::SyncSender;
 use std::time::Duration;
 
@@ -67,6 +68,8 @@ pub struct Reader {
     looked_ns: u64,
     /// Whether there was a sample yet.
     has_sampled: bool,
+    /// Where it is told, once a second, how many samples did not fit into rings.
+    lost: Option<Arc<AtomicU64>>,
 }
 
 impl Reader {
@@ -87,7 +90,13 @@ impl Reader {
             start_ns,
             looked_ns: start_ns,
             has_sampled: false,
+            lost: None,
         })
+    }
+
+    /// Has it told there, once a second, how many samples did not fit into rings.
+    pub(crate) fn tell_lost(&mut self, lost: Option<Arc<AtomicU64>>) {
+        self.lost = lost;
     }
 
     /// A handle that ends [`Reader::run`].
@@ -132,6 +141,12 @@ impl Reader {
             return;
         }
         self.looked_ns = now_ns;
+        if let Some(lost) = &self.lost
+            && let Ok(counters) = self.sampler.counters()
+        {
+            let sum = counters.iter().map(|cpu| cpu.ring_full + cpu.no_ring + cpu.no_scratch).sum();
+            lost.store(sum, Ordering::Relaxed);
+        }
         match self.sampler.follow_cpus() {
             Ok(new) if new.is_empty() => {}
             Ok(new) => {

@@ -6,9 +6,11 @@ pub mod doctor;
 pub mod plugin;
 pub mod record;
 pub mod run;
+pub mod top;
 
 mod admit;
 mod filter;
+mod progress;
 mod reload;
 mod start;
 
@@ -21,6 +23,8 @@ pub enum Command {
     Doctor(doctor::Arguments),
     /// Profile for a while, or while a command runs, and write the result to files.
     Record(record::Arguments),
+    /// Show what is on the CPUs now: functions, processes and a flame graph, live.
+    Top(top::Arguments),
     /// Profile until stopped, in intervals, and hand each profile to the configured exporters.
     Run(run::Arguments),
     /// Show which plugins could be loaded and which are refused and why; try one; write a new one.

@@ -1,13 +1,17 @@
 //! `stacksonde record`: profile for a while, then write files.
 
 use super::filter::{FilterArguments, exists, warn_of_absent};
+use super::progress::Shown;
 use super::start::{self, ConfigArguments};
 use crate::agent::Parts;
 use crate::config::{Exporter, Filter};
 use crate::filter::Rules;
+use crate::progress::Progress;
+use crate::terminal::{Charset, Colour, Paint};
 use anyhow::{Context, bail};
 use clap::Args;
 use std::ffi::OsString;
+use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitCode};
 use std::time::Duration;
@@ -25,9 +29,12 @@ pub struct Arguments {
     /// File to write: .pb.gz (pprof), .folded or .svg (flame graph); may be given several times.
     #[arg(short = 'o', long, value_name = "FILE", num_args = 1.., default_value = "profile.svg")]
     output: Vec<PathBuf>,
-    /// Print nothing but errors.
+    /// Print nothing but errors: neither progress nor summary.
     #[arg(short = 'q', long)]
     quiet: bool,
+    /// When the summary has colours.
+    #[arg(long, value_name = "WHEN", value_enum, default_value_t)]
+    color: Colour,
     #[command(flatten)]
     filter: FilterArguments,
     #[command(flatten)]
@@ -49,12 +56,19 @@ pub fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         filter = Filter { pid: Vec::new(), comm: Vec::new(), cgroup: Vec::new(), ..filter };
     }
     warn_of_absent(&filter);
-    let parts = start::prepare(&config, None, &arguments.config.file_rules(&config.plugins))?;
+    let mut parts = start::prepare(&config, None, &arguments.config.file_rules(&config.plugins), None)?;
+    let progress = Progress::default();
+    parts.progress = (!arguments.quiet).then(|| progress.clone());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(record(&arguments, &filter, parts))
+    runtime.block_on(record(&arguments, &filter, parts, &progress))
 }
 
-async fn record(arguments: &Arguments, filter: &Filter, parts: Parts) -> anyhow::Result<ExitCode> {
+async fn record(
+    arguments: &Arguments,
+    filter: &Filter,
+    parts: Parts,
+    progress: &Progress,
+) -> anyhow::Result<ExitCode> {
     let mut interrupted = signal(SignalKind::interrupt())?;
     let mut terminated = signal(SignalKind::terminate())?;
     let agent = start::arm(parts)?;
@@ -79,13 +93,19 @@ async fn record(arguments: &Arguments, filter: &Filter, parts: Parts) -> anyhow:
             None => std::future::pending().await,
         }
     };
+    let shown = Shown::new(arguments.duration, !arguments.command.is_empty());
+    if !arguments.quiet {
+        shown.say_begin(arguments.frequency);
+    }
     tokio::select! {
         () = over => {}
+        () = shown.go_on(progress), if !arguments.quiet => {}
         _ = interrupted.recv() => {}
         _ = terminated.recv() => {}
         () = ended(&mut child, arguments.filter.pids()) => {}
         () = start::failure(&agent) => {}
     }
+    shown.end();
     let summary = agent.stop()?;
     if let Some(child) = &mut child {
         end(child)?;
@@ -97,15 +117,21 @@ async fn record(arguments: &Arguments, filter: &Filter, parts: Parts) -> anyhow:
         bail!("nothing was written: {error}");
     }
     if !arguments.quiet {
-        print!("{summary}");
-        let files: Vec<_> = arguments.output.iter().map(|file| file.display().to_string()).collect();
+        let paint = Paint(arguments.color.is_on(std::io::stdout().is_terminal()));
+        print!("{}", summary.painted(paint));
+        let charset = Charset::of_locale();
+        let shown = |file: &PathBuf| charset.plain(&file.display().to_string()).into_owned();
+        let files: Vec<_> = arguments.output.iter().map(shown).collect();
         println!("wrote        {}", files.join(", "));
+        if let Some(file) = files.first() {
+            println!("look at it   stacksonde view {file}");
+        }
     }
     Ok(ExitCode::SUCCESS)
 }
 
 /// Ends when the command or every process that was asked for has ended; never without one.
-async fn ended(child: &mut Option<Child>, pids: &[u32]) {
+pub(super) async fn ended(child: &mut Option<Child>, pids: &[u32]) {
     const POLL: Duration = Duration::from_millis(20);
     if child.is_none() && pids.is_empty() {
         std::future::pending::<()>().await;
@@ -123,7 +149,7 @@ async fn ended(child: &mut Option<Child>, pids: &[u32]) {
 }
 
 /// Asks a command that is still running to end, and waits until it did.
-fn end(child: &mut Child) -> std::io::Result<()> {
+pub(super) fn end(child: &mut Child) -> std::io::Result<()> {
     if child.try_wait()?.is_none() {
         // SAFETY: the child was not waited for yet, so the id is still its own.
         unsafe { libc::kill(child.id().cast_signed(), libc::SIGTERM) };

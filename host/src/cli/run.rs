@@ -29,7 +29,7 @@ pub fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     let config = arguments.config.load(None, &[])?;
     arguments.filter.check()?;
     let interval = Duration::from_secs(config.sampling.interval_seconds.into());
-    let parts = start::prepare(&config, Some(interval), &arguments.config.file_rules(&config.plugins))?;
+    let parts = start::prepare(&config, Some(interval), &arguments.config.file_rules(&config.plugins), None)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let mut interrupted = signal(SignalKind::interrupt())?;

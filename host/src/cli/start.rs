@@ -5,6 +5,7 @@ use crate::agent::{Agent, Parts};
 use crate::batch::Run;
 use crate::bpf::{Ids, Notices, Settings, StackCopies, TableSizes, UserWalk, monotonic_ns};
 use crate::config::{self, Config, LogFormat, Shares, Sources};
+use crate::feed::Feed;
 use crate::filter::Rules;
 use crate::health::Vitals;
 use crate::kernel::PidNamespace;
@@ -14,6 +15,7 @@ use crate::plugins::{BATCH_FORMAT, FileRules};
 use crate::process::Budget;
 use crate::symbolize;
 use crate::telemetry::reached;
+use crate::terminal::{Colour, stderr};
 use anyhow::{Context, bail};
 use clap::Args;
 use stacksonde_plugin::{Offer, Outcome};
@@ -56,8 +58,10 @@ impl ConfigArguments {
             _ => &config.log.filter,
         };
         let filter: EnvFilter = filter.parse().with_context(|| format!("log.filter `{filter}`"))?;
-        let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-        let log = log.with_ansi(std::io::stderr().is_terminal());
+        let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(stderr::Log);
+        // What is kept is shown in places that codes would spoil.
+        let colours = Colour::Auto.is_on(std::io::stderr().is_terminal());
+        let log = log.with_ansi(colours && !stderr::is_held());
         match config.log.format {
             LogFormat::Text => log.init(),
             LogFormat::Json => log.json().init(),
@@ -76,11 +80,13 @@ impl ConfigArguments {
     }
 }
 
-/// Everything short of sampling: plugins loaded, the plan made, exporters created.
+/// Everything short of sampling: plugins loaded, the plan made, exporters created. With a feed there are none: what is
+/// sampled stays here.
 pub(super) fn prepare(
     config: &Config,
     interval: Option<Duration>,
     rules: &FileRules,
+    feed: Option<Feed>,
 ) -> anyhow::Result<Parts> {
     reached("configuration read", monotonic_ns());
     let survey = Survey::take(config)?;
@@ -101,8 +107,11 @@ pub(super) fn prepare(
         names_available: true,
         interval_ms: interval.map_or(0, |interval| u64::try_from(interval.as_millis()).unwrap_or(u64::MAX)),
     };
-    let exporters = start_exporters(config, &loaded, &offer)?;
-    let names = exporters.iter().any(|exporter| exporter.wants().names);
+    let exporters = match feed {
+        None => start_exporters(config, &loaded, &offer)?,
+        Some(_) => Vec::new(),
+    };
+    let names = feed.is_some() || exporters.iter().any(|exporter| exporter.wants().names);
     let size = |count: u32| usize::try_from(count).unwrap_or(usize::MAX);
     let bytes = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
     let shares = config.shares(crate::bpf::online_cpus().map_or(1, |cpus| cpus.len()));
@@ -130,6 +139,8 @@ pub(super) fn prepare(
         }),
         run: describe_run(&plan, &config.labels)?,
         exporters,
+        feed,
+        progress: None,
         shutdown_budget: Duration::from_millis(config.shutdown.budget_ms.into()),
         vitals: Vitals::new(interval),
     })

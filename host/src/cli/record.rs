@@ -123,11 +123,28 @@ async fn record(
         let shown = |file: &PathBuf| charset.plain(&file.display().to_string()).into_owned();
         let files: Vec<_> = arguments.output.iter().map(shown).collect();
         println!("wrote        {}", files.join(", "));
-        if let Some(file) = files.first() {
-            println!("look at it   stacksonde view {file}");
+        if let Some(next) = files.iter().find_map(|file| how_to_look_at(file)) {
+            println!("look at it   {next}");
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// What to do with a file, if there is something to say.
+fn how_to_look_at(file: &str) -> Option<String> {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_./-+=:@%,".contains(&byte);
+    let quoted = match file.bytes().all(is_plain) {
+        true => file.to_owned(),
+        false => format!("'{}'", file.replace('\'', "'\\''")),
+    };
+    let ends = |suffixes: &[&str]| suffixes.iter().any(|suffix| file.ends_with(suffix));
+    if ends(&[".pb.gz", ".folded", ".html"]) {
+        Some(format!("stacksonde view {quoted}"))
+    } else if ends(&[".svg"]) {
+        Some(format!("open {quoted} in a browser"))
+    } else {
+        None
+    }
 }
 
 /// Ends when the command or every process that was asked for has ended; never without one.
@@ -168,4 +185,17 @@ fn file_exporter(files: &[PathBuf]) -> anyhow::Result<Exporter> {
     let config = serde_json::Map::from_iter([("files".to_owned(), absolute.into())]);
     // It gets one batch, at the end, however large.
     Ok(Exporter { required: true, queue_bytes: i64::MAX as u64, config, ..Exporter::of("file-export") })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_to_do_next_can_be_copied_into_a_shell() {
+        assert_eq!(how_to_look_at("out.pb.gz").unwrap(), "stacksonde view out.pb.gz");
+        assert_eq!(how_to_look_at("my out's.folded").unwrap(), r"stacksonde view 'my out'\''s.folded'");
+        assert_eq!(how_to_look_at("profile.svg").unwrap(), "open profile.svg in a browser");
+        assert_eq!(how_to_look_at("a.json"), None);
+    }
 }

@@ -15,10 +15,14 @@ impl Top {
         let (totals, tables) = (&self.totals, &self.tables);
         let mut text = String::new();
         let most = columns.unwrap_or(usize::MAX);
+        let excluded = match totals.excluded {
+            0 => String::new(),
+            excluded => format!(", left out by the filter {excluded}"),
+        };
         // Writing to a `String` cannot fail.
         let _ = writeln!(
             text,
-            "{}, {} Hz, {:.1} s: CPU {:.2} of {}, {} samples, complete {:.1} %, lost {}, left out by the filter {}",
+            "{}, {} Hz, {:.1} s: CPU {:.2} of {}, {} samples, complete {:.1} %, lost {}{excluded}",
             self.host,
             self.hz,
             totals.seconds,
@@ -26,8 +30,7 @@ impl Top {
             self.cpus,
             totals.samples,
             percent(tables.complete(), tables.samples),
-            totals.lost(),
-            totals.excluded
+            totals.lost()
         );
         for (reason, count) in &totals.losses {
             let _ = writeln!(text, "{count} {reason}");

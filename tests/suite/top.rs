@@ -65,7 +65,7 @@ fn functions_processes_and_flame_graph_are_on_one_small_screen() {
     line(&screen, &["complete 77.8 %", "lost 4 (18.2 %)", "last 10 s", "3 processes"]);
     // Twelve of eighteen samples; nginx has 0.12 of 10 seconds.
     line(&screen, &["66.7", "66.7  vfs_read [k]", "1.2     100  nginx"]);
-    line(&screen, &["16.7", "22.2  operator new(unsigned long)"].map(|_| "operator new(unsigned long)"));
+    line(&screen, &["16.7    16.7  app+0x2abc", "0.4     200  my app;v2"]);
     line(&screen, &["Flame graph"]);
     line(&screen, &["my app;v2 (200)", "nginx (100)"]);
     line(&screen, &["q quit", "? help", "/ search"]);
@@ -75,11 +75,11 @@ fn functions_processes_and_flame_graph_are_on_one_small_screen() {
 fn large_screens_have_the_panes_beside_each_other() {
     let screen = screen(&top(), 200, 60);
     line(&screen, &["Functions by self", "Flame graph"]);
-    line(&screen, &["0.0    66.7  handle", "_start"].map(|_| "handle"));
+    line(&screen, &["0.0    16.7  operator new(unsigned long)"]);
     assert!(screen.lines().all(|line| line.chars().count() <= 200), "{screen}");
     // Each call is below its caller.
     let row =
-        |name: &str| screen.lines().position(|line| line.get(85..).is_some_and(|graph| graph.contains(name)));
+        |name: &str| screen.lines().position(|line| line.chars().skip(81).collect::<String>().contains(name));
     assert!(row("_start") < row("handle") && row("handle") < row("vfs_read"), "{screen}");
 }
 
@@ -109,7 +109,7 @@ fn a_process_narrows_everything_and_escape_takes_it_back() {
     assert!(!narrowed.contains("vfs_read"), "{narrowed}");
     line(&narrowed, &[">", "200  my app;v2"]);
     press(&mut top, &[Key::Escape]);
-    assert_eq!(screen(&top, 100, 30).matches("only ").count(), 0);
+    assert!(!screen(&top, 100, 30).contains("only my app"));
 }
 
 #[test]
@@ -124,7 +124,7 @@ fn a_search_lists_what_matches_and_says_how_much_that_is() {
     let found = screen(&top, 100, 30);
     line(&found, &["search: Work (11.1 %)"]);
     line(&found, &["11.1", "worker_thread [k]"]);
-    assert!(!found.contains("  handle"), "{found}");
+    assert!(!found.contains("66.7  handle") && found.contains("1 function"), "{found}");
     press(&mut top, &[Key::Escape]);
     line(&screen(&top, 100, 30), &["66.7", "vfs_read"]);
 }
@@ -132,10 +132,11 @@ fn a_search_lists_what_matches_and_says_how_much_that_is() {
 #[test]
 fn tables_are_sorted_by_what_is_asked_for() {
     let mut top = top();
-    let first = |top: &Top| screen(top, 100, 30).lines().nth(4).unwrap().to_owned();
+    let row = |top: &Top, row: usize| screen(top, 100, 30).lines().nth(4 + row).unwrap().to_owned();
+    let first = |top: &Top| row(top, 0);
     assert!(first(&top).contains("vfs_read"));
     press(&mut top, &[Key::Char('s')]);
-    assert!(first(&top).contains("0.0    66.7  _start"), "{}", first(&top));
+    assert!(row(&top, 1).contains("0.0    66.7  _start"), "{}", row(&top, 1));
     press(&mut top, &[Key::Char('s')]);
     // Capitals and underscores as in ASCII.
     assert!(first(&top).contains("_start"));
@@ -151,10 +152,10 @@ fn the_flame_graph_zooms_to_the_frame_that_arrows_select() {
     let zoomed = screen(&top, 100, 30);
     line(&zoomed, &["Flame graph: 66.7 % main"]);
     let after = zoomed.split_once("Flame graph").unwrap().1.lines().nth(1).unwrap();
-    assert!(after.starts_with("main ") && !after.contains("kthread"), "{zoomed}");
+    assert!(after == "main", "{zoomed}");
     press(&mut top, &[Key::Escape]);
     let all = screen(&top, 100, 30);
-    assert!(all.split_once("Flame graph").unwrap().1.lines().nth(1).unwrap().starts_with("all "), "{all}");
+    assert!(all.split_once("Flame graph").unwrap().1.lines().nth(1).unwrap() == "all", "{all}");
 }
 
 #[test]
@@ -221,7 +222,7 @@ fn names_cannot_act_on_the_terminal() {
     press(&mut top, &[Key::BackTab, Key::Down, Key::Down, Key::Enter]);
     for (width, height) in [(80, 24), (200, 60), (30, 8)] {
         let buffer = buffer(&top, width, height);
-        let acts = |character: char| character.is_control() || ('\u{200b}'..='\u{202e}').contains(&character);
+        let acts = |character: char| character.is_control() || ['\u{202e}', '\u{200b}'].contains(&character);
         assert!(!buffer.content.iter().any(|cell| cell.symbol().contains(acts)));
     }
     assert!(screen(&top, 80, 24).contains("evil"));
@@ -261,4 +262,19 @@ fn once_is_text_for_pipes() {
     line(&text, &["66.7    66.7  vfs_read [k]"]);
     assert!(top().text(Paint(false), Some(30)).lines().skip(6).all(|line| line.chars().count() <= 30));
     assert!(!text.contains('\x1b') && top().text(Paint(true), None).contains("\x1b[1m"));
+}
+
+#[test]
+fn without_a_terminal_it_names_the_way_out() {
+    let top = |arguments: &[&str]| {
+        let mut command = std::process::Command::new(stacksonde_tests::agent::built());
+        let output = command.arg("top").args(arguments).env_remove("LD_LIBRARY_PATH").output().unwrap();
+        assert_eq!(output.status.code(), Some(2), "{output:?}");
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    };
+    let said = top(&[]);
+    assert!(said.contains("its output is no terminal; `stacksonde top --once` prints one table"), "{said}");
+    let said = top(&["--interval", "5", "--window", "1"]);
+    assert!(said.contains("--window is shorter than --interval"), "{said}");
+    assert!(top(&["--interval", "0"]).contains("seconds, from 0.1 to 3600"));
 }

@@ -41,7 +41,9 @@ struct Slice {
 pub struct Totals {
     /// Length of what is shown.
     pub seconds: f64,
-    /// CPU time that a sample stands for; 0 as long as nothing came.
+    /// Batches that are shown.
+    pub batches: usize,
+    /// CPU time that a sample stands for; 0 if that is not known.
     pub period_ns: u64,
     /// Samples that came.
     pub samples: u64,
@@ -105,60 +107,59 @@ impl Window {
         self.slices.push_back(slice);
     }
 
+    /// The hottest first, so that what finds no room are the others.
     fn stacks(&mut self, batch: &Batch<'_>, slice: &mut Slice) {
-        let mut held = Vec::new();
-        let locations: Vec<Vec<u32>> = batch
-            .locations()
-            .iter()
-            .map(|location| {
-                let labels = functions(batch, &location, self.charset);
-                labels.into_iter().map(|label| self.hold(label, &mut held)).collect()
-            })
-            .collect();
+        let mut samples: Vec<_> = batch.samples().iter().filter(|sample| sample.count > 0).collect();
+        samples.sort_by_key(|sample| std::cmp::Reverse(sample.count));
         let mut ends = HashMap::<NodeId, u64>::new();
-        let mut path = Vec::new();
-        for sample in batch.samples().iter().filter(|sample| sample.count > 0) {
+        // Labels by location, once one of its stacks is in the tree.
+        let mut known = HashMap::<u32, Vec<u32>>::new();
+        for sample in samples {
             // A batch is bytes of anybody; this way no sum of all of its rows overflows.
             let count = sample.count.min(u32::MAX.into());
             slice.samples += count;
             let stack = batch.stacks().get(sample.stack).unwrap_or_default();
-            path.clear();
-            let process = process(batch, sample.thread, self.charset);
-            path.push(self.hold(process, &mut held));
+            let mut path = vec![self.tree.labels.acquire(process(batch, sample.thread, self.charset))];
             if stack.complete == 0 {
-                let reason = incomplete(batch, &stack, self.charset);
-                path.push(self.hold(reason, &mut held));
+                path.push(self.tree.labels.acquire(incomplete(batch, &stack, self.charset)));
             }
+            let own = path.len();
+            let mut new = Vec::new();
             for frame in batch.frames().range(stack.frames_start, stack.frames_count).rev() {
-                path.extend(locations.get(frame.location as usize).into_iter().flatten());
+                let labels = known.entry(frame.location).or_insert_with(|| {
+                    new.push(frame.location);
+                    let location = batch.locations().get(frame.location).unwrap_or_default();
+                    let labels = functions(batch, &location, self.charset).into_iter();
+                    labels.map(|label| self.tree.labels.acquire(label)).collect()
+                });
+                path.extend_from_slice(labels);
             }
-            let end = loop {
-                // What is kept of a batch beside the tree.
-                let beside = ends.len() * 2 * size_of::<(NodeId, u64)>();
-                match self.tree.add(&path, count, self.budget.saturating_sub(beside)) {
-                    Some(end) => break Some(end),
-                    None if self.slices.is_empty() => break None,
-                    None => {
-                        self.forget_oldest();
-                        self.evicted += 1;
-                    }
-                }
-            };
-            match end {
+            // What is kept of a batch beside the tree.
+            let beside = ends.len() * 2 * size_of::<(NodeId, u64)>();
+            match self.add(&path, count, self.budget.saturating_sub(beside)) {
                 Some(end) => *ends.entry(end).or_default() += count,
-                None => slice.left_out += count,
+                None => {
+                    slice.left_out += count;
+                    let labels = new.iter().filter_map(|location| known.remove(location)).flatten();
+                    labels.for_each(|label| self.tree.labels.release(label));
+                }
             }
+            path[..own].iter().for_each(|label| self.tree.labels.release(*label));
         }
         slice.ends = ends.into_iter().collect();
-        for label in held {
-            self.tree.labels.release(label);
-        }
+        known.into_values().flatten().for_each(|label| self.tree.labels.release(label));
     }
 
-    fn hold(&mut self, label: Label, held: &mut Vec<u32>) -> u32 {
-        let id = self.tree.labels.acquire(label);
-        held.push(id);
-        id
+    /// Adds a stack, if there is room once all that is older is forgotten.
+    fn add(&mut self, path: &[u32], count: u64, budget: usize) -> Option<NodeId> {
+        loop {
+            let end = self.tree.add(path, count, budget);
+            if end.is_some() || self.slices.is_empty() {
+                return end;
+            }
+            self.forget_oldest();
+            self.evicted += 1;
+        }
     }
 
     fn forget_oldest(&mut self) {
@@ -171,7 +172,7 @@ impl Window {
 
     /// Sums over all that is shown.
     pub fn totals(&self) -> Totals {
-        let mut totals = Totals { evicted: self.evicted, ..Totals::default() };
+        let mut totals = Totals { batches: self.slices.len(), evicted: self.evicted, ..Totals::default() };
         for slice in &self.slices {
             totals.seconds += (slice.end_ns - slice.start_ns) as f64 / 1e9;
             totals.period_ns = slice.period_ns;

@@ -41,7 +41,7 @@ pub(super) fn draw(top: &Top, canvas: &mut Canvas<'_>) {
             (top.filter.clone(), style::warning()),
         ],
     );
-    if totals.period_ns == 0 {
+    if totals.batches == 0 {
         line(canvas, 1, &[("waiting for the first samples".into(), style::dim())]);
         return;
     }
@@ -69,14 +69,26 @@ pub(super) fn draw(top: &Top, canvas: &mut Canvas<'_>) {
             (lost, lost_style),
             (searched, style::bold()),
             (only, style::bold()),
-            (count(top.messages, "messages (d)"), style::warning()),
+            (
+                match top.messages {
+                    0 => String::new(),
+                    messages => {
+                        number(usize::try_from(messages).unwrap_or(usize::MAX), "message (d)", "messages (d)")
+                    }
+                },
+                style::warning(),
+            ),
             (count(totals.left_out, "not shown (d)"), style::warning()),
             (format!("last {:.0} s", totals.seconds), plain),
-            (format!("{} processes", tables.processes.len()), plain),
-            (format!("{} functions", tables.functions.len()), plain),
+            (number(tables.processes.len(), "process", "processes"), plain),
+            (number(tables.functions.len(), "function", "functions"), plain),
             (count(totals.excluded, "left out by the filter"), plain),
         ],
     );
+}
+
+fn number(count: usize, one: &str, many: &str) -> String {
+    format!("{count} {}", if count == 1 { one } else { many })
 }
 
 fn complete(top: &Top) -> String {

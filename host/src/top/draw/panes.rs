@@ -74,7 +74,7 @@ pub(super) fn processes(top: &Top, area: Rect, canvas: &mut Canvas<'_>) {
 }
 
 fn nothing(top: &Top, area: Rect, canvas: &mut Canvas<'_>) {
-    let why = match (top.totals.period_ns, top.view.search.is_empty()) {
+    let why = match (top.totals.batches, top.view.search.is_empty()) {
         (0, _) => "",
         (_, true) => "nothing was on a CPU",
         (_, false) => "nothing has that in its name",

@@ -23,6 +23,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
+use tokio::sync::Notify;
 
 /// Messages that may wait between reader and profiler: some seconds of them.
 const MESSAGES: usize = 64;
@@ -64,6 +65,7 @@ pub struct Agent {
     profiler: JoinHandle<()>,
     publisher: JoinHandle<Summary>,
     refused_cpus: Vec<String>,
+    ended: Arc<Notify>,
 }
 
 impl Agent {
@@ -86,15 +88,16 @@ impl Agent {
         let (rules, wanted) = sync_channel(1);
         let (to_profiler, messages) = sync_channel(MESSAGES);
         let (to_publisher, profiles) = sync_channel(PROFILES);
+        let ended = Arc::new(Notify::new());
         let publisher = Publisher { run, exporters, feed, symbolizer: symbolize, shutdown_budget, vitals };
         Ok(Self {
             stop,
             rules,
-            reader: spawn("reader", move || {
+            reader: spawn("reader", &ended, move || {
                 go_first();
                 reader.run(interval, &to_profiler)
             })?,
-            profiler: spawn("profiler", move || {
+            profiler: spawn("profiler", &ended, move || {
                 go_first();
                 if let Ok(rules) = wanted.recv() {
                     let processes = Processes::new(budget).unnoticed(by_proc);
@@ -104,8 +107,9 @@ impl Agent {
                     stages.run(&messages, &wanted, &to_publisher);
                 }
             })?,
-            publisher: spawn("publisher", move || publisher.run(&profiles))?,
+            publisher: spawn("publisher", &ended, move || publisher.run(&profiles))?,
             refused_cpus,
+            ended,
         })
     }
 
@@ -121,9 +125,9 @@ impl Agent {
         self.rules.try_send(rules).is_ok()
     }
 
-    /// Whether a stage ended without being asked to.
-    pub fn has_failed(&self) -> bool {
-        self.reader.is_finished() || self.profiler.is_finished() || self.publisher.is_finished()
+    /// Ends when a stage ended, which none does without being asked to unless it failed.
+    pub async fn failure(&self) {
+        self.ended.notified().await;
     }
 
     /// Stops the ticks, publishes what is left, and waits for the exporters within their budget.
@@ -147,11 +151,24 @@ pub enum Failed {
     Panicked(&'static str),
 }
 
+/// Starts a stage; `ended` is told when it ends, be it by a panic.
 fn spawn<T: Send + 'static>(
     name: &str,
+    ended: &Arc<Notify>,
     stage: impl FnOnce() -> T + Send + 'static,
 ) -> Result<JoinHandle<T>, LoadError> {
-    std::thread::Builder::new().name(name.into()).spawn(stage).map_err(LoadError::Wait)
+    struct Ends(Arc<Notify>);
+    impl Drop for Ends {
+        fn drop(&mut self) {
+            self.0.notify_one();
+        }
+    }
+    let ends = Ends(ended.clone());
+    let run = move || {
+        let _ends = ends;
+        stage()
+    };
+    std::thread::Builder::new().name(name.into()).spawn(run).map_err(LoadError::Wait)
 }
 
 /// Goes before other programs: what this thread does is little, and while it waits for a CPU the rings fill and
@@ -167,7 +184,7 @@ fn go_first() {
 const SWEEP: Duration = Duration::from_secs(1);
 
 /// How long other rules wait at most while nothing happens.
-const LOOK: Duration = Duration::from_millis(200);
+const LOOK: Duration = Duration::from_secs(1);
 
 /// The stages between raw samples and profiles.
 struct Stages {

@@ -6,7 +6,8 @@ use crate::health::parse_request;
 use crate::kernel::{in_uname_version, in_vdso, in_version_signature};
 use crate::plugins::{check_schema, parse_manifest, read_library, read_spooled};
 use crate::process::{
-    build_id_of, cgroup_path, in_memory, labels, parent_in_stat, parse_maps, read_maps, segments,
+    GoFunctions, Pieces, build_id_of, cgroup_path, in_memory, labels, parent_in_stat, parse_maps, read_maps,
+    segments,
 };
 use crate::symbolize::{KernelSymbols, debug_bytes_read, function_names};
 use crate::terminal::{Charset, Key, Keys, Paint, Palette, columns, fit};
@@ -107,7 +108,7 @@ pub fn fuzz_unwind_entry(data: &[u8]) {
     }
 }
 
-/// A file with call frame information, and the rows of some of its pages.
+/// A file with call frame information or Go's table, and the rows of some of its pages.
 pub fn fuzz_unwind_file(data: &[u8]) {
     let file = in_memory(c"fuzz", data);
     assert!(file.is_some(), "a file in memory can be made");
@@ -115,6 +116,11 @@ pub fn fuzz_unwind_file(data: &[u8]) {
     if let Some(frames) = CallFrames::find(&file) {
         for page in [0, 1, 2, 3, 0x400, 0x401, u64::from(u32::MAX)] {
             let _rows = frames.rows_of_page(&file, page);
+        }
+    }
+    if let Some(functions) = GoFunctions::find(&file) {
+        for address in [0, 0x40_1000, 0x40_1020, u64::MAX] {
+            let _name = functions.name_at(&mut Pieces::of(&file), address);
         }
     }
 }

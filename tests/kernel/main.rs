@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "in a test a panic is the report")]
 
+mod agreement;
 mod books;
 mod chains;
 mod doctor;
@@ -10,7 +11,6 @@ mod filters;
 mod hazards;
 mod hostile;
 mod ladders;
-mod libdw;
 mod lifecycle;
 mod memory;
 mod namespaces;

@@ -57,7 +57,7 @@ fn top_shows_a_busy_program_and_leaves_the_terminal_as_it_was() {
         screen.lines().any(|line| line.contains("Functions by") && line.contains("Flame graph"))
     };
     let large = tmux.wait_for("a large screen", |screen| both(screen) && screen.contains("hotspot ("));
-    let foot = large.lines().rposition(|line| line.contains("q quit"));
+    let foot = large.lines().position(|line| line.contains("q quit"));
     assert_eq!(foot, Some(59), "{large}");
     tmux.resize(30, 8);
     tmux.wait_for("a small screen", |screen| !screen.contains("Flame") && screen.contains("Processes by"));

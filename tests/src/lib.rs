@@ -7,6 +7,7 @@ pub mod daemon;
 pub mod damage;
 pub mod folded;
 pub mod fuzz;
+pub mod go_program;
 pub mod newer_abi;
 pub mod plugin;
 pub mod profile;

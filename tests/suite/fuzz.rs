@@ -1,5 +1,6 @@
 //! Every parser on damaged input: a line each. It may refuse, it must not panic.
 
+use stacksonde_tests::go_program::go_program;
 use stacksonde_tests::plugin::File;
 use stacksonde_tests::{fuzz, profile};
 
@@ -30,6 +31,7 @@ parsers! {
     damaged_kallsyms_is_read_as_far_as_it_makes_sense: stacksonde::fuzz::fuzz_kernel_symbols, [kallsyms()];
     a_damaged_unwind_entry_is_refused_or_read: stacksonde::fuzz::fuzz_unwind_entry, [unwind_entry()];
     a_file_with_damaged_unwind_information_is_read_as_far_as_it_makes_sense: stacksonde::fuzz::fuzz_unwind_file, [small_library()];
+    a_damaged_table_of_go_is_read_as_far_as_it_makes_sense: stacksonde::fuzz::fuzz_unwind_file, [go_program()];
     a_damaged_sample_is_refused_or_read: stacksonde::fuzz::fuzz_sample, [sample()];
     a_damaged_notice_is_refused_or_read: stacksonde::fuzz::fuzz_notice, [mapping_notice()];
     a_damaged_vdso_or_release_has_a_version_or_none: stacksonde::fuzz::fuzz_kernel_version, kernel_versions();

@@ -13,8 +13,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::SyncSender;
 use std::time::Duration;
 
-/// How long samples may lie in a ring that does not fill.
+/// How long samples may lie in a ring that does not fill while processes come, go or map files: that long the
+/// sampler may walk by tables that are no longer right.
 const POLL: Duration = Duration::from_millis(100);
+
+/// The same where nothing of that kind happened lately. A wake-up on cold caches costs more than what it is for.
+const QUIET_POLL: Duration = Duration::from_millis(250);
+
+/// How long after a notice more of them are expected.
+const QUIET_NS: u64 = 1_000_000_000;
 
 /// How often the list of CPUs is looked at.
 const LOOK_NS: u64 = 1_000_000_000;
@@ -70,6 +77,8 @@ pub struct Reader {
     has_sampled: bool,
     /// Where it is told, once a second, how many samples did not fit into rings.
     lost: Option<Arc<AtomicU64>>,
+    /// When there last was a notice.
+    noticed_ns: u64,
 }
 
 impl Reader {
@@ -91,6 +100,7 @@ impl Reader {
             looked_ns: start_ns,
             has_sampled: false,
             lost: None,
+            noticed_ns: start_ns,
         })
     }
 
@@ -116,7 +126,7 @@ impl Reader {
                 self.sampler.disable().map_err(LoadError::Wait)?;
             }
             let now = monotonic_ns();
-            self.drain();
+            self.drain(now);
             self.follow_cpus(now);
             let settled = if stopped { u64::MAX } else { now.saturating_sub(SETTLE_NS) };
             let over = deadline.filter(|end| *end <= settled);
@@ -172,10 +182,16 @@ impl Reader {
     /// Waits for a filling ring, the poll's end, the interval's end or the stop; true for the stop.
     fn wait(&self, deadline_ns: Option<u64>) -> io::Result<bool> {
         // What waits to be put into the tables waits no longer than it must.
-        let poll = if self.merge.is_urgent() { Duration::from_nanos(SETTLE_NS + 1_000_000) } else { POLL };
-        let left = deadline_ns.map_or(poll, |end| {
-            Duration::from_nanos((end + SETTLE_NS + 1_000_000).saturating_sub(monotonic_ns()))
-        });
+        let now = monotonic_ns();
+        let poll = if self.merge.is_urgent() {
+            Duration::from_nanos(SETTLE_NS + 1_000_000)
+        } else if now.saturating_sub(self.noticed_ns) < QUIET_NS {
+            POLL
+        } else {
+            QUIET_POLL
+        };
+        let left = deadline_ns
+            .map_or(poll, |end| Duration::from_nanos((end + SETTLE_NS + 1_000_000).saturating_sub(now)));
         let timeout = i32::try_from(left.min(poll).as_millis()).unwrap_or(i32::MAX);
         let mut ready = [libc::epoll_event { events: 0, u64: 0 }; 16];
         // SAFETY: the array outlives the call and its length is stated.
@@ -193,7 +209,7 @@ impl Reader {
     }
 
     /// Samples first: every notice that explains one of them then lies in the side-band already.
-    fn drain(&mut self) {
+    fn drain(&mut self, now_ns: u64) {
         for cpu in &mut self.sampler.cpus {
             while let Some(record) = cpu.ring.next() {
                 match Record::parse(&record) {
@@ -218,6 +234,9 @@ impl Reader {
             self.received.notices_lost += lifecycle.drain(&mut notices);
         }
         self.received.notices_lost += notices.iter().map(Notice::lost).sum::<u64>();
+        if !notices.is_empty() {
+            self.noticed_ns = now_ns;
+        }
         self.merge.add(notices.into_iter().map(Event::Notice));
     }
 }

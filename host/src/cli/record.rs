@@ -103,7 +103,7 @@ async fn record(
         _ = interrupted.recv() => {}
         _ = terminated.recv() => {}
         () = ended(&mut child, arguments.filter.pids()) => {}
-        () = start::failure(&agent) => {}
+        () = agent.failure() => {}
     }
     shown.end();
     let summary = agent.stop()?;

@@ -52,7 +52,7 @@ pub fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
                 _ = hung_up.recv() => running.reload(&agent),
                 _ = interrupted.recv() => break,
                 _ = terminated.recv() => break,
-                () = start::failure(&agent) => break,
+                () = agent.failure() => break,
                 () = &mut report => {}
             }
         }

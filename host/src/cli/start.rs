@@ -166,13 +166,6 @@ pub(super) fn want(agent: &Agent, rules: Rules) -> anyhow::Result<()> {
     }
 }
 
-/// Ends if a stage of the agent ends without being asked to.
-pub(super) async fn failure(agent: &Agent) {
-    while !agent.has_failed() {
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
-}
-
 fn sampler_settings(config: &Config, shares: &Shares, plan: &Plan) -> Settings {
     let fact = |name: &str| plan.offset(name).and_then(|value| u32::try_from(value).ok());
     let stack = fact(stacksonde_plugin::fact::TASK_STRUCT_STACK);

@@ -211,7 +211,7 @@ async fn show(
             }
             _ = resized.recv() => continue,
             () = ending.asked() => return Ok(()),
-            () = start::failure(agent) => return Ok(()),
+            () = agent.failure() => return Ok(()),
             () = ended(child, &[]), if has_command => {
                 has_command = false;
                 top.set_note("the command ended");
@@ -240,7 +240,7 @@ async fn print_once(
     tokio::select! {
         batch = feed.next() => top.take(&batch)?,
         () = ending.asked() => return Ok(()),
-        () = start::failure(agent) => return Ok(()),
+        () = agent.failure() => return Ok(()),
     }
     let out = std::io::stdout();
     let is_terminal = out.is_terminal();

@@ -10,7 +10,7 @@ use crate::process::{
     segments,
 };
 use crate::symbolize::{KernelSymbols, debug_bytes_read, function_names};
-use crate::terminal::{Charset, Key, Keys, Paint, Palette, columns, fit};
+use crate::terminal::{Charset, Key, Keys, Paint, Palette, columns, fit, wrap};
 use crate::top::{Setting, Top};
 use crate::unwind::{Architecture, CallFrames, Entry, rows};
 use ratatui_core::buffer::Buffer;
@@ -195,6 +195,7 @@ pub fn fuzz_text(data: &[u8]) {
         assert!(!plain.chars().any(char::is_control));
         for most in [0, 1, 2, 7, 80] {
             assert!(columns(&fit(&plain, most, charset)) <= most);
+            let _lines = wrap(&plain, most);
         }
     }
 }

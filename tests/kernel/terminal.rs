@@ -63,7 +63,9 @@ fn top_shows_a_busy_program_and_leaves_the_terminal_as_it_was() {
     tmux.wait_for("a small screen", |screen| !screen.contains("Flame") && screen.contains("Processes by"));
 
     tmux.resize(80, 24);
-    tmux.wait_for("the first size", |screen| screen.contains("Functions by") && screen.contains("Flame graph"));
+    tmux.wait_for("the first size", |screen| {
+        screen.contains("Functions by") && screen.contains("Flame graph")
+    });
     tmux.press(&["q"]);
     tmux.wait_for("the end", |screen| screen.contains("ended 0"));
     assert_eq!(tmux.modes(), (false, true), "the screen from before, with a cursor");

@@ -199,6 +199,7 @@ async fn show(
         let keys = tokio::select! {
             keys = screen.next() => match keys {
                 Ok(keys) => keys,
+                Err(_) if screen.is_given_back() => bail!("a part of it panicked, as said above; please report it"),
                 // It hung up; nobody is left to be told.
                 Err(_) => return Ok(()),
             },

@@ -19,5 +19,5 @@ mod tty;
 pub use colour::{Colour, Paint, Palette};
 pub use keys::{Key, Keys};
 pub use screen::{Screen, give_back_on_panic};
-pub use text::{Charset, columns, fit, pad};
+pub use text::{Charset, columns, fit, pad, wrap};
 pub use tty::{is_foreground, size};

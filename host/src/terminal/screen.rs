@@ -136,6 +136,11 @@ impl Screen {
         self.enter(settings)
     }
 
+    /// Whether the terminal was given back by a panic elsewhere.
+    pub fn is_given_back(&self) -> bool {
+        TAKEN.lock().unwrap_or_else(PoisonError::into_inner).is_none()
+    }
+
     /// Draws on a screen of its present size, unless a picture is still on its way there.
     pub fn draw(&mut self, draw: impl FnOnce(&mut Buffer)) {
         self.is_behind = !self.pending.is_empty();
@@ -177,9 +182,12 @@ impl Screen {
     ///
     /// # Errors
     ///
-    /// The terminal is gone.
+    /// The terminal is gone, or was given back.
     pub async fn next(&mut self) -> io::Result<Vec<Key>> {
         loop {
+            if self.is_given_back() {
+                return Err(io::ErrorKind::BrokenPipe.into());
+            }
             let interest = match self.pending.is_empty() {
                 true => Interest::READABLE,
                 false => Interest::READABLE | Interest::WRITABLE,

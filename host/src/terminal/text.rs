@@ -94,6 +94,31 @@ pub fn fit(text: &str, most: usize, charset: Charset) -> Cow<'_, str> {
     if most == 0 { Cow::Borrowed("") } else { Cow::Owned(format!("{}{mark}", &text[..end])) }
 }
 
+/// Plain text in lines of at most so many columns, cut between words where there are any; those after the first are
+/// indented like it.
+pub fn wrap(text: &str, most: usize) -> Vec<String> {
+    let indent = &text[..text.len() - text.trim_start().len()];
+    let room = most.saturating_sub(columns(indent)).max(2);
+    let (mut lines, mut line, mut used) = (Vec::new(), String::new(), 0);
+    for word in text.trim_start().split_inclusive(' ') {
+        if used > 0 && used + columns(word.trim_end()) > room {
+            lines.push(std::mem::take(&mut line));
+            used = 0;
+        }
+        for character in word.chars() {
+            let width = character.width().unwrap_or(0);
+            if used > 0 && used + width > room && character != ' ' {
+                lines.push(std::mem::take(&mut line));
+                used = 0;
+            }
+            line.push(character);
+            used += width;
+        }
+    }
+    lines.push(line);
+    lines.into_iter().map(|line| format!("{indent}{}", line.trim_end())).collect()
+}
+
 /// Plain text in exactly so many columns.
 pub fn pad(text: &str, exactly: usize, charset: Charset) -> String {
     let mut text = fit(text, exactly, charset).into_owned();
@@ -125,6 +150,14 @@ mod tests {
         assert_eq!((fit("ab", 0, Charset::Unicode), fit("ab", 1, Charset::Unicode)), ("".into(), "…".into()));
         assert_eq!(pad("名前名", 4, Charset::Unicode), "名… ");
         assert_eq!(pad("ab", 4, Charset::Unicode), "ab  ");
+    }
+
+    #[test]
+    fn long_lines_go_on_below_and_nothing_is_left_out() {
+        assert_eq!(wrap("  one two three", 9), ["  one two", "  three"]);
+        assert_eq!(wrap("abcdefg hi", 4), ["abcd", "efg", "hi"]);
+        assert_eq!(wrap("名前名前 x", 5), ["名前", "名前", "x"]);
+        assert_eq!((wrap("", 5), wrap("fits", 80)), (vec![String::new()], vec!["fits".to_owned()]));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use super::{Canvas, panes, percent};
 use crate::telemetry::Loss;
+use crate::terminal::wrap;
 use crate::top::Top;
 use crate::top::view::Overlay;
 use ratatui_core::layout::Rect;
@@ -31,6 +32,10 @@ pub(super) fn draw(top: &Top, overlay: Overlay, area: Rect, canvas: &mut Canvas<
         Overlay::Details(from) => ("Details", details(top), from),
     };
     panes::title(canvas, area, title, true);
+    let lines: Vec<String> = lines
+        .iter()
+        .flat_map(|line: &String| wrap(line, usize::from(area.width).saturating_sub(2)))
+        .collect();
     let rows = usize::from(area.height.saturating_sub(1));
     let from = from.min(lines.len().saturating_sub(rows));
     for (y, line) in (area.y + 1..area.bottom()).zip(lines.iter().skip(from)) {

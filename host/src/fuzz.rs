@@ -10,8 +10,12 @@ use crate::process::{
     segments,
 };
 use crate::symbolize::{KernelSymbols, debug_bytes_read, function_names};
+use crate::terminal::{Charset, Key, Keys, Paint, Palette, columns, fit, wrap};
+use crate::top::{Setting, Top};
 use crate::unwind::{Architecture, CallFrames, Entry, rows};
 use crate::view::{host_is_this_machine, parse_file, read_folded, read_pprof};
+use ratatui_core::buffer::Buffer;
+use ratatui_core::layout::Rect;
 
 /// A perf side-band record.
 pub fn fuzz_notice(data: &[u8]) {
@@ -210,4 +214,52 @@ pub fn fuzz_schema(data: &[u8]) {
     if let Ok((schema, config)) = serde_json::from_slice(data) {
         let _problems = check_schema(&schema, "exporters.x.config", &config);
     }
+}
+
+/// What a keyboard sends, and what other programs paste.
+pub fn fuzz_keys(data: &[u8]) {
+    let mut keys = Keys::default();
+    for chunk in data.chunks(7) {
+        let _keys = keys.read(chunk);
+    }
+    keys.settle();
+    assert!(!keys.is_waiting());
+}
+
+/// Text of others on a terminal.
+pub fn fuzz_text(data: &[u8]) {
+    let text = String::from_utf8_lossy(data);
+    for charset in [Charset::Unicode, Charset::Ascii] {
+        let plain = charset.plain(&text);
+        assert!(!plain.chars().any(char::is_control));
+        for most in [0, 1, 2, 7, 80] {
+            assert!(columns(&fit(&plain, most, charset)) <= most);
+            let _lines = wrap(&plain, most);
+        }
+    }
+}
+
+/// A batch, shown: in little memory, on small and large screens, while keys are pressed.
+pub fn fuzz_top(data: &[u8]) {
+    let budget = 64 << 10;
+    let mut top = Top::new(Setting { window_ns: 10_000_000_000, budget, ..Setting::default() });
+    for _ in 0..2 {
+        if top.take(data).is_err() {
+            return;
+        }
+    }
+    let keys =
+        [Key::Tab, Key::Down, Key::Enter, Key::Tab, Key::Down, Key::Enter, Key::Char('/'), Key::Char('a')];
+    for key in keys {
+        top.key(key);
+        for (width, height) in [(80, 24), (33, 7)] {
+            let mut buffer = Buffer::empty(Rect::new(0, 0, width, height));
+            top.draw(&mut buffer, Palette::Many);
+        }
+    }
+    assert!(
+        !top.text(Paint(false), Some(40))
+            .chars()
+            .any(|character| character.is_control() && character != '\n')
+    );
 }

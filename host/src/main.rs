@@ -24,6 +24,7 @@ fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::Doctor(doctor) => cli::doctor::run(doctor),
         Command::Record(record) => cli::record::run(record),
+        Command::Top(top) => cli::top::run(top),
         Command::Run(run) => cli::run::run(run),
         Command::Reload(reload) => cli::reload::run(reload),
         Command::Health(health) => cli::health::run(health),

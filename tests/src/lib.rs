@@ -14,4 +14,5 @@ pub mod plugin;
 pub mod profile;
 pub mod skip;
 pub mod target;
+pub mod tmux;
 pub mod witness;

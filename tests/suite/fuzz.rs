@@ -53,6 +53,9 @@ parsers! {
     damaged_files_of_a_process_are_read_as_far_as_they_make_sense: stacksonde::fuzz::fuzz_process_files, [file("/proc/self/cgroup"), file("/proc/self/stat")];
     damaged_mounts_are_read_as_far_as_they_make_sense: stacksonde::fuzz::fuzz_mounts, [file("/proc/self/mountinfo")];
     any_pattern_on_any_text_is_right_or_wrong: stacksonde::fuzz::fuzz_pattern, [b"/a*b?/**c\0/aab1/c/d".to_vec(), b"no_frame_pointers\0no_frame_pointe".to_vec()];
+    any_batch_that_is_read_can_be_shown: stacksonde::fuzz::fuzz_top, batches();
+    any_keys_are_keys_or_not: stacksonde::fuzz::fuzz_keys, [b"\x1b[A\x1bOB\x1b[1;5C\x1b[5~q\xc3\xa9\x1b".to_vec()];
+    any_text_is_harmless_when_shown: stacksonde::fuzz::fuzz_text, ["\x1b[2J名\u{202e}é\r".as_bytes().to_vec()];
     damaged_btf_is_refused_or_read: stacksonde_btf_offsets::fuzz::fuzz_btf, [task_struct()];
 }
 

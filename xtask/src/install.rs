@@ -11,7 +11,7 @@ pub(crate) const BUILD: &[Tool] = &[Tool("clang", "clang"), Tool("cc", "gcc")];
 
 /// What the tests take besides: bpftool as an independent witness of what is in the kernel and its
 /// BTF, Go for the pprof that reads our files, util-linux for namespaces and privileges, libdw as another unwinder,
-/// musl for programs with another C library.
+/// musl for programs with another C library, tmux as a terminal.
 pub(crate) const TEST: &[Tool] = &[
     Tool("bpftool", "bpftool"),
     Tool("/usr/include/elfutils/libdwfl.h", "libdw-dev"),
@@ -22,6 +22,7 @@ pub(crate) const TEST: &[Tool] = &[
     Tool("go", "golang-go"),
     Tool("unshare", "util-linux"),
     Tool("setpriv", "util-linux"),
+    Tool("tmux", "tmux"),
 ];
 
 /// What the suite takes: a browser for the page of a flame graph.

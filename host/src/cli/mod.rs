@@ -8,10 +8,12 @@ pub mod plugin;
 pub mod record;
 pub mod reload;
 pub mod run;
+pub mod top;
 pub mod view;
 
 mod admit;
 mod filter;
+mod progress;
 mod renew;
 mod start;
 
@@ -24,6 +26,8 @@ pub enum Command {
     Doctor(doctor::Arguments),
     /// Profile for a while, or while a command runs, and write the result to files.
     Record(record::Arguments),
+    /// Show what is on the CPUs now: functions, processes and a flame graph, live.
+    Top(top::Arguments),
     /// Profile until stopped, in intervals, and hand each profile to the configured exporters.
     Run(run::Arguments),
     /// Have a running daemon read its configuration anew, and say what came of it.

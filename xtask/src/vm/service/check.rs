@@ -126,7 +126,7 @@ fn reached(plan: &Value) -> Value {
 
 /// What an agent has not that one with all of the unit's rights has; sentences for a table.
 pub(super) fn losses(unit: &Try, without: &Try) -> Vec<String> {
-    if text(&without.plan, "/level") == "cannot-run" {
+    if text(&without.plan, "/level") == "cannot-run" || !without.recorded {
         return vec!["everything: it does not start".into()];
     }
     let mut losses = Vec::new();
@@ -174,6 +174,7 @@ mod tests {
                 "capabilities": {"cap.syslog": {"state": "present"}, "tracefs.mounted": {"state": "present"}},
                 "facts": [],
             }),
+            recorded: true,
             stacks: Stacks::parse(&PLACES.iter().map(line).collect::<String>()).unwrap(),
             labels: vec!["home-labelled".into()],
         }
@@ -197,7 +198,7 @@ mod tests {
             "labels of processes",
         ];
         assert_eq!(losses(&all(), &less), expected);
-        less.plan["level"] = json!("cannot-run");
+        less.recorded = false;
         assert_eq!(losses(&all(), &less), ["everything: it does not start"]);
     }
 

@@ -78,11 +78,13 @@ pub(super) fn check(results: &Results) -> anyhow::Result<Vec<String>> {
     }
 
     must(results.text("reload.status")? == "0", "systemctl reload failed".into());
+    let refused = results.text("refused.status")?;
+    must(refused != "0", "systemctl reload of a wrong configuration succeeded".into());
     let reloaded = results.stacks("reloaded.folded")?;
     let (denied, others) = (reloaded.of("in_usr").samples(), reloaded.of("in_home").samples());
     must(denied == 0 && others > 0, format!("denied by reload: {denied} samples; not denied: {others}"));
     let journal = results.text("journal")?;
-    for line in ["configuration read anew", "the one before stays", "Watchdog timeout"] {
+    for line in ["configuration read anew", "the configuration before stays", "Watchdog timeout"] {
         must(journal.contains(line), format!("the journal has no `{line}`:\n{journal}"));
     }
     let show = |file: &str, property: &str| results.property(file, property);

@@ -10,6 +10,7 @@ pub mod fuzz;
 pub mod newer_abi;
 pub mod plugin;
 pub mod profile;
+pub mod root;
 pub mod skip;
 pub mod target;
 pub mod witness;

@@ -2,6 +2,7 @@
 
 mod bench;
 mod collector;
+mod dist;
 mod install;
 mod lint;
 mod load;
@@ -28,6 +29,8 @@ usage: cargo xtask COMMAND
   stacks [PROGRAM|mix]...        profile real programs, count whole stacks, write docs/complete-stacks.md
   proof [rows|agreement]         our rows beside readelf's, our stacks beside libdw's
   lint                           formatting, clippy, licences and sources of dependencies
+  dist [--profile PROFILE] [--revision N] [--out FOLDER]
+                                 Debian and RPM packages of everything, into target/dist
   stage                          build and install agent and plugins for development, print where
 
 What a command needs and is missing it installs with apt-get.";
@@ -39,6 +42,7 @@ fn main() -> ExitCode {
         Some("profile") => profile::run(rest),
         Some("test") => test::run(rest),
         Some("bench") => bench::run(rest),
+        Some("dist") => dist::run(rest),
         Some("lint") => lint::run(),
         Some("stage") => stage::run(),
         Some("proof") => proof::run(rest),

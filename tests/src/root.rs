@@ -87,7 +87,7 @@ impl Root {
             fs::remove_file(list.unwrap().path()).unwrap();
         }
         fs::write(root.path().join("etc/apt/sources.list"), "deb [trusted=yes] file:/srv/packages ./\n").unwrap();
-        root.offer(folder);
+        root.offer(&packages(folder, ".deb"));
         root
     }
 
@@ -96,20 +96,33 @@ impl Root {
         self.0.path()
     }
 
-    /// Adds what is in `folder` to the package source; apt has to be told by `apt-get update`.
+    /// Adds packages to the package source, and has apt look at it.
     ///
     /// # Panics
     ///
     /// If the packages cannot be copied.
-    pub fn offer(&self, folder: &Path) {
+    pub fn offer(&self, packages: &[PathBuf]) {
         let source = self.path().join("srv/packages");
         fs::create_dir_all(&source).unwrap();
-        for package in packages(folder, ".deb") {
-            fs::copy(&package, source.join(package.file_name().unwrap())).unwrap();
+        for package in packages {
+            fs::copy(package, source.join(package.file_name().unwrap())).unwrap();
         }
         let scan = Command::new("dpkg-scanpackages").args(["-m", "."]).current_dir(&source).output().unwrap();
         assert!(scan.status.success(), "{}", String::from_utf8_lossy(&scan.stderr));
         fs::write(source.join("Packages"), scan.stdout).unwrap();
+        self.run(&["apt-get", "update"]);
+    }
+
+    /// What doctor says in it.
+    ///
+    /// # Panics
+    ///
+    /// If that is not JSON.
+    pub fn doctor(&self) -> serde_json::Value {
+        // Its status tells the level.
+        let output = self.enter(&["stacksonde", "doctor", "--json"]).output().unwrap();
+        serde_json::from_slice(&output.stdout)
+            .unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&output.stderr)))
     }
 
     /// Runs a command in it, without systemd; it must succeed. Returns what it said on standard output.
@@ -134,7 +147,7 @@ impl Root {
     /// # Panics
     ///
     /// If it does not come up.
-    pub fn boot(&self) -> Booted<'_> {
+    pub fn boot(&self) -> Booted {
         let log = self.path().with_extension("log");
         let file = fs::File::create(&log).unwrap();
         let group = Group::new();
@@ -146,7 +159,7 @@ impl Root {
         command.args(["/lib/systemd/systemd", "--system", "--log-target=console", "--unit=multi-user.target"]);
         command.stdin(Stdio::null()).stdout(file.try_clone().unwrap()).stderr(file);
         let outer = Running::start(&mut command);
-        let mut booted = Booted { root: self, init: 0, _outer: outer, _group: group };
+        let mut booted = Booted { init: 0, _outer: outer, _group: group };
         let start = Instant::now();
         loop {
             assert!(
@@ -197,15 +210,14 @@ impl Root {
 
 /// A root with systemd as process 1; everything in it is killed when the test lets go of it.
 #[derive(Debug)]
-pub struct Booted<'a> {
-    root: &'a Root,
+pub struct Booted {
     /// Process 1, by its id outside.
     init: u32,
     _outer: Running,
     _group: Group,
 }
 
-impl Booted<'_> {
+impl Booted {
     /// A command in it.
     pub fn enter(&self, words: &[&str]) -> Command {
         let mut command = Command::new("nsenter");
@@ -257,10 +269,6 @@ impl Booted<'_> {
         self.run(&["journalctl", "--no-pager", "--output=cat", "--unit=stacksonde.service"])
     }
 
-    /// The root.
-    pub fn root(&self) -> &Root {
-        self.root
-    }
 }
 
 /// A control group for everything in a root.

@@ -2,6 +2,7 @@
 
 mod bench;
 mod collector;
+mod debian;
 mod dist;
 mod install;
 mod lint;
@@ -20,7 +21,7 @@ const USAGE: &str = "\
 usage: cargo xtask COMMAND
 
   profile [-d SECONDS] [-F HZ]   build, profile this machine, write profile.svg and profile.pb.gz
-  test [--tier TIER]...          run all tests, or those of the named tiers: suite, kernel, vm
+  test [--tier TIER]...          run all tests, or those of the named tiers: suite, kernel, packages, vm
   vm [--all] [ROW]...            boot other kernels under QEMU with the agent in them; all of them,
                                  or those of the named rows, else those that CI boots
   bench NAME                     print what plugins cost (plugins), what sending profiles costs (export), how long the

@@ -34,7 +34,7 @@ pub(super) fn compile(profile: &str, facts: &Facts) -> anyhow::Result<Built> {
     build.env_remove("RUSTFLAGS").env("CARGO_ENCODED_RUSTFLAGS", rust.flags()?);
     // Packages have no symbols but those that are linked to.
     let strip = format!("CARGO_PROFILE_{}_STRIP", profile.to_uppercase().replace('-', "_"));
-    must(build.env(strip, "symbols").env("SOURCE_DATE_EPOCH", facts.epoch.to_string()))?;
+    must(build.env(strip, "symbols"))?;
 
     let pages = super::empty(&target_folder().join("dist-work/pages"))?;
     let mut render = cargo();

@@ -9,6 +9,24 @@ pub(crate) struct Tool(&'static str, &'static str);
 /// What building takes.
 pub(crate) const BUILD: &[Tool] = &[Tool("clang", "clang"), Tool("cc", "gcc")];
 
+/// What making packages takes: the distributions' own tools.
+pub(crate) const DIST: &[Tool] = &[
+    Tool("dpkg-buildpackage", "dpkg-dev"),
+    Tool("dh_installsysusers", "debhelper"),
+    Tool("rpmbuild", "rpm"),
+];
+
+/// What the tests of packages take: a Debian to install them in, and what judges packages and manual pages.
+pub(crate) const PACKAGES: &[Tool] = &[
+    Tool("mmdebstrap", "mmdebstrap"),
+    Tool("lintian", "lintian"),
+    Tool("rpmlint", "rpmlint"),
+    Tool("mandoc", "mandoc"),
+    Tool("man", "man-db"),
+    Tool("unshare", "util-linux"),
+    Tool("pkg-config", "pkgconf"),
+];
+
 /// What the tests take besides: bpftool as an independent witness of what is in the kernel and its
 /// BTF, Go for the pprof that reads our files, util-linux for namespaces and privileges, libdw as another unwinder,
 /// musl for programs with another C library, tmux as a terminal.

@@ -2,6 +2,8 @@
 
 mod bench;
 mod collector;
+mod debian;
+mod dist;
 mod install;
 mod lint;
 mod load;
@@ -20,7 +22,7 @@ const USAGE: &str = "\
 usage: cargo xtask COMMAND
 
   profile [-d SECONDS] [-F HZ]   build, profile this machine, write profile.html, .svg and .pb.gz
-  test [--tier TIER]...          run all tests, or those of the named tiers: suite, kernel, vm
+  test [--tier TIER]...          run all tests, or those of the named tiers: suite, kernel, packages, vm
   vm [--all] [ROW]...            boot other kernels under QEMU with the agent in them; all of them,
                                  or those of the named rows, else those that CI boots
   systemd [--write]              boot Debian with the service in it, with the unit's rights and without each of them;
@@ -31,6 +33,8 @@ usage: cargo xtask COMMAND
   stacks [PROGRAM|mix]...        profile real programs, count whole stacks, write docs/complete-stacks.md
   proof [rows|agreement]         our rows beside readelf's, our stacks beside libdw's
   lint                           formatting, clippy, licences and sources of dependencies
+  dist [--profile PROFILE] [--revision N] [--out FOLDER]
+                                 Debian and RPM packages of everything, into target/dist
   stage                          build and install agent and plugins for development, print where
 
 What a command needs and is missing it installs with apt-get.";
@@ -42,6 +46,7 @@ fn main() -> ExitCode {
         Some("profile") => profile::run(rest),
         Some("test") => test::run(rest),
         Some("bench") => bench::run(rest),
+        Some("dist") => dist::run(rest),
         Some("lint") => lint::run(),
         Some("stage") => stage::run(),
         Some("proof") => proof::run(rest),

@@ -17,7 +17,19 @@ mod progress;
 mod renew;
 mod start;
 
-use clap::Subcommand;
+use clap::{Parser, Subcommand};
+
+/// Profiles every program and the kernel, without their help.
+///
+/// Its manual pages and completions are made from this by `examples/pages`.
+#[derive(Debug, Parser)]
+#[command(name = "stacksonde", version, arg_required_else_help = true)]
+#[command(about = "Profiles every program and the kernel, without their help", long_about = None)]
+pub struct Program {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
 
 /// What to do.
 #[derive(Debug, Subcommand)]

@@ -2,7 +2,7 @@
 
 use crate::bpf::{parse_cpu_times, parse_lifecycle, parse_notice};
 use crate::filter::{Glob, Patterns, parse_mounts};
-use crate::health::parse_request;
+use crate::health::{parse_answer, parse_request};
 use crate::kernel::{in_uname_version, in_vdso, in_version_signature};
 use crate::plugins::{check_schema, parse_manifest, read_library, read_spooled};
 use crate::process::{
@@ -10,8 +10,12 @@ use crate::process::{
     segments,
 };
 use crate::symbolize::{KernelSymbols, debug_bytes_read, function_names};
+use crate::terminal::{Charset, Key, Keys, Paint, Palette, columns, fit, wrap};
+use crate::top::{Setting, Top};
 use crate::unwind::{Architecture, CallFrames, Entry, rows};
 use crate::view::{host_is_this_machine, parse_file, read_folded, read_pprof};
+use ratatui_core::buffer::Buffer;
+use ratatui_core::layout::Rect;
 
 /// A perf side-band record.
 pub fn fuzz_notice(data: &[u8]) {
@@ -128,6 +132,16 @@ pub fn fuzz_process_files(data: &[u8]) {
     let _answers = (cgroup_path(&text), parent_in_stat(&text));
 }
 
+/// The answer of a daemon on its control socket.
+pub fn fuzz_control_answer(data: &[u8]) {
+    let _answer = crate::control::parse(data);
+}
+
+/// The answer to a request for health or metrics.
+pub fn fuzz_health_answer(data: &[u8]) {
+    let _answer = parse_answer(data);
+}
+
 /// A request for health or metrics.
 pub fn fuzz_request(data: &[u8]) {
     let _request = parse_request(data);
@@ -200,4 +214,52 @@ pub fn fuzz_schema(data: &[u8]) {
     if let Ok((schema, config)) = serde_json::from_slice(data) {
         let _problems = check_schema(&schema, "exporters.x.config", &config);
     }
+}
+
+/// What a keyboard sends, and what other programs paste.
+pub fn fuzz_keys(data: &[u8]) {
+    let mut keys = Keys::default();
+    for chunk in data.chunks(7) {
+        let _keys = keys.read(chunk);
+    }
+    keys.settle();
+    assert!(!keys.is_waiting());
+}
+
+/// Text of others on a terminal.
+pub fn fuzz_text(data: &[u8]) {
+    let text = String::from_utf8_lossy(data);
+    for charset in [Charset::Unicode, Charset::Ascii] {
+        let plain = charset.plain(&text);
+        assert!(!plain.chars().any(char::is_control));
+        for most in [0, 1, 2, 7, 80] {
+            assert!(columns(&fit(&plain, most, charset)) <= most);
+            let _lines = wrap(&plain, most);
+        }
+    }
+}
+
+/// A batch, shown: in little memory, on small and large screens, while keys are pressed.
+pub fn fuzz_top(data: &[u8]) {
+    let budget = 64 << 10;
+    let mut top = Top::new(Setting { window_ns: 10_000_000_000, budget, ..Setting::default() });
+    for _ in 0..2 {
+        if top.take(data).is_err() {
+            return;
+        }
+    }
+    let keys =
+        [Key::Tab, Key::Down, Key::Enter, Key::Tab, Key::Down, Key::Enter, Key::Char('/'), Key::Char('a')];
+    for key in keys {
+        top.key(key);
+        for (width, height) in [(80, 24), (33, 7)] {
+            let mut buffer = Buffer::empty(Rect::new(0, 0, width, height));
+            top.draw(&mut buffer, Palette::Many);
+        }
+    }
+    assert!(
+        !top.text(Paint(false), Some(40))
+            .chars()
+            .any(|character| character.is_control() && character != '\n')
+    );
 }

@@ -12,6 +12,8 @@ pub mod go_program;
 pub mod newer_abi;
 pub mod plugin;
 pub mod profile;
+pub mod root;
 pub mod skip;
 pub mod target;
+pub mod tmux;
 pub mod witness;

@@ -24,6 +24,8 @@ parsers! {
     damaged_environments_and_cgroups_make_labels_or_none: stacksonde::fuzz::fuzz_labels, [environment()];
     any_batch_that_is_read_can_be_sent: stacksonde_otlp_export::fuzz::fuzz_convert, batches();
     any_answer_of_a_receiver_is_understood_or_not: stacksonde_otlp_export::fuzz::fuzz_answer, answers();
+    a_damaged_control_answer_is_refused_or_shown: stacksonde::fuzz::fuzz_control_answer, [b"refused\nno such key\n".to_vec()];
+    a_damaged_answer_about_health_is_refused_or_shown: stacksonde::fuzz::fuzz_health_answer, [b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 8\r\n\r\nfailing\n".to_vec()];
     a_damaged_request_is_refused_or_answered: stacksonde::fuzz::fuzz_request, [b"GET /metrics?a=b HTTP/1.1\r\nHost: x\r\n\r\n".to_vec()];
     any_host_of_a_request_is_ours_or_not: stacksonde::fuzz::fuzz_host, [b"GET /a/ HTTP/1.1\r\nHost: [::1]:80\r\nX: y\r\n\r\n".to_vec()];
     a_damaged_profile_of_pprof_is_refused_or_shown: stacksonde::fuzz::fuzz_pprof, [unpacked_pprof()];
@@ -51,6 +53,9 @@ parsers! {
     damaged_files_of_a_process_are_read_as_far_as_they_make_sense: stacksonde::fuzz::fuzz_process_files, [file("/proc/self/cgroup"), file("/proc/self/stat")];
     damaged_mounts_are_read_as_far_as_they_make_sense: stacksonde::fuzz::fuzz_mounts, [file("/proc/self/mountinfo")];
     any_pattern_on_any_text_is_right_or_wrong: stacksonde::fuzz::fuzz_pattern, [b"/a*b?/**c\0/aab1/c/d".to_vec(), b"no_frame_pointers\0no_frame_pointe".to_vec()];
+    any_batch_that_is_read_can_be_shown: stacksonde::fuzz::fuzz_top, batches();
+    any_keys_are_keys_or_not: stacksonde::fuzz::fuzz_keys, [b"\x1b[A\x1bOB\x1b[1;5C\x1b[5~q\xc3\xa9\x1b".to_vec()];
+    any_text_is_harmless_when_shown: stacksonde::fuzz::fuzz_text, ["\x1b[2J名\u{202e}é\r".as_bytes().to_vec()];
     damaged_btf_is_refused_or_read: stacksonde_btf_offsets::fuzz::fuzz_btf, [task_struct()];
 }
 

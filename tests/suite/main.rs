@@ -10,6 +10,7 @@ mod msrv;
 mod otlp_export;
 mod page;
 mod plugins;
+mod top;
 mod unwind;
 mod view;
 mod viewers;

@@ -9,9 +9,27 @@ pub(crate) struct Tool(&'static str, &'static str);
 /// What building takes.
 pub(crate) const BUILD: &[Tool] = &[Tool("clang", "clang"), Tool("cc", "gcc")];
 
+/// What making packages takes: the distributions' own tools.
+pub(crate) const DIST: &[Tool] = &[
+    Tool("dpkg-buildpackage", "dpkg-dev"),
+    Tool("dh_installsysusers", "debhelper"),
+    Tool("rpmbuild", "rpm"),
+];
+
+/// What the tests of packages take: a Debian to install them in, and what judges packages and manual pages.
+pub(crate) const PACKAGES: &[Tool] = &[
+    Tool("mmdebstrap", "mmdebstrap"),
+    Tool("lintian", "lintian"),
+    Tool("rpmlint", "rpmlint"),
+    Tool("mandoc", "mandoc"),
+    Tool("man", "man-db"),
+    Tool("unshare", "util-linux"),
+    Tool("pkg-config", "pkgconf"),
+];
+
 /// What the tests take besides: bpftool as an independent witness of what is in the kernel and its
 /// BTF, Go for the pprof that reads our files, util-linux for namespaces and privileges, libdw as another unwinder,
-/// musl for programs with another C library.
+/// musl for programs with another C library, tmux as a terminal.
 pub(crate) const TEST: &[Tool] = &[
     Tool("bpftool", "bpftool"),
     Tool("/usr/include/elfutils/libdwfl.h", "libdw-dev"),
@@ -22,6 +40,7 @@ pub(crate) const TEST: &[Tool] = &[
     Tool("go", "golang-go"),
     Tool("unshare", "util-linux"),
     Tool("setpriv", "util-linux"),
+    Tool("tmux", "tmux"),
 ];
 
 /// What the suite takes: a browser for the page of a flame graph.
@@ -58,6 +77,7 @@ pub(crate) const VM: &[Tool] = &[
     Tool("qemu-system-x86_64", "qemu-system-x86"),
     Tool("busybox", "busybox-static"),
     Tool("cpio", "cpio"),
+    Tool("mmdebstrap", "mmdebstrap"),
     Tool("make", "make"),
     Tool("flex", "flex"),
     Tool("bison", "bison"),

@@ -3,17 +3,33 @@
 pub mod batch;
 pub mod config;
 pub mod doctor;
+pub mod health;
 pub mod plugin;
 pub mod record;
+pub mod reload;
 pub mod run;
+pub mod top;
 pub mod view;
 
 mod admit;
 mod filter;
-mod reload;
+mod progress;
+mod renew;
 mod start;
 
-use clap::Subcommand;
+use clap::{Parser, Subcommand};
+
+/// Profiles every program and the kernel, without their help.
+///
+/// Its manual pages and completions are made from this by `examples/pages`.
+#[derive(Debug, Parser)]
+#[command(name = "stacksonde", version, arg_required_else_help = true)]
+#[command(about = "Profiles every program and the kernel, without their help", long_about = None)]
+pub struct Program {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
 
 /// What to do.
 #[derive(Debug, Subcommand)]
@@ -22,8 +38,14 @@ pub enum Command {
     Doctor(doctor::Arguments),
     /// Profile for a while, or while a command runs, and write the result to files.
     Record(record::Arguments),
+    /// Show what is on the CPUs now: functions, processes and a flame graph, live.
+    Top(top::Arguments),
     /// Profile until stopped, in intervals, and hand each profile to the configured exporters.
     Run(run::Arguments),
+    /// Have a running daemon read its configuration anew, and say what came of it.
+    Reload(reload::Arguments),
+    /// Ask a running daemon whether all is well.
+    Health(health::Arguments),
     /// Show which plugins could be loaded and which are refused and why; try one; write a new one.
     Plugin(plugin::Arguments),
     /// Show what is in a batch: the bytes that exporters are given.

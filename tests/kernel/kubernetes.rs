@@ -40,11 +40,13 @@ fn texts(value: &Value) -> Vec<String> {
     value.as_array().unwrap().iter().map(|text| text.as_str().unwrap().to_owned()).collect()
 }
 
-/// Capabilities that the systemd unit gives, without `CAP_`.
+/// Capabilities that the systemd unit gives, without `CAP_`, and the one that does what its `LimitMEMLOCK=infinity` does
+/// for the buffers of process notices, since a container's limit is not ours to set.
 fn of_the_unit() -> BTreeSet<String> {
     let unit = fs::read_to_string(packaging("systemd/stacksonde.service")).unwrap();
     let list = unit.lines().find_map(|line| line.strip_prefix("AmbientCapabilities=")).unwrap();
-    list.split_whitespace().map(|name| name.trim_start_matches("CAP_").to_owned()).collect()
+    let names = list.split_whitespace().map(|name| name.trim_start_matches("CAP_").to_owned());
+    names.chain(["IPC_LOCK".to_owned()]).collect()
 }
 
 /// Their numbers, of linux/capability.h.

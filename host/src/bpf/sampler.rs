@@ -23,6 +23,12 @@ pub enum LoadError {
     /// The object was refused before any program of it was loaded.
     #[error("the kernel refused the sampler's maps: {0}")]
     Object(#[source] ObjectError),
+    /// The same with the smallest rings, too.
+    #[error(
+        "the kernel refused the sampler's maps: {0}; if it is older than 5.11, likely for the limit of locked memory: \
+         raise it (LimitMEMLOCK=infinity, ulimit -l unlimited), or lower memory.max"
+    )]
+    LockedMemory(#[source] ObjectError),
     /// The kernel's verifier refused the program.
     #[error("the kernel refused the sampling program: {0}")]
     Program(#[source] ObjectError),
@@ -148,7 +154,10 @@ impl Sampler {
                 return Ok(loaded);
             }
         }
-        Err(first)
+        Err(match first {
+            LoadError::Object(error) => LoadError::LockedMemory(error),
+            other => other,
+        })
     }
 
     fn load_once(settings: &Settings) -> Result<Self, LoadError> {

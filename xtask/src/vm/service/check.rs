@@ -78,11 +78,13 @@ pub(super) fn check(results: &Results) -> anyhow::Result<Vec<String>> {
     }
 
     must(results.text("reload.status")? == "0", "systemctl reload failed".into());
+    let refused = results.text("refused.status")?;
+    must(refused != "0", "systemctl reload of a wrong configuration succeeded".into());
     let reloaded = results.stacks("reloaded.folded")?;
     let (denied, others) = (reloaded.of("in_usr").samples(), reloaded.of("in_home").samples());
     must(denied == 0 && others > 0, format!("denied by reload: {denied} samples; not denied: {others}"));
     let journal = results.text("journal")?;
-    for line in ["configuration read anew", "the one before stays", "Watchdog timeout"] {
+    for line in ["configuration read anew", "the configuration before stays", "Watchdog timeout"] {
         must(journal.contains(line), format!("the journal has no `{line}`:\n{journal}"));
     }
     let show = |file: &str, property: &str| results.property(file, property);
@@ -126,7 +128,7 @@ fn reached(plan: &Value) -> Value {
 
 /// What an agent has not that one with all of the unit's rights has; sentences for a table.
 pub(super) fn losses(unit: &Try, without: &Try) -> Vec<String> {
-    if text(&without.plan, "/level") == "cannot-run" {
+    if text(&without.plan, "/level") == "cannot-run" || !without.recorded {
         return vec!["everything: it does not start".into()];
     }
     let mut losses = Vec::new();
@@ -174,6 +176,7 @@ mod tests {
                 "capabilities": {"cap.syslog": {"state": "present"}, "tracefs.mounted": {"state": "present"}},
                 "facts": [],
             }),
+            recorded: true,
             stacks: Stacks::parse(&PLACES.iter().map(line).collect::<String>()).unwrap(),
             labels: vec!["home-labelled".into()],
         }
@@ -197,7 +200,7 @@ mod tests {
             "labels of processes",
         ];
         assert_eq!(losses(&all(), &less), expected);
-        less.plan["level"] = json!("cannot-run");
+        less.recorded = false;
         assert_eq!(losses(&all(), &less), ["everything: it does not start"]);
     }
 

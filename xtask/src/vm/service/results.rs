@@ -16,6 +16,8 @@ pub(super) struct Try {
     pub(super) name: String,
     /// The plan, as `doctor --json` prints it.
     pub(super) plan: Value,
+    /// Whether it could record.
+    pub(super) recorded: bool,
     /// What it recorded; nothing if it could not.
     pub(super) stacks: Stacks,
     /// The labels of processes that it recorded.
@@ -64,7 +66,7 @@ impl Results {
         let recorded = self.text(&file("record.status"))? == "0";
         let stacks = if recorded { self.stacks(&file("profile.folded"))? } else { Stacks::default() };
         let labels = self.text(&file("labels"))?.lines().map(str::to_owned).collect();
-        Ok(Try { name: name.to_owned(), plan, stacks, labels })
+        Ok(Try { name: name.to_owned(), plan, recorded, stacks, labels })
     }
 
     /// The rights that were taken away in turn, in the order of the unit.

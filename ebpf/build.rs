@@ -40,8 +40,11 @@ fn compile(clang: &str, source: &Path, architecture: &str, object: &Path) -> Res
     // -g: maps are described by BTF. -mcpu=v2: the verifier of 5.10 tracks 64-bit values better than 32-bit ones.
     let flags =
         ["-target", "bpf", "-mcpu=v2", "-O2", "-g", "-Wall", "-Wextra", "-Werror", "-fno-stack-protector"];
+    // The debug information names the folder of the build; two checkouts shall give the same bytes.
+    let here = std::env::var("CARGO_MANIFEST_DIR").map_err(|_| "cargo did not set CARGO_MANIFEST_DIR")?;
+    let anywhere = format!("-fdebug-prefix-map={here}=/usr/src/stacksonde/ebpf");
     let (source, object) = (source.to_string_lossy(), object.to_string_lossy());
-    run(clang, &[&flags[..], &[&define, "-c", &source, "-o", &object]].concat()).map(drop)
+    run(clang, &[&flags[..], &[&define, &anywhere, "-c", &source, "-o", &object]].concat()).map(drop)
 }
 
 fn run(clang: &str, arguments: &[&str]) -> Result<Vec<u8>, String> {

@@ -1,7 +1,7 @@
 //! Joins the stages with bounded channels; the only file that knows them all.
 //!
 //! ```text
-//! kernel rings ─▶ reader ─Message─▶ profiler ─Profile─▶ publisher ─batch─▶ exporters' queues
+//! kernel rings ─▶ reader ─Message─▶ profiler ─Profile─▶ publisher ─batch─▶ exporters' queues, the feed
 //! ```
 //!
 //! Each stage is a thread. A stage that is slow holds up the one before it, back to the kernel's
@@ -9,11 +9,13 @@
 
 use crate::batch::{self, Run};
 use crate::bpf::{Event, LoadError, Message, Notices, Reader, Sampler, Settings, Stop, monotonic_ns};
+use crate::feed::Feed;
 use crate::filter::{Filter, Rules, Slots};
 use crate::health::Vitals;
-use crate::plugins::{ExporterInstance, Exporters};
+use crate::plugins::Exporters;
 use crate::process::{Budget, Processes};
 use crate::profile::{self, Builder, Profile};
+use crate::progress::{Progress, Seen};
 use crate::summary::Summary;
 use crate::symbolize::{self, Symbolizer};
 use crate::unwind::{Tables, Unwinder};
@@ -44,6 +46,10 @@ pub struct Parts {
     pub run: Run,
     /// Where batches go.
     pub exporters: Exporters,
+    /// Where batches go within this process: names in them, and bounded like an exporter's queue.
+    pub feed: Option<Feed>,
+    /// Where it is kept what is in the profile under way.
+    pub progress: Option<Progress>,
     /// Where it is kept what was sampled so far.
     pub vitals: Vitals,
 }
@@ -63,7 +69,8 @@ pub struct Agent {
 impl Agent {
     /// Loads the sampler and starts it. Samples wait until [`Agent::want`] says whose are wanted.
     pub fn start(parts: Parts) -> Result<Self, LoadError> {
-        let Parts { sampler, interval, budget, profile, symbolize, run, exporters, vitals } = parts;
+        let Parts { sampler, interval, budget, profile, symbolize, run, exporters, .. } = parts;
+        let Parts { feed, progress, vitals, .. } = parts;
         let builder = Builder::new(sampler.period_ns, profile);
         let by_proc = sampler.notices != Notices::SideBand;
         let mut sampler = Sampler::load(&sampler)?;
@@ -73,13 +80,14 @@ impl Agent {
         let unwinder = Unwinder::new(Tables::new(tables), budget.executables);
         let refused = |(cpu, error): &(u32, std::io::Error)| format!("CPU {cpu} is not sampled: {error}");
         let refused_cpus = sampler.refused_cpus().iter().map(refused).collect();
-        let reader = Reader::start(sampler)?;
+        let mut reader = Reader::start(sampler)?;
+        reader.tell_lost(progress.as_ref().map(Progress::lost));
         let stop = reader.stop_handle();
         let (rules, wanted) = sync_channel(1);
         let (to_profiler, messages) = sync_channel(MESSAGES);
         let (to_publisher, profiles) = sync_channel(PROFILES);
         let ended = Arc::new(Notify::new());
-        let publisher = Publisher { run, exporters, symbolize, vitals };
+        let publisher = Publisher { run, exporters, feed, symbolize, vitals };
         Ok(Self {
             stop,
             rules,
@@ -92,7 +100,7 @@ impl Agent {
                 if let Ok(rules) = wanted.recv() {
                     let processes = Processes::new(budget).unnoticed(by_proc);
                     let sweeps = by_proc.then(Instant::now);
-                    let mut stages = Stages { processes, unwinder, builder, filter, sweeps };
+                    let mut stages = Stages { processes, unwinder, builder, filter, sweeps, progress };
                     stages.filter.change(rules);
                     stages.run(&messages, &wanted, &to_publisher);
                 }
@@ -201,6 +209,7 @@ struct Stages {
     builder: Builder,
     /// When `/proc` was last looked through; `None` if everything is noticed.
     sweeps: Option<Instant>,
+    progress: Option<Progress>,
 }
 
 impl Stages {
@@ -259,13 +268,22 @@ impl Stages {
                 if sample.pid != 0 {
                     self.unwinder.finish(&mut sample, &mut self.processes);
                 }
-                self.builder.add(self.processes.attribute(sample));
+                let sample = self.processes.attribute(sample);
+                let seen = self.progress.as_ref().map(|_| Seen::of(&sample));
+                if self.builder.add(sample)
+                    && let (Some(progress), Some(seen)) = (&self.progress, seen)
+                {
+                    progress.add(&seen);
+                }
             }
             Event::Sample(sample) => {
                 // It may have been wanted before.
                 self.processes.forget(sample.pid);
                 self.unwinder.forget_process(sample.pid);
                 self.builder.exclude();
+                if let Some(progress) = &self.progress {
+                    progress.exclude();
+                }
             }
         }
     }
@@ -275,6 +293,7 @@ impl Stages {
 struct Publisher {
     run: Run,
     exporters: Exporters,
+    feed: Option<Feed>,
     symbolize: symbolize::Options,
     vitals: Vitals,
 }
@@ -288,14 +307,15 @@ impl Publisher {
             let mut names = None;
             // Another exporter may come to want them while they are looked up, or before.
             loop {
-                if names.is_none() && self.exporters.want_names() {
+                if names.is_none() && (self.feed.is_some() || self.exporters.want_names()) {
                     let symbolizer = symbolizer.get_or_insert_with(|| Symbolizer::new(self.symbolize));
                     names = Some(symbolizer.names(&profile.frames));
                     summary.names = symbolizer.counters();
                 }
                 let all_got_it = self.exporters.each(names.is_some(), |exporter| {
                     let names = names.as_ref().filter(|_| exporter.wants().names).unwrap_or(&nameless);
-                    self.hand_over(exporter, sequence, &profile, names, &mut summary);
+                    let batch = self.batch(sequence, &profile, names, exporter.take_dropped(), &mut summary);
+                    batch.into_iter().for_each(|batch| exporter.submit(batch));
                 });
                 if all_got_it {
                     break;
@@ -303,6 +323,11 @@ impl Publisher {
             }
             summary.add(&profile, names.as_ref().unwrap_or(&nameless));
             self.vitals.add(&profile);
+            if let Some(feed) = &self.feed {
+                let names = names.as_ref().unwrap_or(&nameless);
+                let batch = self.batch(sequence, &profile, names, feed.take_dropped(), &mut summary);
+                batch.into_iter().for_each(|batch| feed.push(batch));
+            }
             if names.is_none() {
                 // Nobody wants them any more.
                 symbolizer = None;
@@ -312,21 +337,22 @@ impl Publisher {
         summary
     }
 
-    fn hand_over(
+    /// A profile as a batch. What a consumer's queue dropped is told in its next batch, so each gets its own.
+    fn batch(
         &self,
-        exporter: &ExporterInstance,
         sequence: u64,
         profile: &Profile,
         names: &[symbolize::Names],
+        dropped: batch::Dropped,
         summary: &mut Summary,
-    ) {
-        // What this exporter's queue dropped is told in its next batch, so each gets its own.
-        match batch::write(&self.run, sequence, profile, names, &exporter.take_dropped()) {
-            Ok(batch) => exporter.submit(batch.into()),
+    ) -> Option<Arc<[u8]>> {
+        match batch::write(&self.run, sequence, profile, names, &dropped) {
+            Ok(batch) => Some(batch.into()),
             Err(error) => {
-                tracing::error!(exporter = exporter.name(), %error, "a profile could not be put into a batch");
+                tracing::error!(%error, "a profile could not be put into a batch");
                 summary.losses.add(crate::telemetry::Loss::NotWritten, profile.sample_count());
                 self.vitals.lose(crate::telemetry::Loss::NotWritten, profile.sample_count());
+                None
             }
         }
     }

@@ -1,17 +1,9 @@
 //! `stacksonde`: parse, run, exit code.
 
 use clap::Parser;
-use stacksonde::cli::{self, Command};
+use stacksonde::cli::{self, Command, Program};
 use std::io::Write;
 use std::process::ExitCode;
-
-/// Profiles every program and the kernel, without their help.
-#[derive(Debug, Parser)]
-#[command(name = "stacksonde", version, arg_required_else_help = true)]
-struct Arguments {
-    #[command(subcommand)]
-    command: Command,
-}
 
 fn main() -> ExitCode {
     stacksonde::memory::few_arenas();
@@ -21,14 +13,16 @@ fn main() -> ExitCode {
         );
         leave(ExitCode::from(2));
     }
-    let result = match Arguments::parse().command {
+    let result = match Program::parse().command {
         Command::Doctor(doctor) => cli::doctor::run(doctor),
         Command::Record(record) => cli::record::run(record),
+        Command::Top(top) => cli::top::run(top),
         Command::Run(run) => cli::run::run(run),
         Command::Reload(reload) => cli::reload::run(reload),
         Command::Health(health) => cli::health::run(health),
         Command::Plugin(plugin) => cli::plugin::run(plugin),
         Command::Batch(batch) => cli::batch::run(batch),
+        Command::View(view) => cli::view::run(view),
         Command::Config(config) => cli::config::run(config),
     };
     let code = result.unwrap_or_else(|error| {

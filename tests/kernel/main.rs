@@ -24,4 +24,5 @@ mod recalling;
 mod refusals;
 mod rejected;
 mod reload;
+mod terminal;
 mod unwinding;

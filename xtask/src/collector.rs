@@ -2,7 +2,7 @@
 //! and the reader of what is in `packaging/kubernetes`.
 
 use crate::install;
-use crate::run::{must, workspace};
+use crate::run::{cache, must, workspace};
 use anyhow::Context;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
@@ -21,10 +21,7 @@ pub(crate) fn kubernetes() -> anyhow::Result<PathBuf> {
 fn module(name: &str, what: &str) -> anyhow::Result<PathBuf> {
     install::ensure(install::TEST)?;
     let source = workspace().join("tests").join(name);
-    let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    let root = variable("XDG_CACHE_HOME").or_else(|| variable("HOME").map(|home| home.join(".cache")));
-    let root = root.context("neither XDG_CACHE_HOME nor HOME says where programs for tests may be kept")?;
-    let folder = root.join("stacksonde-dev").join(name);
+    let folder = cache()?.join(name);
     std::fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
     let program = folder.join(format!("{name}-{:016x}", digest(&source)?));
     if program.exists() {

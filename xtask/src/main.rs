@@ -2,12 +2,15 @@
 
 mod bench;
 mod collector;
+mod debian;
+mod dist;
 mod install;
 mod lint;
 mod load;
 mod profile;
 mod proof;
 mod run;
+mod speedscope;
 mod stacks;
 mod stage;
 mod test;
@@ -18,16 +21,20 @@ use std::process::ExitCode;
 const USAGE: &str = "\
 usage: cargo xtask COMMAND
 
-  profile [-d SECONDS] [-F HZ]   build, profile this machine, write profile.svg and profile.pb.gz
-  test [--tier TIER]...          run all tests, or those of the named tiers: suite, kernel, vm
+  profile [-d SECONDS] [-F HZ]   build, profile this machine, write profile.html, .svg and .pb.gz
+  test [--tier TIER]...          run all tests, or those of the named tiers: suite, kernel, packages, vm
   vm [--all] [ROW]...            boot other kernels under QEMU with the agent in them; all of them,
                                  or those of the named rows, else those that CI boots
+  systemd [--write]              boot Debian with the service in it, with the unit's rights and without each of them;
+                                 write docs/capabilities.md, or compare with it
   bench NAME                     print what plugins cost (plugins), what sending profiles costs (export), how long the
                                  agent takes to its first sample (start), what profiling costs beside other
                                  profilers (cost), or what many processes cost (scale)
   stacks [PROGRAM|mix]...        profile real programs, count whole stacks, write docs/complete-stacks.md
   proof [rows|agreement]         our rows beside readelf's, our stacks beside libdw's
   lint                           formatting, clippy, licences and sources of dependencies
+  dist [--profile PROFILE] [--revision N] [--out FOLDER]
+                                 Debian and RPM packages of everything, into target/dist
   stage                          build and install agent and plugins for development, print where
 
 What a command needs and is missing it installs with apt-get.";
@@ -39,11 +46,13 @@ fn main() -> ExitCode {
         Some("profile") => profile::run(rest),
         Some("test") => test::run(rest),
         Some("bench") => bench::run(rest),
+        Some("dist") => dist::run(rest),
         Some("lint") => lint::run(),
         Some("stage") => stage::run(),
         Some("proof") => proof::run(rest),
         Some("stacks") => stacks::run(rest),
         Some("vm") => vm::run(rest),
+        Some("systemd") => vm::service::run(rest),
         Some("-h" | "--help") | None => {
             println!("{USAGE}");
             return ExitCode::SUCCESS;

@@ -78,7 +78,7 @@ fn put(from: &Path, to: &Path) -> anyhow::Result<()> {
 }
 
 /// The plugins of this repository, by the names of their folders.
-fn plugins() -> anyhow::Result<Vec<String>> {
+pub(crate) fn plugins() -> anyhow::Result<Vec<String>> {
     let folder = workspace().join("plugins");
     let entries = std::fs::read_dir(&folder).with_context(|| format!("cannot read {}", folder.display()))?;
     let names = entries.flatten().filter(|entry| entry.path().join("Cargo.toml").exists());

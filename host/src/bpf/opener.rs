@@ -1,7 +1,7 @@
 //! CAP_SYS_ADMIN, for as short and as little as it can be.
 //!
 //! Debian's kernels know a `kernel.perf_event_paranoid` of 3, their default, at which perf_event_open(2) asks for
-//! CAP_SYS_ADMIN where all others are content with CAP_PERFMON. A daemon that is not root's gets it for that call
+//! CAP_SYS_ADMIN where all others are content with CAP_PERFMON. A daemon that has not all of root's rights gets it for that call
 //! alone: one thread keeps it and opens events for all others, which give it up before they run anything else; when
 //! sampling has begun this thread ends, and nothing in the process has it, nor can get it again.
 
@@ -23,23 +23,25 @@ struct Wanted {
 /// The thread that opens events, while there is one.
 static OPENER: Mutex<Option<(Sender<Wanted>, JoinHandle<()>)>> = Mutex::new(None);
 
-/// Bit of CAP_SYS_ADMIN (`include/uapi/linux/capability.h`).
+/// Bits of a capability set (`include/uapi/linux/capability.h`).
+const CAP_SYS_MODULE: u32 = 16;
 const CAP_SYS_ADMIN: u32 = 21;
 /// Above this value Debian's kernels ask for CAP_SYS_ADMIN.
 const UPSTREAMS_STRICTEST: i32 = 2;
 /// `_LINUX_CAPABILITY_VERSION_3` of `linux/capability.h`: two words a set.
 const CAPABILITY_VERSION: u32 = 0x2008_0522;
 
-/// Where this process is not root's and has CAP_SYS_ADMIN, leaves it to one thread, or to none where the kernel does
-/// not ask for it. To be called before there are other threads, since each inherits what its maker has.
+/// Where this process has CAP_SYS_ADMIN without all of root's rights, as a service or in a container, leaves it to one
+/// thread, or to none where the kernel does not ask for it. Who may load modules is root: it could do anything by
+/// other means. To be called before there are other threads, since each inherits what its maker has.
 ///
 /// # Errors
 ///
 /// The thread cannot be started, or the capability cannot be given up.
 pub fn confine_admin() -> io::Result<()> {
-    // SAFETY: takes nothing, touches no memory of ours, cannot fail.
-    let is_root = unsafe { libc::geteuid() } == 0;
-    if is_root || !has_admin()? {
+    let permitted = capabilities()?[1];
+    let has = |capability: u32| permitted >> capability & 1 == 1;
+    if !has(CAP_SYS_ADMIN) || has(CAP_SYS_MODULE) {
         return Ok(());
     }
     let paranoid = std::fs::read_to_string("/proc/sys/kernel/perf_event_paranoid").unwrap_or_default();
@@ -83,10 +85,6 @@ pub(super) fn open(attributes: &perf_event_attr, cpu: u32) -> io::Result<OwnedFd
 
 /// `struct __user_cap_data_struct` twice: effective, permitted and inheritable, of the lower 32 bits and the upper.
 type Sets = [u32; 6];
-
-fn has_admin() -> io::Result<bool> {
-    Ok(capabilities()?[1] >> CAP_SYS_ADMIN & 1 == 1)
-}
 
 fn capabilities() -> io::Result<Sets> {
     // `struct __user_cap_header_struct { version, pid }`; 0 is the calling thread.

@@ -9,6 +9,7 @@ use stacksonde_ebpf::sample::Record;
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::SyncSender;
 use std::time::Duration;
 
@@ -74,6 +75,8 @@ pub struct Reader {
     looked_ns: u64,
     /// Whether there was a sample yet.
     has_sampled: bool,
+    /// Where it is told, once a second, how many samples did not fit into rings.
+    lost: Option<Arc<AtomicU64>>,
     /// When there last was a notice.
     noticed_ns: u64,
 }
@@ -96,8 +99,14 @@ impl Reader {
             start_ns,
             looked_ns: start_ns,
             has_sampled: false,
+            lost: None,
             noticed_ns: start_ns,
         })
+    }
+
+    /// Has it told there, once a second, how many samples did not fit into rings.
+    pub(crate) fn tell_lost(&mut self, lost: Option<Arc<AtomicU64>>) {
+        self.lost = lost;
     }
 
     /// A handle that ends [`Reader::run`].
@@ -142,6 +151,12 @@ impl Reader {
             return;
         }
         self.looked_ns = now_ns;
+        if let Some(lost) = &self.lost
+            && let Ok(counters) = self.sampler.counters()
+        {
+            let sum = counters.iter().map(|cpu| cpu.ring_full + cpu.no_ring + cpu.no_scratch).sum();
+            lost.store(sum, Ordering::Relaxed);
+        }
         match self.sampler.follow_cpus() {
             Ok(new) if new.is_empty() => {}
             Ok(new) => {

@@ -8,13 +8,28 @@ pub mod plugin;
 pub mod record;
 pub mod reload;
 pub mod run;
+pub mod top;
+pub mod view;
 
 mod admit;
 mod filter;
+mod progress;
 mod renew;
 mod start;
 
-use clap::Subcommand;
+use clap::{Parser, Subcommand};
+
+/// Profiles every program and the kernel, without their help.
+///
+/// Its manual pages and completions are made from this by `examples/pages`.
+#[derive(Debug, Parser)]
+#[command(name = "stacksonde", version, arg_required_else_help = true)]
+#[command(about = "Profiles every program and the kernel, without their help", long_about = None)]
+pub struct Program {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
 
 /// What to do.
 #[derive(Debug, Subcommand)]
@@ -23,6 +38,8 @@ pub enum Command {
     Doctor(doctor::Arguments),
     /// Profile for a while, or while a command runs, and write the result to files.
     Record(record::Arguments),
+    /// Show what is on the CPUs now: functions, processes and a flame graph, live.
+    Top(top::Arguments),
     /// Profile until stopped, in intervals, and hand each profile to the configured exporters.
     Run(run::Arguments),
     /// Have a running daemon read its configuration anew, and say what came of it.
@@ -33,6 +50,8 @@ pub enum Command {
     Plugin(plugin::Arguments),
     /// Show what is in a batch: the bytes that exporters are given.
     Batch(batch::Arguments),
+    /// Show a file with a profile in a browser: a flame graph to search and zoom in.
+    View(view::Arguments),
     /// Check config files.
     Config(config::Arguments),
 }

@@ -34,7 +34,7 @@ pub fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     arguments.filter.check()?;
     let interval = Duration::from_secs(config.sampling.interval_seconds.into());
     let rules = arguments.config.file_rules(&config.plugins);
-    let (parts, exporting) = start::prepare(&config, Some(interval), &rules)?;
+    let (parts, exporting) = start::prepare(&config, Some(interval), &rules, None)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let mut interrupted = signal(SignalKind::interrupt())?;

@@ -5,6 +5,7 @@ use crate::agent::{Agent, Parts};
 use crate::batch::Run;
 use crate::bpf::{Ids, Notices, Settings, StackCopies, TableSizes, UserWalk, monotonic_ns, release_admin};
 use crate::config::{self, Config, LogFormat, Shares, Sources};
+use crate::feed::Feed;
 use crate::filter::Rules;
 use crate::health::Vitals;
 use crate::kernel::PidNamespace;
@@ -14,6 +15,7 @@ use crate::plugins::{BATCH_FORMAT, Exporters, FileRules};
 use crate::process::Budget;
 use crate::symbolize;
 use crate::telemetry::reached;
+use crate::terminal::{Colour, stderr};
 use anyhow::{Context, bail};
 use clap::Args;
 use stacksonde_plugin::{Offer, Outcome};
@@ -65,8 +67,10 @@ impl ConfigArguments {
             _ => &config.log.filter,
         };
         let filter: EnvFilter = filter.parse().with_context(|| format!("log.filter `{filter}`"))?;
-        let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-        let log = log.with_ansi(std::io::stderr().is_terminal());
+        let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(stderr::Log);
+        // What is kept is shown in places that codes would spoil.
+        let colours = Colour::Auto.is_on(std::io::stderr().is_terminal());
+        let log = log.with_ansi(colours && !stderr::is_held());
         let set: SetFilter = match config.log.format {
             LogFormat::Text => {
                 let log = log.with_filter_reloading();
@@ -109,11 +113,12 @@ impl LogFilter {
 }
 
 /// Everything short of sampling: plugins loaded, the plan made, exporters created. And what it takes to make others
-/// later.
+/// later. With a feed there are none: what is sampled stays here.
 pub(super) fn prepare(
     config: &Config,
     interval: Option<Duration>,
     rules: &FileRules,
+    feed: Option<Feed>,
 ) -> anyhow::Result<(Parts, Exporting)> {
     reached("configuration read", monotonic_ns());
     let survey = Survey::take(config)?;
@@ -136,7 +141,11 @@ pub(super) fn prepare(
     };
     let exporting = Exporting::new(loaded, survey.capabilities, offer);
     let budget = Duration::from_millis(config.shutdown.budget_ms.into());
-    let exporters = Exporters::new(exporting.start(config)?, budget);
+    let created = match feed {
+        None => exporting.start(config)?,
+        Some(_) => Vec::new(),
+    };
+    let exporters = Exporters::new(created, budget);
     let size = |count: u32| usize::try_from(count).unwrap_or(usize::MAX);
     let bytes = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
     let shares = config.shares(crate::bpf::online_cpus().map_or(1, |cpus| cpus.len()));
@@ -164,6 +173,8 @@ pub(super) fn prepare(
         },
         run: describe_run(&plan, &config.labels)?,
         exporters,
+        feed,
+        progress: None,
         vitals: Vitals::new(interval),
     };
     Ok((parts, exporting))

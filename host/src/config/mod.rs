@@ -301,11 +301,10 @@ impl Default for Symbolize {
 impl Default for Plugins {
     fn default() -> Self {
         Self {
-            directories: vec![PathBuf::from(concat!(
-                "/usr/lib/",
-                env!("STACKSONDE_MULTIARCH"),
-                "/stacksonde/plugins-1"
-            ))],
+            directories: env!("STACKSONDE_LIBRARY_FOLDERS")
+                .split(':')
+                .map(|folder| PathBuf::from(folder).join("stacksonde/plugins-1"))
+                .collect(),
             load: [
                 "btf-offsets",
                 "selfprobe-offsets",

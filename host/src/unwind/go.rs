@@ -1,7 +1,8 @@
 //! Rules for Go's code, which has no call frame information, from its own table of functions.
 //!
 //! Frame pointers alone are not enough: functions without a frame, the hottest ones among them (memory moves,
-//! hashes, comparisons), do not set one up, so that their caller would be left out.
+//! hashes, comparisons), do not set one up, so that their caller would be left out. Who calls has one; where all
+//! code is Go's, rows are made for pages of innermost frames only.
 
 use super::cfi::Row;
 use super::rule::{Architecture, Rule};

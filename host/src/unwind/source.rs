@@ -107,6 +107,11 @@ impl CallFrames {
         Some(Self { loads, index, go, architecture, known })
     }
 
+    /// Whether all of it is Go's code: who calls there has a frame pointer.
+    pub fn is_go(&self) -> bool {
+        self.go.is_some() && self.index.is_none()
+    }
+
     /// The rows of a page of file addresses, by address; the first one is at its first byte.
     pub fn rows_of_page(&self, file: &File, page: u64) -> io::Result<Vec<Row>> {
         let within = page << PAGE_BITS..(page + 1) << PAGE_BITS;

@@ -12,23 +12,25 @@ say() { echo "guest: $*"; }
 uname -r > release
 cat /proc/sys/kernel/perf_event_paranoid > paranoid
 systemd-sysusers
+systemd-analyze verify --man=no stacksonde.service > verify 2>&1
+systemd-analyze security --no-pager stacksonde.service 2> /dev/null | tail -n 1 > security
 
 # Programs of others, whose stacks are known, where the unit does not look: a home that only its owner enters, /tmp,
 # and a file that is gone.
 alice() { setpriv --reuid 1000 --regid 1000 --clear-groups env OTEL_SERVICE_NAME="$2-labelled" "$1" chain & }
 install -d -m 0700 -o 1000 -g 1000 /home/alice
 program=/usr/lib/stacksonde-test/no_frame_pointers
-install -m 0755 $program /usr/local/bin/in_usr
-for file in /home/alice/in_home /tmp/in_tmp /home/alice/removed; do
-	install -m 0700 -o 1000 -g 1000 $program $file
+install -m 0700 -o 1000 -g 1000 $program /home/alice/in_home
+for file in /usr/local/bin/in_usr /usr/local/bin/removed /tmp/in_tmp; do
+	install -m 0755 $program $file
 done
 alice /usr/local/bin/in_usr usr
 alice /home/alice/in_home home
 alice /tmp/in_tmp tmp
-alice /home/alice/removed removed
+alice /usr/local/bin/removed removed
 /usr/lib/stacksonde-test/c_chain &
 sleep 1
-rm /home/alice/removed
+rm /usr/local/bin/removed
 
 properties=ActiveState,SubState,Result,NRestarts,MainPID,ActiveEnterTimestampMonotonic,WatchdogTimestampMonotonic
 properties=$properties,ExecMainStatus,ExecMainCode,MemoryPeak,TasksCurrent
@@ -76,8 +78,10 @@ fi
 another 3
 cat $state/*.folded > service.folded
 gzip -dc "$(ls $state/*.pb.gz | tail -n 1)" | grep -a -o 'stacksonde.plan: {.*' > service.plan
-grep -e ^Uid -e ^Cap -e ^Seccomp: -e ^NoNewPrivs "/proc/$(systemctl show stacksonde -p MainPID --value)/status" > service.process
-systemctl status stacksonde --no-pager > service.status-shown
+process=$(systemctl show stacksonde -p MainPID --value)
+cat /proc/$process/task/*/status | grep -e ^CapPrm | sort -u > service.threads
+grep -e ^Uid -e ^Cap -e ^Seccomp: -e ^NoNewPrivs /proc/$process/status > service.process
+systemctl status stacksonde --no-pager | cat > service.status-shown
 stat --format '%U:%G %a %F' $state /run/stacksonde /run/stacksonde/health.sock > service.files
 show show.started
 
@@ -134,8 +138,10 @@ attempt() {
 }
 attempt unit
 for capability in $capabilities; do
+	echo $capability >> taken
 	attempt $capability CapabilityBoundingSet=~$capability AmbientCapabilities=~$capability
 done
+echo LimitMEMLOCK >> taken
 attempt LimitMEMLOCK LimitMEMLOCK=8M
 
 finish

@@ -20,6 +20,8 @@ const MARKS: &[(&str, &str)] = &[
     ("guide", "tests/suite/plugins/documented.rs"),
     ("systemd", "xtask/src/vm/service/test.sh"),
     ("xtask", "xtask/src/main.rs"),
+    ("terminal", "tests/kernel/terminal.rs"),
+    ("view", "tests/suite/view.rs"),
     ("kubectl", "packaging/kubernetes/daemonset.yaml"),
 ];
 

@@ -1,4 +1,5 @@
 //! A file as Go's linker makes it, as small as can be: code of four functions, and the table that tells of them.
+#![allow(clippy::cast_possible_truncation, reason = "the file is small")]
 
 /// Where its code lies, in memory and in the file.
 pub const TEXT: u64 = 0x40_1000;

@@ -17,7 +17,7 @@ pub enum Page {
     /// A page that somebody made, as it is.
     Made(Vec<u8>),
     /// A profile, to be made a page of.
-    Profile(Profile),
+    Profile(Box<Profile>),
 }
 
 /// Why a file cannot be shown.
@@ -122,7 +122,7 @@ pub(crate) fn parse(path: &Path, bytes: Vec<u8>, wanted: Option<&str>, most: u64
         }
         None => pprof(&bytes)?,
     };
-    Ok(Page::Profile(profile))
+    Ok(Page::Profile(Box::new(profile)))
 }
 
 fn unpack(path: &Path, bytes: &[u8], most: u64) -> Result<Vec<u8>, FileError> {

@@ -22,6 +22,8 @@ const MARKS: &[(&str, &str)] = &[
     ("systemd", "xtask/src/vm/service/test.sh"),
     ("terminal", "tests/kernel/terminal.rs"),
     ("xtask", "xtask/src/main.rs"),
+    ("terminal", "tests/kernel/terminal.rs"),
+    ("view", "tests/suite/view.rs"),
     ("kubectl", "packaging/kubernetes/daemonset.yaml"),
 ];
 

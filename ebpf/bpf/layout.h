@@ -35,7 +35,8 @@
 	V(STACK_CUT, stack_cut, 15, "The stack is larger than what is copied for a walk in user space.") \
 	V(NO_CODE, no_code, 16, "A return address lies in no executable mapping.") \
 	V(MEMORY_GONE, memory_gone, 17, "The process was ending and had no memory any more, so no user stack.") \
-	V(CODE_REPLACED, code_replaced, 18, "Other code had just taken the place of what the tables knew, so the walk may be wrong.")
+	V(CODE_REPLACED, code_replaced, 18, "Other code had just taken the place of what the tables knew, so the walk may be wrong.") \
+	V(NO_LEAF_ROWS, no_leaf_rows, 19, "* Rows were wanting for Go's innermost function; by frame pointers the walk reached a root.")
 
 /* How the kernel part of a sample ended. */
 #define KERNEL_ENDS(V) \
@@ -164,7 +165,8 @@
 #define MAPPING_KINDS(V) \
 	V(ROWS, rows, 0, "It has unwind rows, by page.") \
 	V(FRAME_POINTERS, frame_pointers, 1, "Made at run time: frame pointers are followed.") \
-	V(BARE, bare, 2, "A file without any (Go): frame pointers are followed, from one stack to another, too.")
+	V(BARE, bare, 2, "A file without any: frame pointers are followed, from one stack to another, too.") \
+	V(GO, go, 3, "Go's code: pages with rows for the innermost frame, which may have set up no frame pointer; then as bare.")
 
 /* How a canonical frame address (CFA, DWARF 5, 6.4) is found, and with it the registers of the caller. */
 #define RULE_KINDS(V) \

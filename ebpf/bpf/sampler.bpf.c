@@ -244,6 +244,7 @@ static ALWAYS_INLINE u32 walk_by_tables(struct scratch *record, u32 cpu, u32 pid
 	record->frames[first & 127] = record->walk.pc;
 	record->walk.count = 1;
 	record->walk.recalled = record->walk.looked_up = record->walk.mistaken = 0;
+	record->walk.leaf_wanting = 0;
 	if (!find_process(&record->walk, pid)) {
 		*end = USER_END_NO_PROCESS;
 		return 1;
@@ -407,14 +408,25 @@ static ALWAYS_INLINE int take_sample(struct perf_event_context *context, int by_
 		if (!by_tables) {
 			user_frames = walk_by_kernel(context, record, kernel_frames, &end);
 		} else {
-			u64 leaf_sp = walk->sp;
+			u64 leaf_sp = walk->sp, leaf_fp = walk->fp, leaf_lr = walk->lr;
 			user_frames = walk_by_tables(record, cpu, head->pid, kernel_frames, &end);
 			head->epoch = walk->epoch;
 			count->frames_recalled += walk->recalled;
 			count->frames_looked_up += walk->looked_up;
 			count->frames_mistaken += walk->mistaken;
-			u32 wanting = end == USER_END_NO_PROCESS || end == USER_END_NO_MAPPING ||
-				      end == USER_END_NO_ROWS;
+			if (walk->leaf_wanting) {
+				/* User space begins where the walk began. */
+				if (end != USER_END_COMPLETE)
+					user_frames = 1;
+				end = end == USER_END_COMPLETE ? USER_END_NO_LEAF_ROWS : USER_END_NO_ROWS;
+				walk->pc = record->frames[kernel_frames & 127];
+				walk->sp = leaf_sp;
+				walk->fp = leaf_fp;
+				walk->lr = leaf_lr;
+				walk->exact = 1;
+			}
+			u32 wanting = end == USER_END_NO_LEAF_ROWS || end == USER_END_NO_PROCESS ||
+				      end == USER_END_NO_MAPPING || end == USER_END_NO_ROWS;
 			if (wanting || copy_always) {
 				copy_stack(cpu, copy_always ? leaf_sp : walk->sp);
 				if (wanting && !head->stack_bytes)

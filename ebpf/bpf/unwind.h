@@ -39,6 +39,8 @@ struct walk {
 	u32 epoch;
 	/* Rules found in `recent`, by all of the tables, and by these as another one. */
 	u32 recalled, looked_up, mistaken;
+	/* 1: rows are wanting for the innermost frame, which was left by its frame pointer. */
+	u32 leaf_wanting;
 	/* Address of window[0]; only words of it that were read are valid. */
 	u64 window_start;
 	/* User addresses found so far. */
@@ -180,18 +182,23 @@ static ALWAYS_INLINE s32 find_rule(u32 header_line, u32 in_page)
 }
 
 /* The number of the rule for an address by mapping, page and row; negative: a USER_END_, negated. */
-static ALWAYS_INLINE s32 look_up(u64 region, u64 address)
+static ALWAYS_INLINE s32 look_up(struct walk *walk, u64 address)
 {
-	struct mapping *mapping = find_mapping(region, address);
+	struct mapping *mapping = find_mapping(walk->region, address);
 	if (!mapping)
 		return -USER_END_NO_MAPPING;
 
 	u64 what = mapping->what;
-	if (what >> 32 != MAPPING_ROWS)
-		return what >> 32 == MAPPING_BARE;
+	u32 kind = what >> 32;
+	if (kind != MAPPING_ROWS && (kind != MAPPING_GO || walk->count > 1))
+		return kind != MAPPING_FRAME_POINTERS;
 	u64 in_file = address + mapping->bias;
 	u32 header = find_page((u32)what, in_file >> PAGE_SHIFT);
-	return header ? find_rule(header, in_file & ((1 << PAGE_SHIFT) - 1)) : -USER_END_NO_ROWS;
+	if (header)
+		return find_rule(header, in_file & ((1 << PAGE_SHIFT) - 1));
+	/* Where Go moves to another stack a copy of this one would not do: who called is found now. */
+	walk->leaf_wanting = kind == MAPPING_GO;
+	return kind == MAPPING_GO ? 1 : -USER_END_NO_ROWS;
 }
 
 /* Where in `recent` an address of this process may stand: the bucket is chosen by the low bits, the rest is
@@ -236,13 +243,13 @@ static ALWAYS_INLINE s32 rule_at(struct walk *walk, u64 address)
 		if (!check_recent())
 			return recalled;
 	}
-	s32 number = look_up(walk->region, address);
+	s32 number = look_up(walk, address);
 	if (recalled >= 0) {
 		walk->mistaken += number >= 0 && number != recalled;
 		return recalled;
 	}
 	walk->looked_up++;
-	if (number >= 0 && bucket)
+	if (number >= 0 && bucket && !walk->leaf_wanting)
 		remember(bucket, place, number);
 	return number;
 }

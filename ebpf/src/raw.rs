@@ -64,6 +64,34 @@ pub unsafe fn update_element(map: BorrowedFd<'_>, index: u32, value: &[u8]) -> i
     element(BPF_MAP_UPDATE_ELEM, map, index, value.as_ptr().cast_mut())
 }
 
+/// Writes elements of an array, `bytes` of each side by side in `values`: at once where the kernel has that for
+/// such an array (`BPF_MAP_UPDATE_BATCH`), else one after the other.
+///
+/// # Safety
+///
+/// The array's values must be of this size.
+pub unsafe fn update_elements(
+    map: BorrowedFd<'_>,
+    indices: &[u32],
+    values: &[u8],
+    bytes: usize,
+) -> io::Result<()> {
+    let count = indices.len().min(values.len() / bytes.max(1));
+    let mut attributes = zeroed();
+    attributes.batch.map_fd = number(map)?;
+    attributes.batch.keys = indices.as_ptr().expose_provenance() as u64;
+    attributes.batch.values = values.as_ptr().expose_provenance() as u64;
+    attributes.batch.count = u32::try_from(count).map_err(io::Error::other)?;
+    if bpf(BPF_MAP_UPDATE_BATCH, &mut attributes).is_ok() {
+        return Ok(());
+    }
+    for (index, value) in indices.iter().zip(values.chunks_exact(bytes)) {
+        // SAFETY: the caller's promise.
+        unsafe { update_element(map, *index, value)? };
+    }
+    Ok(())
+}
+
 /// Reads an element of an array into `value`; of an array per CPU the values of all possible CPUs side by side,
 /// each rounded up to 8 bytes.
 ///

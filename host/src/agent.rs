@@ -1,7 +1,7 @@
 //! Joins the stages with bounded channels; the only file that knows them all.
 //!
 //! ```text
-//! kernel rings ─▶ reader ─Message─▶ profiler ─Profile─▶ publisher ─batch─▶ exporters' queues
+//! kernel rings ─▶ reader ─Message─▶ profiler ─Profile─▶ publisher ─batch─▶ exporters' queues, the feed
 //! ```
 //!
 //! Each stage is a thread. A stage that is slow holds up the one before it, back to the kernel's
@@ -9,11 +9,13 @@
 
 use crate::batch::{self, Run};
 use crate::bpf::{Event, LoadError, Message, Notices, Reader, Sampler, Settings, Stop, monotonic_ns};
+use crate::feed::Feed;
 use crate::filter::{Filter, Rules, Slots};
 use crate::health::Vitals;
-use crate::plugins::ExporterInstance;
+use crate::plugins::Exporters;
 use crate::process::{Budget, Processes};
 use crate::profile::{self, Builder, Profile};
+use crate::progress::{Progress, Seen};
 use crate::summary::Summary;
 use crate::symbolize::{self, Symbolizer};
 use crate::unwind::{Tables, Unwinder};
@@ -21,6 +23,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
+use tokio::sync::Notify;
 
 /// Messages that may wait between reader and profiler: some seconds of them.
 const MESSAGES: usize = 64;
@@ -37,14 +40,16 @@ pub struct Parts {
     pub budget: Budget,
     /// How much one profile may hold.
     pub profile: profile::Budget,
-    /// How names are looked up; `None` if nobody wants names.
-    pub symbolize: Option<symbolize::Options>,
+    /// How names are looked up, where an exporter wants names.
+    pub symbolize: symbolize::Options,
     /// What is the same for every batch.
     pub run: Run,
     /// Where batches go.
-    pub exporters: Vec<ExporterInstance>,
-    /// Time for the exporters to finish, after the last profile.
-    pub shutdown_budget: Duration,
+    pub exporters: Exporters,
+    /// Where batches go within this process: names in them, and bounded like an exporter's queue.
+    pub feed: Option<Feed>,
+    /// Where it is kept what is in the profile under way.
+    pub progress: Option<Progress>,
     /// Where it is kept what was sampled so far.
     pub vitals: Vitals,
 }
@@ -58,13 +63,14 @@ pub struct Agent {
     profiler: JoinHandle<()>,
     publisher: JoinHandle<Summary>,
     refused_cpus: Vec<String>,
+    ended: Arc<Notify>,
 }
 
 impl Agent {
     /// Loads the sampler and starts it. Samples wait until [`Agent::want`] says whose are wanted.
     pub fn start(parts: Parts) -> Result<Self, LoadError> {
-        let Parts { sampler, interval, budget, profile, symbolize, run, exporters, shutdown_budget, vitals } =
-            parts;
+        let Parts { sampler, interval, budget, profile, symbolize, run, exporters, .. } = parts;
+        let Parts { feed, progress, vitals, .. } = parts;
         let builder = Builder::new(sampler.period_ns, profile);
         let by_proc = sampler.notices != Notices::SideBand;
         let mut sampler = Sampler::load(&sampler)?;
@@ -74,31 +80,34 @@ impl Agent {
         let unwinder = Unwinder::new(Tables::new(tables), budget.executables);
         let refused = |(cpu, error): &(u32, std::io::Error)| format!("CPU {cpu} is not sampled: {error}");
         let refused_cpus = sampler.refused_cpus().iter().map(refused).collect();
-        let reader = Reader::start(sampler)?;
+        let mut reader = Reader::start(sampler)?;
+        reader.tell_lost(progress.as_ref().map(Progress::lost));
         let stop = reader.stop_handle();
         let (rules, wanted) = sync_channel(1);
         let (to_profiler, messages) = sync_channel(MESSAGES);
         let (to_publisher, profiles) = sync_channel(PROFILES);
-        let publisher = Publisher { run, exporters, symbolizer: symbolize, shutdown_budget, vitals };
+        let ended = Arc::new(Notify::new());
+        let publisher = Publisher { run, exporters, feed, symbolize, vitals };
         Ok(Self {
             stop,
             rules,
-            reader: spawn("reader", move || {
+            reader: spawn("reader", &ended, move || {
                 go_first();
                 reader.run(interval, &to_profiler)
             })?,
-            profiler: spawn("profiler", move || {
+            profiler: spawn("profiler", &ended, move || {
                 go_first();
                 if let Ok(rules) = wanted.recv() {
                     let processes = Processes::new(budget).unnoticed(by_proc);
                     let sweeps = by_proc.then(Instant::now);
-                    let mut stages = Stages { processes, unwinder, builder, filter, sweeps };
+                    let mut stages = Stages { processes, unwinder, builder, filter, sweeps, progress };
                     stages.filter.change(rules);
                     stages.run(&messages, &wanted, &to_publisher);
                 }
             })?,
-            publisher: spawn("publisher", move || publisher.run(&profiles))?,
+            publisher: spawn("publisher", &ended, move || publisher.run(&profiles))?,
             refused_cpus,
+            ended,
         })
     }
 
@@ -114,9 +123,14 @@ impl Agent {
         self.rules.try_send(rules).is_ok()
     }
 
-    /// Whether a stage ended without being asked to.
-    pub fn has_failed(&self) -> bool {
-        self.reader.is_finished() || self.profiler.is_finished() || self.publisher.is_finished()
+    /// A way to say whose samples are wanted, for another thread, as [`Agent::want`] does.
+    pub fn wanted(&self) -> Wanted {
+        Wanted(self.rules.clone())
+    }
+
+    /// Ends when a stage ended, which none does without being asked to unless it failed.
+    pub async fn failure(&self) {
+        self.ended.notified().await;
     }
 
     /// Stops the ticks, publishes what is left, and waits for the exporters within their budget.
@@ -126,6 +140,18 @@ impl Agent {
         self.reader.join().map_err(|_| Failed::Panicked("reader"))?.map_err(Failed::Reader)?;
         self.profiler.join().map_err(|_| Failed::Panicked("profiler"))?;
         self.publisher.join().map_err(|_| Failed::Panicked("publisher"))
+    }
+}
+
+/// See [`Agent::wanted`].
+#[derive(Clone, Debug)]
+pub struct Wanted(SyncSender<Rules>);
+
+impl Wanted {
+    /// Says whose samples are wanted from now on; false if the rules before are still waiting.
+    #[must_use]
+    pub fn change(&self, rules: Rules) -> bool {
+        self.0.try_send(rules).is_ok()
     }
 }
 
@@ -140,11 +166,24 @@ pub enum Failed {
     Panicked(&'static str),
 }
 
+/// Starts a stage; `ended` is told when it ends, be it by a panic.
 fn spawn<T: Send + 'static>(
     name: &str,
+    ended: &Arc<Notify>,
     stage: impl FnOnce() -> T + Send + 'static,
 ) -> Result<JoinHandle<T>, LoadError> {
-    std::thread::Builder::new().name(name.into()).spawn(stage).map_err(LoadError::Wait)
+    struct Ends(Arc<Notify>);
+    impl Drop for Ends {
+        fn drop(&mut self) {
+            self.0.notify_one();
+        }
+    }
+    let ends = Ends(ended.clone());
+    let run = move || {
+        let _ends = ends;
+        stage()
+    };
+    std::thread::Builder::new().name(name.into()).spawn(run).map_err(LoadError::Wait)
 }
 
 /// Goes before other programs: what this thread does is little, and while it waits for a CPU the rings fill and
@@ -160,7 +199,7 @@ fn go_first() {
 const SWEEP: Duration = Duration::from_secs(1);
 
 /// How long other rules wait at most while nothing happens.
-const LOOK: Duration = Duration::from_millis(200);
+const LOOK: Duration = Duration::from_secs(1);
 
 /// The stages between raw samples and profiles.
 struct Stages {
@@ -170,6 +209,7 @@ struct Stages {
     builder: Builder,
     /// When `/proc` was last looked through; `None` if everything is noticed.
     sweeps: Option<Instant>,
+    progress: Option<Progress>,
 }
 
 impl Stages {
@@ -228,13 +268,22 @@ impl Stages {
                 if sample.pid != 0 {
                     self.unwinder.finish(&mut sample, &mut self.processes);
                 }
-                self.builder.add(self.processes.attribute(sample));
+                let sample = self.processes.attribute(sample);
+                let seen = self.progress.as_ref().map(|_| Seen::of(&sample));
+                if self.builder.add(sample)
+                    && let (Some(progress), Some(seen)) = (&self.progress, seen)
+                {
+                    progress.add(&seen);
+                }
             }
             Event::Sample(sample) => {
                 // It may have been wanted before.
                 self.processes.forget(sample.pid);
                 self.unwinder.forget_process(sample.pid);
                 self.builder.exclude();
+                if let Some(progress) = &self.progress {
+                    progress.exclude();
+                }
             }
         }
     }
@@ -243,60 +292,67 @@ impl Stages {
 /// The stage between profiles and exporters.
 struct Publisher {
     run: Run,
-    exporters: Vec<ExporterInstance>,
-    symbolizer: Option<symbolize::Options>,
-    shutdown_budget: Duration,
+    exporters: Exporters,
+    feed: Option<Feed>,
+    symbolize: symbolize::Options,
     vitals: Vitals,
 }
 
 impl Publisher {
     fn run(self, profiles: &Receiver<Profile>) -> Summary {
-        let mut symbolizer = self.symbolizer.map(Symbolizer::new);
+        let mut symbolizer = None;
         let mut summary = Summary::default();
-        let no_names = |profile: &Profile| vec![Arc::new([]) as symbolize::Names; profile.frames.len()];
         for (sequence, profile) in (0..).zip(profiles) {
-            let names = match &mut symbolizer {
-                Some(symbolizer) => symbolizer.names(&profile.frames),
-                None => no_names(&profile),
-            };
-            summary.add(&profile, &names);
+            let nameless = vec![Arc::new([]) as symbolize::Names; profile.frames.len()];
+            let mut names = None;
+            // Another exporter may come to want them while they are looked up, or before.
+            loop {
+                if names.is_none() && (self.feed.is_some() || self.exporters.want_names()) {
+                    let symbolizer = symbolizer.get_or_insert_with(|| Symbolizer::new(self.symbolize));
+                    names = Some(symbolizer.names(&profile.frames));
+                    summary.names = symbolizer.counters();
+                }
+                let all_got_it = self.exporters.each(names.is_some(), |exporter| {
+                    let names = names.as_ref().filter(|_| exporter.wants().names).unwrap_or(&nameless);
+                    let batch = self.batch(sequence, &profile, names, exporter.take_dropped(), &mut summary);
+                    batch.into_iter().for_each(|batch| exporter.submit(batch));
+                });
+                if all_got_it {
+                    break;
+                }
+            }
+            summary.add(&profile, names.as_ref().unwrap_or(&nameless));
             self.vitals.add(&profile);
-            if let Some(symbolizer) = &symbolizer {
-                summary.names = symbolizer.counters();
+            if let Some(feed) = &self.feed {
+                let names = names.as_ref().unwrap_or(&nameless);
+                let batch = self.batch(sequence, &profile, names, feed.take_dropped(), &mut summary);
+                batch.into_iter().for_each(|batch| feed.push(batch));
             }
-            let nameless = no_names(&profile);
-            for exporter in &self.exporters {
-                let names = if exporter.wants().names { &names } else { &nameless };
-                self.hand_over(exporter, sequence, &profile, names, &mut summary);
+            if names.is_none() {
+                // Nobody wants them any more.
+                symbolizer = None;
             }
         }
-        let until = Instant::now() + self.shutdown_budget;
-        // All at once: one that hangs to the end takes no time from the others.
-        for exporter in &self.exporters {
-            exporter.stop(until);
-        }
-        for exporter in self.exporters {
-            let name = exporter.name().to_owned();
-            summary.exporters.push((name, exporter.shutdown(until)));
-        }
+        summary.exporters = self.exporters.shutdown();
         summary
     }
 
-    fn hand_over(
+    /// A profile as a batch. What a consumer's queue dropped is told in its next batch, so each gets its own.
+    fn batch(
         &self,
-        exporter: &ExporterInstance,
         sequence: u64,
         profile: &Profile,
         names: &[symbolize::Names],
+        dropped: batch::Dropped,
         summary: &mut Summary,
-    ) {
-        // What this exporter's queue dropped is told in its next batch, so each gets its own.
-        match batch::write(&self.run, sequence, profile, names, &exporter.take_dropped()) {
-            Ok(batch) => exporter.submit(batch.into()),
+    ) -> Option<Arc<[u8]>> {
+        match batch::write(&self.run, sequence, profile, names, &dropped) {
+            Ok(batch) => Some(batch.into()),
             Err(error) => {
-                tracing::error!(exporter = exporter.name(), %error, "a profile could not be put into a batch");
+                tracing::error!(%error, "a profile could not be put into a batch");
                 summary.losses.add(crate::telemetry::Loss::NotWritten, profile.sample_count());
                 self.vitals.lose(crate::telemetry::Loss::NotWritten, profile.sample_count());
+                None
             }
         }
     }

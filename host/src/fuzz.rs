@@ -2,14 +2,20 @@
 
 use crate::bpf::{parse_cpu_times, parse_lifecycle, parse_notice};
 use crate::filter::{Glob, Patterns, parse_mounts};
-use crate::health::parse_request;
+use crate::health::{parse_answer, parse_request};
 use crate::kernel::{in_uname_version, in_vdso, in_version_signature};
 use crate::plugins::{check_schema, parse_manifest, read_library, read_spooled};
 use crate::process::{
-    build_id_of, cgroup_path, in_memory, labels, parent_in_stat, parse_maps, read_maps, segments,
+    GoFunctions, Pieces, build_id_of, cgroup_path, in_memory, labels, parent_in_stat, parse_maps, read_maps,
+    segments,
 };
 use crate::symbolize::{KernelSymbols, debug_bytes_read, function_names};
+use crate::terminal::{Charset, Key, Keys, Paint, Palette, columns, fit, wrap};
+use crate::top::{Setting, Top};
 use crate::unwind::{Architecture, CallFrames, Entry, rows};
+use crate::view::{host_is_this_machine, parse_file, read_folded, read_pprof};
+use ratatui_core::buffer::Buffer;
+use ratatui_core::layout::Rect;
 
 /// A perf side-band record.
 pub fn fuzz_notice(data: &[u8]) {
@@ -103,7 +109,7 @@ pub fn fuzz_unwind_entry(data: &[u8]) {
     }
 }
 
-/// A file with call frame information, and the rows of some of its pages.
+/// A file with call frame information or Go's table, and the rows of some of its pages.
 pub fn fuzz_unwind_file(data: &[u8]) {
     let file = in_memory(c"fuzz", data);
     assert!(file.is_some(), "a file in memory can be made");
@@ -111,6 +117,11 @@ pub fn fuzz_unwind_file(data: &[u8]) {
     if let Some(frames) = CallFrames::find(&file) {
         for page in [0, 1, 2, 3, 0x400, 0x401, u64::from(u32::MAX)] {
             let _rows = frames.rows_of_page(&file, page);
+        }
+    }
+    if let Some(functions) = GoFunctions::find(&file) {
+        for address in [0, 0x40_1000, 0x40_1020, u64::MAX] {
+            let _name = functions.name_at(&mut Pieces::of(&file), address);
         }
     }
 }
@@ -121,9 +132,47 @@ pub fn fuzz_process_files(data: &[u8]) {
     let _answers = (cgroup_path(&text), parent_in_stat(&text));
 }
 
+/// The answer of a daemon on its control socket.
+pub fn fuzz_control_answer(data: &[u8]) {
+    let _answer = crate::control::parse(data);
+}
+
+/// The answer to a request for health or metrics.
+pub fn fuzz_health_answer(data: &[u8]) {
+    let _answer = parse_answer(data);
+}
+
 /// A request for health or metrics.
 pub fn fuzz_request(data: &[u8]) {
     let _request = parse_request(data);
+}
+
+/// A request for the page of `view`.
+pub fn fuzz_host(data: &[u8]) {
+    let _ours = host_is_this_machine(data);
+}
+
+/// A protocol buffer of pprof, and the page that is made of it.
+pub fn fuzz_pprof(data: &[u8]) {
+    for wanted in [None, Some("cpu")] {
+        if let Ok(profile) = read_pprof(data, wanted) {
+            let mut page = Vec::new();
+            assert!(stacksonde_flame::write(&profile.about, profile.graph, &mut page).is_ok());
+        }
+    }
+}
+
+/// Folded stacks, and the page that is made of them.
+pub fn fuzz_folded(data: &[u8]) {
+    if let Ok(profile) = read_folded(&String::from_utf8_lossy(data)) {
+        let mut page = Vec::new();
+        assert!(stacksonde_flame::write(&profile.about, profile.graph, &mut page).is_ok());
+    }
+}
+
+/// A file for `view`, packed or not.
+pub fn fuzz_viewed_file(data: &[u8]) {
+    let _page = parse_file(std::path::Path::new("profile"), data.to_vec(), None, 1 << 16);
 }
 
 /// A file of a spool.
@@ -165,4 +214,52 @@ pub fn fuzz_schema(data: &[u8]) {
     if let Ok((schema, config)) = serde_json::from_slice(data) {
         let _problems = check_schema(&schema, "exporters.x.config", &config);
     }
+}
+
+/// What a keyboard sends, and what other programs paste.
+pub fn fuzz_keys(data: &[u8]) {
+    let mut keys = Keys::default();
+    for chunk in data.chunks(7) {
+        let _keys = keys.read(chunk);
+    }
+    keys.settle();
+    assert!(!keys.is_waiting());
+}
+
+/// Text of others on a terminal.
+pub fn fuzz_text(data: &[u8]) {
+    let text = String::from_utf8_lossy(data);
+    for charset in [Charset::Unicode, Charset::Ascii] {
+        let plain = charset.plain(&text);
+        assert!(!plain.chars().any(char::is_control));
+        for most in [0, 1, 2, 7, 80] {
+            assert!(columns(&fit(&plain, most, charset)) <= most);
+            let _lines = wrap(&plain, most);
+        }
+    }
+}
+
+/// A batch, shown: in little memory, on small and large screens, while keys are pressed.
+pub fn fuzz_top(data: &[u8]) {
+    let budget = 64 << 10;
+    let mut top = Top::new(Setting { window_ns: 10_000_000_000, budget, ..Setting::default() });
+    for _ in 0..2 {
+        if top.take(data).is_err() {
+            return;
+        }
+    }
+    let keys =
+        [Key::Tab, Key::Down, Key::Enter, Key::Tab, Key::Down, Key::Enter, Key::Char('/'), Key::Char('a')];
+    for key in keys {
+        top.key(key);
+        for (width, height) in [(80, 24), (33, 7)] {
+            let mut buffer = Buffer::empty(Rect::new(0, 0, width, height));
+            top.draw(&mut buffer, Palette::Many);
+        }
+    }
+    assert!(
+        !top.text(Paint(false), Some(40))
+            .chars()
+            .any(|character| character.is_control() && character != '\n')
+    );
 }

@@ -7,12 +7,22 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     stacksonde::memory::few_arenas();
+    if let Err(error) = stacksonde::bpf::confine_admin() {
+        eprintln!(
+            "stacksonde: CAP_SYS_ADMIN could not be left to one thread: {error}; run it without, or as root"
+        );
+        leave(ExitCode::from(2));
+    }
     let result = match Program::parse().command {
         Command::Doctor(doctor) => cli::doctor::run(doctor),
         Command::Record(record) => cli::record::run(record),
+        Command::Top(top) => cli::top::run(top),
         Command::Run(run) => cli::run::run(run),
+        Command::Reload(reload) => cli::reload::run(reload),
+        Command::Health(health) => cli::health::run(health),
         Command::Plugin(plugin) => cli::plugin::run(plugin),
         Command::Batch(batch) => cli::batch::run(batch),
+        Command::View(view) => cli::view::run(view),
         Command::Config(config) => cli::config::run(config),
     };
     let code = result.unwrap_or_else(|error| {

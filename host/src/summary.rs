@@ -5,11 +5,12 @@ use crate::process::{Frame, comm_text};
 use crate::profile::Profile;
 use crate::symbolize::{Names, SymbolizeCounters};
 use crate::telemetry::Losses;
+use crate::terminal::{Charset, Paint, pad};
 use stacksonde_ebpf::user_end;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
 
-/// How many functions are listed.
+/// How many functions and processes are listed.
 const HOTTEST: usize = 10;
 
 /// Sums over all profiles of a run.
@@ -33,7 +34,8 @@ pub struct Summary {
     pub names: SymbolizeCounters,
     /// What each exporter did.
     pub exporters: Vec<(String, ExporterCounters)>,
-    processes: HashSet<u32>,
+    /// Samples by process and its name.
+    processes: HashMap<(u32, String), u64>,
     /// Samples by the function at the leaf.
     functions: HashMap<String, u64>,
 }
@@ -51,7 +53,11 @@ impl Summary {
             let count = sample.times_ns.len() as u64;
             let stack = &profile.stacks[sample.stack as usize];
             let thread = &profile.threads[sample.thread as usize];
-            self.processes.insert(thread.process.pid);
+            let process = &thread.process;
+            match self.processes.get_mut(&(process.pid, process.comm.clone())) {
+                Some(samples) => *samples += count,
+                None => drop(self.processes.insert((process.pid, process.comm.clone()), count)),
+            }
             if !stack.is_complete() {
                 *self.incomplete.entry(user_end::name(stack.user_end)).or_default() += count;
             }
@@ -66,12 +72,25 @@ impl Summary {
 
     /// The functions that were on the CPU most often, with their samples.
     pub fn hottest(&self) -> Vec<(&str, u64)> {
-        let mut functions: Vec<_> =
-            self.functions.iter().map(|(name, count)| (name.as_str(), *count)).collect();
-        functions.sort_by(|a, b| b.1.cmp(&a.1).then(a.0.cmp(b.0)));
-        functions.truncate(HOTTEST);
-        functions
+        hottest(self.functions.iter().map(|(name, count)| (name.as_str(), *count)))
     }
+
+    /// The processes that were on a CPU most often: their ids and names, with their samples.
+    pub fn hottest_processes(&self) -> Vec<(&(u32, String), u64)> {
+        hottest(self.processes.iter().map(|(process, count)| (process, *count)))
+    }
+
+    /// For a person, with colours or without.
+    pub fn painted(&self, paint: Paint) -> impl fmt::Display + '_ {
+        Painted { summary: self, paint, charset: Charset::of_locale() }
+    }
+}
+
+fn hottest<T: Ord>(all: impl Iterator<Item = (T, u64)>) -> Vec<(T, u64)> {
+    let mut all: Vec<_> = all.collect();
+    all.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
+    all.truncate(HOTTEST);
+    all
 }
 
 fn function_name(frame: &Frame, names: &Names) -> String {
@@ -92,54 +111,90 @@ fn base_name(path: &str) -> &str {
     path.rsplit('/').next().unwrap_or(path)
 }
 
+struct Painted<'a> {
+    summary: &'a Summary,
+    paint: Paint,
+    charset: Charset,
+}
+
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        #[expect(clippy::cast_precision_loss, reason = "shown with one decimal")]
-        let share = |part: u64, whole: u64| 100.0 * part as f64 / whole.max(1) as f64;
-        let cpu_seconds = |samples: u64| samples as f64 * self.period_ns as f64 / 1e9;
-        let seconds = cpu_seconds(self.samples);
+        Painted { summary: self, paint: Paint(false), charset: Charset::Unicode }.fmt(f)
+    }
+}
+
+impl fmt::Display for Painted<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (summary, paint) = (self.summary, self.paint);
+        let cpu_seconds = |samples: u64| samples as f64 * summary.period_ns as f64 / 1e9;
+        let seconds = cpu_seconds(summary.samples);
+        let pids: HashSet<u32> = summary.processes.keys().map(|(pid, _)| *pid).collect();
         writeln!(
             f,
             "samples      {} of {} processes ({seconds:.2} s of CPU time)",
-            self.samples,
-            self.processes.len()
+            summary.samples,
+            pids.len()
         )?;
-        writeln!(f, "complete     {:.1} % of stacks", share(self.complete, self.samples))?;
-        for (end, count) in &self.incomplete {
-            writeln!(f, "             {:.1} % {end}", share(*count, self.samples))?;
+        writeln!(f, "complete     {:.1} % of stacks", share(summary.complete, summary.samples))?;
+        for (end, count) in &summary.incomplete {
+            writeln!(f, "             {:.1} % {end}", share(*count, summary.samples))?;
         }
-        if self.excluded > 0 {
-            let (excluded, seconds) = (self.excluded, cpu_seconds(self.excluded));
+        if summary.excluded > 0 {
+            let (excluded, seconds) = (summary.excluded, cpu_seconds(summary.excluded));
             writeln!(f, "excluded     {excluded} samples ({seconds:.2} s of CPU time), by the filter")?;
         }
-        match self.losses.total() {
-            0 => writeln!(f, "lost         nothing")?,
-            total => writeln!(f, "lost         {total} samples")?,
+        match summary.losses.total() {
+            0 => writeln!(f, "lost         {}", paint.good("nothing"))?,
+            total => writeln!(f, "lost         {}", paint.warning(format_args!("{total} samples")))?,
         }
-        for (loss, count) in self.losses.iter() {
+        for (loss, count) in summary.losses.iter() {
             let remedy =
                 if loss.remedy().is_empty() { String::new() } else { format!(" ({})", loss.remedy()) };
             writeln!(f, "             {count} {}{remedy}", loss.name())?;
         }
-        if self.names.files_without_lines > 0 {
+        if summary.names.files_without_lines > 0 {
             writeln!(
                 f,
                 "names        without lines and inlined functions in {} programs and libraries, whose debug \
                  information is large (raise memory.max)",
-                self.names.files_without_lines
+                summary.names.files_without_lines
             )?;
         }
-        for (exporter, counters) in &self.exporters {
+        for (exporter, counters) in &summary.exporters {
             if let Some(error) = &counters.last_error {
-                writeln!(f, "exporter     {exporter}: {error}")?;
+                writeln!(f, "exporter     {}: {}", exporter, paint.warning(self.charset.plain(error)))?;
             }
         }
-        if self.samples > 0 {
-            writeln!(f, "hottest functions (share of samples)")?;
-        }
-        for (name, count) in self.hottest() {
-            writeln!(f, "  {:5.1} %    {name}", share(count, self.samples))?;
+        if summary.samples > 0 {
+            self.hottest(f)?;
         }
         Ok(())
     }
+}
+
+impl Painted<'_> {
+    fn hottest(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (summary, paint) = (self.summary, self.paint);
+        writeln!(f, "{}", paint.bold("hottest processes (share of samples)"))?;
+        for ((pid, comm), count) in summary.hottest_processes() {
+            let share = share(count, summary.samples);
+            let comm = pad(&self.charset.plain(comm), 15, self.charset);
+            let line = match pid {
+                0 => format!("  {share:5.1} %    {comm}"),
+                pid => format!("  {share:5.1} %    {comm}  {pid}"),
+            };
+            writeln!(f, "{}", line.trim_end())?;
+        }
+        writeln!(f, "{}", paint.bold("hottest functions (share of samples)"))?;
+        for (name, count) in summary.hottest() {
+            writeln!(f, "  {:5.1} %    {}", share(count, summary.samples), self.charset.plain(name))?;
+        }
+        Ok(())
+    }
+}
+
+/// `part` of `whole` in percent.
+#[expect(clippy::cast_precision_loss, reason = "shown with one decimal")]
+fn share(part: u64, whole: u64) -> f64 {
+    100.0 * part as f64 / whole.max(1) as f64
 }

@@ -1,5 +1,6 @@
-//! The sampler's stacks beside those of an independent unwinder, elfutils' libdw, on the very same samples: each
-//! record carries the registers and 64 KiB of the stack, from which libdw walks.
+//! The sampler's stacks beside those of an independent unwinder on the very same samples: each record carries the
+//! registers and 64 KiB of the stack, from which elfutils' libdw walks, and for Go's programs a walker by Go's own
+//! table.
 
 use stacksonde::bpf::{
     Event, Ids, Message, Notices, Reader, Sampler, Settings, StackCopies, StackCopy, TableSizes, UserWalk,
@@ -45,7 +46,7 @@ impl fmt::Display for Agreement {
         let per_mille = self.per_mille();
         write!(
             f,
-            "{samples} samples, {complete} whole by ours, {walked} by libdw, of these {equal} equal ({}.{} %)",
+            "{samples} samples, {complete} whole by ours, {walked} by the other, of these {equal} equal ({}.{} %)",
             per_mille / 10,
             per_mille % 10
         )
@@ -66,6 +67,35 @@ pub(crate) fn compile_reference(folder: &Path) -> Result<PathBuf, String> {
         return Err(format!("cc: {}", String::from_utf8_lossy(&output.stderr)));
     }
     Ok(program)
+}
+
+/// Compiles the one for Go's programs.
+///
+/// # Errors
+///
+/// What the compiler says, or that there is none.
+pub(crate) fn compile_go_reference(folder: &Path) -> Result<PathBuf, String> {
+    compile_go(&Path::new(env!("CARGO_MANIFEST_DIR")).join("agreement/reference.go"), folder, "reference-go")
+}
+
+/// A program of Go's that does what programs do, without symbols and debug information.
+///
+/// # Errors
+///
+/// As above.
+pub(crate) fn compile_go_target(folder: &Path) -> Result<PathBuf, String> {
+    compile_go(&Path::new(env!("CARGO_MANIFEST_DIR")).join("targets/work.go"), folder, "work-go")
+}
+
+fn compile_go(source: &Path, folder: &Path, name: &str) -> Result<PathBuf, String> {
+    let program = folder.join(name);
+    let output =
+        Command::new("go").args(["build", "-ldflags=-s -w", "-o"]).arg(&program).arg(source).output();
+    let output = output.map_err(|error| format!("cannot run go: {error}"))?;
+    match output.status.success() {
+        true => Ok(program),
+        false => Err(format!("go: {}", String::from_utf8_lossy(&output.stderr))),
+    }
 }
 
 struct Walked {
@@ -113,7 +143,7 @@ pub(crate) fn compare(reference: &Path, pid: u32, time: Duration, hertz: u64) ->
             found.equal += 1;
         } else if whole && found.different.len() < SHOWN {
             let end = user_end::name(sample.end);
-            found.different.push(format!("ours ({end}): {:x?}\nlibdw: {theirs:x?}", sample.frames));
+            found.different.push(format!("ours ({end}): {:x?}\nother: {theirs:x?}", sample.frames));
         }
     }
     assert_eq!(found.samples, walked.len() as u64, "the other unwinder answered for each");

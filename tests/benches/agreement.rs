@@ -1,11 +1,11 @@
-//! The sampler's stacks beside those of libdw on the same samples, for real programs. Run by
+//! The sampler's stacks beside those of libdw, and for Go's programs of its own table, on the same samples. Run by
 //! `cargo xtask proof agreement` as root; prints a table.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a check may panic")]
 
 #[path = "../agreement/mod.rs"]
 mod agreement;
 
-use agreement::{compare, compile_reference};
+use agreement::{compare, compile_go_reference, compile_go_target, compile_reference};
 use stacksonde_tests::target::{Running, compile};
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -21,6 +21,8 @@ const NODE: &str =
 fn main() {
     let folder = tempfile::tempdir().unwrap();
     let reference = compile_reference(folder.path()).unwrap_or_else(|why| panic!("{why}"));
+    let go_reference = compile_go_reference(folder.path()).unwrap_or_else(|why| panic!("{why}"));
+    let go = compile_go_target(folder.path()).unwrap_or_else(|why| panic!("{why}"));
     let large = folder.path().join("large.c");
     std::fs::write(&large, large_file()).unwrap();
     let large = large.to_str().unwrap().to_owned();
@@ -45,9 +47,10 @@ fn main() {
         ("bash", words(&["bash", "-c", "while :; do x=${x}a; y=${x//a/b}; x=${x:0:99}; done"])),
         ("sha256sum", words(&["sha256sum", "/dev/zero"])),
         ("node", words(&["node", "-e", NODE])),
+        ("Go, stripped", words(&[go.to_str().unwrap()])),
     ];
-    println!("| program | samples | whole by ours | whole by libdw | of these equal |");
-    println!("|---------|---------|---------------|----------------|----------------|");
+    println!("| program | samples | whole by ours | whole by the other | of these equal |");
+    println!("|---------|---------|---------------|--------------------|----------------|");
     for (name, words) in programs {
         if !Path::new(&words[0]).is_absolute()
             && said("sh", &["-c", &format!("command -v {}", words[0])]).is_empty()
@@ -58,7 +61,8 @@ fn main() {
         command.args(&words[1..]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         let running = Running::start(&mut command);
         std::thread::sleep(Duration::from_millis(300));
-        let found = compare(&reference, running.0.id(), Duration::from_secs(4), 499);
+        let reference = if words[0] == go.to_str().unwrap() { &go_reference } else { &reference };
+        let found = compare(reference, running.0.id(), Duration::from_secs(4), 499);
         let per_mille = found.per_mille();
         println!(
             "| {name} | {} | {} | {} | {} ({}.{} %) |",

@@ -2,15 +2,17 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "in a test a panic is the report")]
 
+mod agreement;
 mod books;
 mod chains;
+mod docs;
 mod doctor;
 mod exporters;
 mod filters;
 mod hazards;
 mod hostile;
+mod kubernetes;
 mod ladders;
-mod libdw;
 mod lifecycle;
 mod memory;
 mod namespaces;
@@ -21,4 +23,6 @@ mod providers;
 mod recalling;
 mod refusals;
 mod rejected;
+mod reload;
+mod terminal;
 mod unwinding;

@@ -117,6 +117,38 @@ pub fn batch_numbered(sequence: u64, samples: u32, stacks: u32, functions: u32) 
     w.finish().unwrap()
 }
 
+/// A batch of one sample, of a process, a thread, a function and a file that are all called `name`.
+pub fn batch_named(name: &str) -> Vec<u8> {
+    let mut by = Hand::new(1);
+    let module = by.mapping(NATIVE, name, name, 0x1000..0x2000);
+    let location = by.location(module, 0x1234, &[name]);
+    let stack = by.stack(&[location], 0, name, false);
+    let process = by.process(1, name, name, &[(name, name)]);
+    let thread = by.thread(process, 1, name);
+    by.sample(thread, stack, 1);
+    by.finish()
+}
+
+/// A batch of so many stacks of one sample each, of two functions: a leaf of its own (`leaf_00042`) under one of a
+/// thousand at most (`group_042`), a hundred stacks each where there are that many.
+pub fn batch_of_distinct(stacks: u32) -> Vec<u8> {
+    let mut by = Hand::new(1);
+    let module = by.mapping(NATIVE, "/usr/bin/many", "", 0..1 << 40);
+    let process = by.process(1, "many", "/usr/bin/many", &[]);
+    let thread = by.thread(process, 1, "many");
+    let groups = stacks.min(1000);
+    let groups: Vec<u32> = (0..groups)
+        .map(|group| by.location(module, u64::from(group), &[&format!("group_{group:03}")]))
+        .collect();
+    for number in 0..stacks {
+        let leaf = by.location(module, 1 << 20 | u64::from(number), &[&format!("leaf_{number:05}")]);
+        let group = groups[number as usize % groups.len()];
+        let stack = by.stack(&[leaf, group], 0, "complete", true);
+        by.sample(thread, stack, 1);
+    }
+    by.finish()
+}
+
 struct Hand {
     writer: Writer,
 }
@@ -226,8 +258,10 @@ impl Hand {
             let reason = self.text(reason);
             self.writer.loss(Loss { reason, count });
         }
-        let (key, value) = (self.text("kernel.release"), self.text("6.18.0"));
-        self.writer.attribute(Attribute { key, value });
+        for (key, value) in [("host.name", "attic"), ("os.version", "6.18.0")] {
+            let (key, value) = (self.text(key), self.text(value));
+            self.writer.attribute(Attribute { key, value });
+        }
         self.writer.finish().unwrap()
     }
 }

@@ -166,7 +166,7 @@ fn names(directory: &Path) -> Vec<String> {
 }
 
 /// The `go` command, whose distribution has pprof.
-fn go() -> Option<PathBuf> {
+pub(super) fn go() -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let directories = std::env::split_paths(&path).chain([PathBuf::from("/usr/local/go/bin")]);
     directories.map(|directory| directory.join("go")).find(|go| go.is_file())

@@ -1,5 +1,8 @@
 //! Every parser on damaged input: a line each. It may refuse, it must not panic.
 
+use stacksonde_batch::Batch;
+use stacksonde_file_export::Format;
+use stacksonde_tests::go_program::go_program;
 use stacksonde_tests::plugin::File;
 use stacksonde_tests::{fuzz, profile};
 
@@ -21,7 +24,13 @@ parsers! {
     damaged_environments_and_cgroups_make_labels_or_none: stacksonde::fuzz::fuzz_labels, [environment()];
     any_batch_that_is_read_can_be_sent: stacksonde_otlp_export::fuzz::fuzz_convert, batches();
     any_answer_of_a_receiver_is_understood_or_not: stacksonde_otlp_export::fuzz::fuzz_answer, answers();
+    a_damaged_control_answer_is_refused_or_shown: stacksonde::fuzz::fuzz_control_answer, [b"refused\nno such key\n".to_vec()];
+    a_damaged_answer_about_health_is_refused_or_shown: stacksonde::fuzz::fuzz_health_answer, [b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 8\r\n\r\nfailing\n".to_vec()];
     a_damaged_request_is_refused_or_answered: stacksonde::fuzz::fuzz_request, [b"GET /metrics?a=b HTTP/1.1\r\nHost: x\r\n\r\n".to_vec()];
+    any_host_of_a_request_is_ours_or_not: stacksonde::fuzz::fuzz_host, [b"GET /a/ HTTP/1.1\r\nHost: [::1]:80\r\nX: y\r\n\r\n".to_vec()];
+    a_damaged_profile_of_pprof_is_refused_or_shown: stacksonde::fuzz::fuzz_pprof, [unpacked_pprof()];
+    damaged_folded_stacks_are_refused_or_shown: stacksonde::fuzz::fuzz_folded, [encoded(Format::Folded)];
+    any_file_is_refused_or_shown: stacksonde::fuzz::fuzz_viewed_file, [encoded(Format::Pprof), encoded(Format::Folded)];
     a_damaged_file_of_a_spool_is_refused_or_read: stacksonde::fuzz::fuzz_spool, [spooled()];
     damaged_headers_are_read_or_refused: stacksonde_otlp_export::fuzz::fuzz_headers, [b"api-key=a%20b,x=1".to_vec()];
     damaged_idle_times_are_read_as_far_as_they_make_sense: stacksonde::fuzz::fuzz_idle_times, [file("/proc/stat")];
@@ -30,6 +39,7 @@ parsers! {
     damaged_kallsyms_is_read_as_far_as_it_makes_sense: stacksonde::fuzz::fuzz_kernel_symbols, [kallsyms()];
     a_damaged_unwind_entry_is_refused_or_read: stacksonde::fuzz::fuzz_unwind_entry, [unwind_entry()];
     a_file_with_damaged_unwind_information_is_read_as_far_as_it_makes_sense: stacksonde::fuzz::fuzz_unwind_file, [small_library()];
+    a_damaged_table_of_go_is_read_as_far_as_it_makes_sense: stacksonde::fuzz::fuzz_unwind_file, [go_program()];
     a_damaged_sample_is_refused_or_read: stacksonde::fuzz::fuzz_sample, [sample()];
     a_damaged_notice_is_refused_or_read: stacksonde::fuzz::fuzz_notice, [mapping_notice()];
     a_damaged_vdso_or_release_has_a_version_or_none: stacksonde::fuzz::fuzz_kernel_version, kernel_versions();
@@ -43,6 +53,9 @@ parsers! {
     damaged_files_of_a_process_are_read_as_far_as_they_make_sense: stacksonde::fuzz::fuzz_process_files, [file("/proc/self/cgroup"), file("/proc/self/stat")];
     damaged_mounts_are_read_as_far_as_they_make_sense: stacksonde::fuzz::fuzz_mounts, [file("/proc/self/mountinfo")];
     any_pattern_on_any_text_is_right_or_wrong: stacksonde::fuzz::fuzz_pattern, [b"/a*b?/**c\0/aab1/c/d".to_vec(), b"no_frame_pointers\0no_frame_pointe".to_vec()];
+    any_batch_that_is_read_can_be_shown: stacksonde::fuzz::fuzz_top, batches();
+    any_keys_are_keys_or_not: stacksonde::fuzz::fuzz_keys, [b"\x1b[A\x1bOB\x1b[1;5C\x1b[5~q\xc3\xa9\x1b".to_vec()];
+    any_text_is_harmless_when_shown: stacksonde::fuzz::fuzz_text, ["\x1b[2J名\u{202e}é\r".as_bytes().to_vec()];
     damaged_btf_is_refused_or_read: stacksonde_btf_offsets::fuzz::fuzz_btf, [task_struct()];
 }
 
@@ -90,6 +103,20 @@ fn lifecycle_notice() -> Vec<u8> {
 
 fn batches() -> [Vec<u8>; 2] {
     [profile::batch(1), profile::empty_batch()]
+}
+
+fn encoded(format: Format) -> Vec<u8> {
+    format.encode(&Batch::parse(&profile::batch(1)).unwrap()).unwrap()
+}
+
+fn unpacked_pprof() -> Vec<u8> {
+    let mut bytes = Vec::new();
+    std::io::Read::read_to_end(
+        &mut flate2::read::GzDecoder::new(encoded(Format::Pprof).as_slice()),
+        &mut bytes,
+    )
+    .unwrap();
+    bytes
 }
 
 fn file(path: &str) -> Vec<u8> {

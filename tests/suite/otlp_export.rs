@@ -108,7 +108,7 @@ fn each_process_is_a_resource_with_its_stacks_and_threads() {
         ("process.linux.cgroup", "/system.slice"),
         ("tier", "front"),
         ("host.id", "02020202020202020202020202020202"),
-        ("kernel.release", "6.18.0"),
+        ("os.version", "6.18.0"),
     ] {
         assert_eq!(resource.get(key).map(String::as_str), Some(value), "{key} of {resource:?}");
     }

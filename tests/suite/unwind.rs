@@ -10,6 +10,7 @@ use stacksonde::process::{parse_maps, segments};
 use stacksonde::unwind::{Architecture, CallFrames, Entry, PageKey, Rule, TableMapping, Tables, leave, rows};
 use stacksonde_ebpf::tables::{NOT_SAVED, PAGE_BITS, mapping_kind, rule_kind};
 use stacksonde_ebpf::{LEAF_WORDS, user_end};
+use stacksonde_tests::go_program::{TEXT, go_program};
 use std::fs::File;
 
 const PID: u32 = 4711;
@@ -227,6 +228,51 @@ fn kernel_and_user_space_leave_any_frame_alike() {
     for ending in ["moved", "complete", "stack_unreadable", "bad_frame", "bad_frame_pointer", "no_code"] {
         assert!(endings.contains(ending), "{ending} did not occur: {endings:?}");
     }
+}
+
+#[test]
+fn go_s_table_becomes_rows() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("go"), go_program()).unwrap();
+    let file = File::open(folder.path().join("go")).unwrap();
+    let frames = CallFrames::find(&file).unwrap();
+    assert!(frames.is_go());
+    let rows = frames.rows_of_page(&file, TEXT >> PAGE_BITS).unwrap();
+    let taken = |words, fp| Rule { kind: rule_kind::SP, cfa: words, fp, other: NOT_SAVED };
+    let expected = [
+        (TEXT, taken(1, NOT_SAVED)),
+        (TEXT + 0x21, taken(2, -2)),
+        (TEXT + 0x24, taken(6, -2)),
+        // From the byte before on, where who returns there is looked for.
+        (TEXT + 0x3f, Rule::SIGNAL),
+        (TEXT + 0x60, Rule::END),
+        (TEXT + 0x80, Rule::BARE),
+    ];
+    assert_eq!(rows, expected);
+}
+
+#[test]
+#[cfg(target_arch = "x86_64")]
+fn who_called_go_s_innermost_function_is_found_when_its_page_is_not_there() {
+    let mut tables = tables();
+    let kind = mapping_kind::GO;
+    let mapping = TableMapping { start: TEXT, end: TEXT + 0x1000, bias: 0, executable: 1, kind };
+    assert!(tables.set_process(PID, &[mapping]));
+    // Two stacks: the frame pointer leads from the one to the other.
+    let words = [TEXT + 0x30, 0, 0, 0, 0, TEXT + 0x40];
+    let stack =
+        StackCopy::whole(0x1000, words.iter().flat_map(|word| word.to_ne_bytes()).collect::<Vec<_>>());
+    let frame = Registers { pc: TEXT + 8, sp: 0x1000, fp: 0x1020, exact: true, ..Registers::default() };
+    let (end, frames, _) = desk::walk(tables.memory(), PID, &frame, [0; LEAF_WORDS], &stack);
+    assert_eq!(
+        (end, &*frames),
+        (user_end::COMPLETE, &[TEXT + 8, TEXT + 0x40][..]),
+        "by frame pointers alone"
+    );
+    let rows = [(TEXT, Rule { kind: rule_kind::SP, cfa: 1, fp: NOT_SAVED, other: NOT_SAVED })];
+    assert!(tables.add_page(PageKey::of(1, TEXT).unwrap(), &rows));
+    let (end, frames, _) = desk::walk(tables.memory(), PID, &frame, [0; LEAF_WORDS], &stack);
+    assert_eq!((end, frames), (user_end::COMPLETE, vec![TEXT + 8, TEXT + 0x30, TEXT + 0x40]));
 }
 
 #[test]

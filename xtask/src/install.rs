@@ -29,7 +29,7 @@ pub(crate) const PACKAGES: &[Tool] = &[
 
 /// What the tests take besides: bpftool as an independent witness of what is in the kernel and its
 /// BTF, Go for the pprof that reads our files, util-linux for namespaces and privileges, libdw as another unwinder,
-/// musl for programs with another C library.
+/// musl for programs with another C library, tmux as a terminal.
 pub(crate) const TEST: &[Tool] = &[
     Tool("bpftool", "bpftool"),
     Tool("/usr/include/elfutils/libdwfl.h", "libdw-dev"),
@@ -40,7 +40,14 @@ pub(crate) const TEST: &[Tool] = &[
     Tool("go", "golang-go"),
     Tool("unshare", "util-linux"),
     Tool("setpriv", "util-linux"),
+    Tool("tmux", "tmux"),
 ];
+
+/// What the suite takes: a browser for the page of a flame graph.
+pub(crate) const SUITE: &[Tool] = &[Tool("chromium-headless-shell", "chromium-headless-shell")];
+
+/// What fetches speedscope for the suite.
+pub(crate) const NPM: &[Tool] = &[Tool("npm", "npm")];
 
 /// A second compiler, for the test that a plugin need not be built by the one that built the agent. Not every
 /// release of Debian has one that is new enough.
@@ -70,6 +77,7 @@ pub(crate) const VM: &[Tool] = &[
     Tool("qemu-system-x86_64", "qemu-system-x86"),
     Tool("busybox", "busybox-static"),
     Tool("cpio", "cpio"),
+    Tool("mmdebstrap", "mmdebstrap"),
     Tool("make", "make"),
     Tool("flex", "flex"),
     Tool("bison", "bison"),
@@ -110,7 +118,9 @@ pub(crate) fn ensure(tools: &[Tool]) -> anyhow::Result<()> {
     let hint = || format!("installing {packages} failed; install them by hand and try again");
     let apt = |arguments: &[&str]| -> anyhow::Result<()> {
         let mut command = as_root("env")?;
-        command.args(["DEBIAN_FRONTEND=noninteractive", "apt-get", "-qq"]).args(arguments);
+        command
+            .args(["DEBIAN_FRONTEND=noninteractive", "apt-get", "-qq", "-o", "DPkg::Lock::Timeout=600"])
+            .args(arguments);
         must(&mut command)
     };
     apt(&["update"]).with_context(hint)?;

@@ -10,6 +10,7 @@ mod load;
 mod profile;
 mod proof;
 mod run;
+mod speedscope;
 mod stacks;
 mod stage;
 mod test;
@@ -20,10 +21,12 @@ use std::process::ExitCode;
 const USAGE: &str = "\
 usage: cargo xtask COMMAND
 
-  profile [-d SECONDS] [-F HZ]   build, profile this machine, write profile.svg and profile.pb.gz
+  profile [-d SECONDS] [-F HZ]   build, profile this machine, write profile.html, .svg and .pb.gz
   test [--tier TIER]...          run all tests, or those of the named tiers: suite, kernel, packages, vm
   vm [--all] [ROW]...            boot other kernels under QEMU with the agent in them; all of them,
                                  or those of the named rows, else those that CI boots
+  systemd [--write]              boot Debian with the service in it, with the unit's rights and without each of them;
+                                 write docs/capabilities.md, or compare with it
   bench NAME                     print what plugins cost (plugins), what sending profiles costs (export), how long the
                                  agent takes to its first sample (start), what profiling costs beside other
                                  profilers (cost), or what many processes cost (scale)
@@ -49,6 +52,7 @@ fn main() -> ExitCode {
         Some("proof") => proof::run(rest),
         Some("stacks") => stacks::run(rest),
         Some("vm") => vm::run(rest),
+        Some("systemd") => vm::service::run(rest),
         Some("-h" | "--help") | None => {
             println!("{USAGE}");
             return ExitCode::SUCCESS;

@@ -8,7 +8,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::process::ExitCode;
 
-const FILES: [&str; 2] = ["profile.svg", "profile.pb.gz"];
+const FILES: [&str; 3] = ["profile.html", "profile.svg", "profile.pb.gz"];
 
 /// Builds, records and writes the files into the current folder of the workspace.
 pub(crate) fn run(arguments: &[String]) -> anyhow::Result<ExitCode> {

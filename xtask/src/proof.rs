@@ -66,10 +66,11 @@ fn write(stacks: &str, rows: &str) -> anyhow::Result<()> {
     let text = format!(
         "# The unwinder beside others\n\n\
          Written by `cargo xtask proof`. Commit {commit}, {day}, Linux {kernel}.\n\n\
-         ## Stacks, beside libdw's\n\n\
+         ## Stacks, beside libdw's and Go's\n\n\
          Each record carries the registers and up to 64 KiB of the stack beside what the sampler made of them, and \
-         elfutils' libdw walks from these: the very same samples, all in user mode. *Whole* are walks that ended at a \
-         root; *equal* are those of libdw's whole walks in which each address is ours.\n\n\
+         elfutils' libdw walks from these, and for Go a walker by the table of Go's own runtime (`tests/agreement`): the \
+         very same samples, all in user mode. *Whole* are walks that ended at a root; *equal* are those of the other's \
+         whole walks in which each address is ours.\n\n\
          {stacks}\n\
          ## Rows, beside readelf's\n\n\
          Every executable and library below /usr/bin, /usr/sbin and /usr/lib of this machine: the rule that we make for \

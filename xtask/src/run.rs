@@ -11,6 +11,15 @@ pub(crate) fn workspace() -> PathBuf {
     here.parent().unwrap_or(here).to_owned()
 }
 
+/// A folder for what is fetched or built once and kept outside of the checkout: `$XDG_CACHE_HOME/stacksonde-dev`, by
+/// default below `~/.cache`.
+pub(crate) fn cache() -> anyhow::Result<PathBuf> {
+    let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let root = variable("XDG_CACHE_HOME").or_else(|| variable("HOME").map(|home| home.join(".cache")));
+    let root = root.context("neither XDG_CACHE_HOME nor HOME says where things may be kept")?;
+    Ok(root.join("stacksonde-dev"))
+}
+
 /// The cargo that runs us.
 pub(crate) fn cargo() -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));

@@ -1,7 +1,7 @@
 //! `cargo xtask test`: all tiers, or those that are named.
 
 use crate::run::{cargo, is_installed, is_root, status};
-use crate::{collector, debian, dist, install, stage, vm};
+use crate::{collector, debian, dist, install, speedscope, stage, vm};
 use anyhow::bail;
 use std::process::{Command, ExitCode};
 
@@ -76,7 +76,13 @@ fn parse(arguments: &[String]) -> anyhow::Result<Vec<(Tier, &'static str)>> {
 
 /// Unit tests, documentation tests and the suite; the kernel tier's tests leave themselves out.
 fn suite() -> anyhow::Result<bool> {
+    install::ensure(install::SUITE)?;
     let mut tests = cargo();
+    match speedscope::fetch() {
+        Ok(page) => drop(tests.env("STACKSONDE_TEST_SPEEDSCOPE", page)),
+        // The test that wants it says so.
+        Err(error) => eprintln!("no speedscope: {error:#}"),
+    }
     tests.args(["test", "--quiet", "--workspace", "--lib", "--bins"]);
     for name in ["suite", "batch", "allocation", "layout"] {
         tests.args(["--test", name]);
@@ -89,9 +95,10 @@ fn suite() -> anyhow::Result<bool> {
 fn kernel() -> anyhow::Result<bool> {
     let stage = stage::build("stage")?;
     let collector = collector::build()?;
+    let kubernetes = collector::kubernetes()?;
     let mut tests = tests_as_root("kernel")?;
     tests.env("STACKSONDE_TEST_AGENT", &stage.agent).env("STACKSONDE_TEST_CONFIG", &stage.config);
-    tests.env("STACKSONDE_TEST_COLLECTOR", collector);
+    tests.env("STACKSONDE_TEST_COLLECTOR", collector).env("STACKSONDE_TEST_KUBERNETES", kubernetes);
     // One after the other: several watch the whole machine.
     Ok(status(tests.args(["--", "--test-threads=1"]))?.success())
 }

@@ -1,5 +1,6 @@
 //! Perf events: opening them, reading their counts, switching them on and off.
 
+use super::opener;
 use aya_obj::generated::{
     PERF_EVENT_IOC_DISABLE, PERF_EVENT_IOC_ENABLE, PERF_EVENT_IOC_SET_BPF, PERF_FLAG_FD_CLOEXEC,
     perf_event_attr, perf_event_sample_format::*, perf_sw_ids::*, perf_type_id::PERF_TYPE_SOFTWARE,
@@ -21,7 +22,7 @@ impl Event {
         let mut attributes = software(PERF_COUNT_SW_CPU_CLOCK as u64);
         attributes.__bindgen_anon_1.sample_period = period_ns;
         attributes.set_disabled(1);
-        Self::open(&attributes, cpu)
+        opener::open(&attributes, cpu).map(|descriptor| Self { descriptor })
     }
 
     /// Notices of fork, exec, executable mappings and exit on one CPU, timed by CLOCK_MONOTONIC;
@@ -41,27 +42,7 @@ impl Event {
         attributes.sample_type = PERF_SAMPLE_TID as u64 | PERF_SAMPLE_TIME as u64;
         attributes.set_watermark(1);
         attributes.__bindgen_anon_2.wakeup_watermark = wake_bytes;
-        Self::open(&attributes, cpu)
-    }
-
-    fn open(attributes: &perf_event_attr, cpu: u32) -> io::Result<Self> {
-        let cpu = libc::c_int::try_from(cpu).map_err(io::Error::other)?;
-        // SAFETY: `attributes` outlives the call and states its own size; the other arguments are plain numbers.
-        let descriptor = unsafe {
-            libc::syscall(
-                libc::SYS_perf_event_open,
-                std::ptr::from_ref(attributes),
-                -1 as libc::pid_t,
-                cpu,
-                -1 as libc::c_int,
-                libc::c_ulong::from(PERF_FLAG_FD_CLOEXEC),
-            )
-        };
-        match libc::c_int::try_from(descriptor) {
-            // SAFETY: the kernel just gave us this descriptor, nobody else owns it.
-            Ok(descriptor @ 0..) => Ok(Self { descriptor: unsafe { OwnedFd::from_raw_fd(descriptor) } }),
-            _ => Err(io::Error::last_os_error()),
-        }
+        opener::open(&attributes, cpu).map(|descriptor| Self { descriptor })
     }
 
     /// Runs `program` on every tick from now on.
@@ -103,6 +84,27 @@ impl Event {
 impl AsRawFd for Event {
     fn as_raw_fd(&self) -> libc::c_int {
         self.descriptor.as_raw_fd()
+    }
+}
+
+/// Opens an event of one CPU by the rights of the calling thread.
+pub(super) fn open_here(attributes: &perf_event_attr, cpu: u32) -> io::Result<OwnedFd> {
+    let cpu = libc::c_int::try_from(cpu).map_err(io::Error::other)?;
+    // SAFETY: `attributes` outlives the call and states its own size; the other arguments are plain numbers.
+    let descriptor = unsafe {
+        libc::syscall(
+            libc::SYS_perf_event_open,
+            std::ptr::from_ref(attributes),
+            -1 as libc::pid_t,
+            cpu,
+            -1 as libc::c_int,
+            libc::c_ulong::from(PERF_FLAG_FD_CLOEXEC),
+        )
+    };
+    match libc::c_int::try_from(descriptor) {
+        // SAFETY: the kernel just gave us this descriptor, nobody else owns it.
+        Ok(descriptor @ 0..) => Ok(unsafe { OwnedFd::from_raw_fd(descriptor) }),
+        _ => Err(io::Error::last_os_error()),
     }
 }
 

@@ -9,11 +9,19 @@ use stacksonde_ebpf::sample::Record;
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::SyncSender;
 use std::time::Duration;
 
-/// How long samples may lie in a ring that does not fill.
+/// How long samples may lie in a ring that does not fill while processes come, go or map files: that long the
+/// sampler may walk by tables that are no longer right.
 const POLL: Duration = Duration::from_millis(100);
+
+/// The same where nothing of that kind happened lately. A wake-up on cold caches costs more than what it is for.
+const QUIET_POLL: Duration = Duration::from_millis(250);
+
+/// How long after a notice more of them are expected.
+const QUIET_NS: u64 = 1_000_000_000;
 
 /// How often the list of CPUs is looked at.
 const LOOK_NS: u64 = 1_000_000_000;
@@ -67,6 +75,10 @@ pub struct Reader {
     looked_ns: u64,
     /// Whether there was a sample yet.
     has_sampled: bool,
+    /// Where it is told, once a second, how many samples did not fit into rings.
+    lost: Option<Arc<AtomicU64>>,
+    /// When there last was a notice.
+    noticed_ns: u64,
 }
 
 impl Reader {
@@ -87,7 +99,14 @@ impl Reader {
             start_ns,
             looked_ns: start_ns,
             has_sampled: false,
+            lost: None,
+            noticed_ns: start_ns,
         })
+    }
+
+    /// Has it told there, once a second, how many samples did not fit into rings.
+    pub(crate) fn tell_lost(&mut self, lost: Option<Arc<AtomicU64>>) {
+        self.lost = lost;
     }
 
     /// A handle that ends [`Reader::run`].
@@ -107,7 +126,7 @@ impl Reader {
                 self.sampler.disable().map_err(LoadError::Wait)?;
             }
             let now = monotonic_ns();
-            self.drain();
+            self.drain(now);
             self.follow_cpus(now);
             let settled = if stopped { u64::MAX } else { now.saturating_sub(SETTLE_NS) };
             let over = deadline.filter(|end| *end <= settled);
@@ -132,6 +151,12 @@ impl Reader {
             return;
         }
         self.looked_ns = now_ns;
+        if let Some(lost) = &self.lost
+            && let Ok(counters) = self.sampler.counters()
+        {
+            let sum = counters.iter().map(|cpu| cpu.ring_full + cpu.no_ring + cpu.no_scratch).sum();
+            lost.store(sum, Ordering::Relaxed);
+        }
         match self.sampler.follow_cpus() {
             Ok(new) if new.is_empty() => {}
             Ok(new) => {
@@ -157,10 +182,16 @@ impl Reader {
     /// Waits for a filling ring, the poll's end, the interval's end or the stop; true for the stop.
     fn wait(&self, deadline_ns: Option<u64>) -> io::Result<bool> {
         // What waits to be put into the tables waits no longer than it must.
-        let poll = if self.merge.is_urgent() { Duration::from_nanos(SETTLE_NS + 1_000_000) } else { POLL };
-        let left = deadline_ns.map_or(poll, |end| {
-            Duration::from_nanos((end + SETTLE_NS + 1_000_000).saturating_sub(monotonic_ns()))
-        });
+        let now = monotonic_ns();
+        let poll = if self.merge.is_urgent() {
+            Duration::from_nanos(SETTLE_NS + 1_000_000)
+        } else if now.saturating_sub(self.noticed_ns) < QUIET_NS {
+            POLL
+        } else {
+            QUIET_POLL
+        };
+        let left = deadline_ns
+            .map_or(poll, |end| Duration::from_nanos((end + SETTLE_NS + 1_000_000).saturating_sub(now)));
         let timeout = i32::try_from(left.min(poll).as_millis()).unwrap_or(i32::MAX);
         let mut ready = [libc::epoll_event { events: 0, u64: 0 }; 16];
         // SAFETY: the array outlives the call and its length is stated.
@@ -178,7 +209,7 @@ impl Reader {
     }
 
     /// Samples first: every notice that explains one of them then lies in the side-band already.
-    fn drain(&mut self) {
+    fn drain(&mut self, now_ns: u64) {
         for cpu in &mut self.sampler.cpus {
             while let Some(record) = cpu.ring.next() {
                 match Record::parse(&record) {
@@ -203,6 +234,9 @@ impl Reader {
             self.received.notices_lost += lifecycle.drain(&mut notices);
         }
         self.received.notices_lost += notices.iter().map(Notice::lost).sum::<u64>();
+        if !notices.is_empty() {
+            self.noticed_ns = now_ns;
+        }
         self.merge.add(notices.into_iter().map(Event::Notice));
     }
 }

@@ -13,8 +13,9 @@ use aya_obj::generated::bpf_prog_type::BPF_PROG_TYPE_PERF_EVENT;
 use stacksonde_ebpf::Counters;
 use stacksonde_ebpf::object::{ObjectError, Unloaded};
 use stacksonde_ebpf::raw;
+use std::collections::HashMap;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 /// Why sampling could not start.
 #[derive(Debug, thiserror::Error)]
@@ -63,11 +64,14 @@ impl LoadError {
     }
 }
 
+/// What a CPU's records lie in.
+type Ring = RingBuf<MapData>;
+
 /// One sampled CPU.
 pub(super) struct Cpu {
     pub(super) number: u32,
     pub(super) event: Event,
-    pub(super) ring: RingBuf<MapData>,
+    pub(super) ring: Ring,
     pub(super) notices: Option<SideBand>,
     /// Runs of the program on this CPU before its event was opened.
     pub(super) runs_before: u64,
@@ -107,18 +111,23 @@ impl Sampler {
     /// maps after the memlock limit was raised, or smaller ones.
     pub fn load(settings: &Settings) -> Result<Self, LoadError> {
         match Self::load_once(settings) {
-            Err(error @ LoadError::Program(_)) => settings
-                .simpler()
-                .into_iter()
-                .find_map(|(settings, costs)| {
-                    let loaded = Self::load_once(&settings).ok()?;
-                    tracing::warn!("{error}; it was loaded without {costs}");
-                    Some(loaded)
-                })
-                .ok_or(error),
-            Err(error) if error.is_refused() => Self::load_in_less_memory(settings, error),
-            other => other,
+            Err(error) if error.is_refused() => Self::load_in_less_memory(settings, error)
+                .or_else(|error| Self::load_simpler(settings, error)),
+            Err(error) => Self::load_simpler(settings, error),
+            loaded => loaded,
         }
+    }
+
+    fn load_simpler(settings: &Settings, error: LoadError) -> Result<Self, LoadError> {
+        if !matches!(error, LoadError::Program(_)) {
+            return Err(error);
+        }
+        let loaded = settings.simpler().into_iter().find_map(|(settings, costs)| {
+            let loaded = Self::load_once(&settings).ok()?;
+            tracing::warn!("{error}; it was loaded without {costs}");
+            Some(loaded)
+        });
+        loaded.ok_or(error)
     }
 
     fn load_in_less_memory(settings: &Settings, first: LoadError) -> Result<Self, LoadError> {
@@ -147,11 +156,18 @@ impl Sampler {
         let possible = aya::util::nr_cpus().map_err(|(_, error)| LoadError::Cpus(error))?;
         let object = settings.object(u32::try_from(possible).unwrap_or(u32::MAX));
         let mut object = object.and_then(Unloaded::create).map_err(LoadError::Object)?;
-        let program = object
-            .load_program(settings.user_walk.program(), BPF_PROG_TYPE_PERF_EVENT)
-            .map_err(LoadError::Program)?;
         let mut take = |name: &'static str| object.take_map(name).ok_or(LoadError::Missing(name));
         let (counters, rings) = (take("counters")?, take("rings")?);
+        // To verify a program takes as long as to put the rings in.
+        let (program, ready) = std::thread::scope(|scope| {
+            let ready = scope.spawn(|| fill_rings(rings.as_fd(), &online, settings.ring_bytes));
+            let program = object.load_program(settings.user_walk.program(), BPF_PROG_TYPE_PERF_EVENT);
+            let failed =
+                |_| Err(LoadError::Map("rings", io::Error::other("the thread that makes them panicked")));
+            (program, ready.join().unwrap_or_else(failed))
+        });
+        let program = program.map_err(LoadError::Program)?;
+        let mut ready = ready?;
         let tables = Some(TableMemory::of(&mut object, &settings.tables)?);
         let filter = Some(map_array(&mut object, "filter", filter_words(&settings.tables))?);
         let lifecycle = match settings.notices {
@@ -176,7 +192,7 @@ impl Sampler {
             filter,
         };
         for number in online {
-            sampler.open(number)?;
+            sampler.open(number, ready.remove(&number))?;
         }
         if sampler.cpus.is_empty() {
             let error = sampler
@@ -188,8 +204,9 @@ impl Sampler {
         Ok(sampler)
     }
 
-    /// Opens the event of a CPU, switched off. A CPU that refuses it is remembered, and the others go on.
-    fn open(&mut self, number: u32) -> Result<bool, LoadError> {
+    /// Opens the event of a CPU, switched off, with the ring that it has or a new one. A CPU that refuses it is
+    /// remembered, and the others go on.
+    fn open(&mut self, number: u32, ring: Option<Ring>) -> Result<bool, LoadError> {
         let event = Event::cpu_clock(number, self.settings.period_ns)
             .and_then(|event| event.attach(std::os::fd::AsFd::as_fd(&self.program)).map(|()| event));
         let event = match event {
@@ -201,10 +218,12 @@ impl Sampler {
                 return Ok(false);
             }
         };
-        let ring = new_ring(self.settings.ring_bytes)?;
-        // SAFETY: the values of an array of maps are descriptors, of 32 bits.
-        unsafe { raw::update_element(self.rings.as_fd(), number, &ring.as_raw_fd().to_ne_bytes()) }
-            .map_err(|error| LoadError::Map("rings", error))?;
+        let ring = match ring {
+            Some(ring) => ring,
+            None => fill_rings(self.rings.as_fd(), &[number], self.settings.ring_bytes)?
+                .remove(&number)
+                .ok_or(LoadError::Missing("rings"))?,
+        };
         let notices = match self.settings.notices {
             Notices::SideBand => open_side_band(number, self.settings.sideband_bytes),
             Notices::Tracepoints | Notices::Nobody => None,
@@ -224,7 +243,7 @@ impl Sampler {
         self.cpus.retain(|cpu| online.contains(&cpu.number));
         let mut new = Vec::new();
         for number in online {
-            if self.cpus.iter().any(|cpu| cpu.number == number) || !self.open(number)? {
+            if self.cpus.iter().any(|cpu| cpu.number == number) || !self.open(number, None)? {
                 continue;
             }
             if let Some(cpu) = self.cpus.last() {
@@ -275,8 +294,18 @@ impl Sampler {
     }
 }
 
-/// A ring for a CPU, and its descriptor for the array of rings.
-fn new_ring(bytes: u32) -> Result<RingBuf<MapData>, LoadError> {
+/// Makes rings for these CPUs and puts them into the array of rings: all at once, because after each change of such
+/// an array the kernel waits until no program uses what was there (`maybe_wait_bpf_programs`, some milliseconds).
+fn fill_rings(rings: BorrowedFd<'_>, cpus: &[u32], bytes: u32) -> Result<HashMap<u32, Ring>, LoadError> {
+    let ready = cpus.iter().map(|cpu| Ok((*cpu, new_ring(bytes)?))).collect::<Result<Vec<_>, LoadError>>()?;
+    let values: Vec<u8> = ready.iter().flat_map(|(_, ring)| ring.as_raw_fd().to_ne_bytes()).collect();
+    // SAFETY: the values of an array of maps are descriptors.
+    unsafe { raw::update_elements(rings, cpus, &values, size_of::<RawFd>()) }
+        .map_err(|error| LoadError::Map("rings", error))?;
+    Ok(ready.into_iter().collect())
+}
+
+fn new_ring(bytes: u32) -> Result<Ring, LoadError> {
     let shape = raw::MapShape { kind: BPF_MAP_TYPE_RINGBUF as u32, entries: bytes, ..Default::default() };
     let failed = |error: io::Error| LoadError::Map("rings", error);
     let map = raw::create_named_map("ring", &shape, None).map_err(failed)?;

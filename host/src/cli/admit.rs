@@ -1,7 +1,9 @@
 //! The plugins that a configuration names: all of them judged, then loaded; then the exporters' instances.
 
 use crate::config::{Config, Exporter, dotted};
-use crate::plugins::{self, ExporterInstance, ExporterSettings, FileRules, Inspected, Plugin, Refusal};
+use crate::plugins::{
+    self, ExporterInstance, ExporterSettings, FileRules, Inspected, Manifest, Plugin, Refusal,
+};
 use anyhow::{Context, bail};
 use stacksonde_plugin::{Capabilities, Offer};
 
@@ -109,16 +111,64 @@ impl Loaded {
     }
 }
 
+/// What it takes to make exporters.
+pub(super) struct Exporting {
+    loaded: Loaded,
+    capabilities: Capabilities,
+    offer: Offer,
+}
+
+impl Exporting {
+    /// From `loaded` plugins, which are offered `offer`, on a system of `capabilities`.
+    pub(super) fn new(loaded: Loaded, capabilities: Capabilities, offer: Offer) -> Self {
+        Self { loaded, capabilities, offer }
+    }
+
+    /// What the system offers to plugins.
+    pub(super) fn capabilities(&self) -> &Capabilities {
+        &self.capabilities
+    }
+
+    /// Names of the plugins that are loaded.
+    pub(super) fn names(&self) -> Vec<&str> {
+        self.loaded.plugins.iter().map(Plugin::name).collect()
+    }
+
+    /// What a plugin that is loaded says of itself.
+    pub(super) fn manifest(&self, plugin: &str) -> Option<&Manifest> {
+        self.loaded.plugins.iter().find(|it| it.name() == plugin).map(Plugin::manifest)
+    }
+
+    /// Loads a plugin that was judged.
+    pub(super) fn load(&mut self, inspected: Inspected) -> Result<(), Refusal> {
+        self.loaded.plugins.push(plugins::load(inspected)?);
+        Ok(())
+    }
+
+    /// Makes the instance `name`, not open yet; its keys were judged.
+    pub(super) fn prepare(&self, name: &str, section: &Exporter) -> anyhow::Result<ExporterInstance> {
+        let Some(plugin) = self.loaded.plugins.iter().find(|plugin| plugin.name() == section.plugin) else {
+            bail!("exporter `{name}` needs plugin `{}`, which is not loaded", section.plugin);
+        };
+        Ok(ExporterInstance::prepare(plugin, ExporterSettings::new(name, section), &self.offer)?)
+    }
+
+    /// Negotiates with, makes and opens every configured exporter instance.
+    ///
+    /// # Errors
+    ///
+    /// One that is required cannot be had.
+    pub(super) fn start(&self, config: &Config) -> anyhow::Result<Vec<ExporterInstance>> {
+        start_exporters(config, &self.loaded, &self.offer)
+    }
+}
+
 /// Negotiates with, and makes, every configured exporter instance.
 ///
 /// # Errors
 ///
 /// One that is required cannot be had.
-pub(super) fn start_exporters(
-    config: &Config,
-    loaded: &Loaded,
-    offer: &Offer,
-) -> anyhow::Result<Vec<ExporterInstance>> {
+fn start_exporters(config: &Config, loaded: &Loaded, offer: &Offer) -> anyhow::Result<Vec<ExporterInstance>> {
     let mut exporters = Vec::new();
     for (name, section) in &config.exporters {
         match loaded.start(name, section, offer) {

@@ -3,13 +3,18 @@
 pub mod batch;
 pub mod config;
 pub mod doctor;
+pub mod health;
 pub mod plugin;
 pub mod record;
+pub mod reload;
 pub mod run;
+pub mod top;
+pub mod view;
 
 mod admit;
 mod filter;
-mod reload;
+mod progress;
+mod renew;
 mod start;
 
 use clap::{Parser, Subcommand};
@@ -33,12 +38,20 @@ pub enum Command {
     Doctor(doctor::Arguments),
     /// Profile for a while, or while a command runs, and write the result to files.
     Record(record::Arguments),
+    /// Show what is on the CPUs now: functions, processes and a flame graph, live.
+    Top(top::Arguments),
     /// Profile until stopped, in intervals, and hand each profile to the configured exporters.
     Run(run::Arguments),
+    /// Have a running daemon read its configuration anew, and say what came of it.
+    Reload(reload::Arguments),
+    /// Ask a running daemon whether all is well.
+    Health(health::Arguments),
     /// Show which plugins could be loaded and which are refused and why; try one; write a new one.
     Plugin(plugin::Arguments),
     /// Show what is in a batch: the bytes that exporters are given.
     Batch(batch::Arguments),
+    /// Show a file with a profile in a browser: a flame graph to search and zoom in.
+    View(view::Arguments),
     /// Check config files.
     Config(config::Arguments),
 }

@@ -1,13 +1,17 @@
 //! `stacksonde record`: profile for a while, then write files.
 
 use super::filter::{FilterArguments, exists, warn_of_absent};
+use super::progress::Shown;
 use super::start::{self, ConfigArguments};
 use crate::agent::Parts;
 use crate::config::{Exporter, Filter};
 use crate::filter::Rules;
+use crate::progress::Progress;
+use crate::terminal::{Charset, Colour, Paint};
 use anyhow::{Context, bail};
 use clap::Args;
 use std::ffi::OsString;
+use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitCode};
 use std::time::Duration;
@@ -22,12 +26,16 @@ pub struct Arguments {
     /// Samples per second and CPU.
     #[arg(short = 'F', long, value_name = "HZ", default_value_t = 99)]
     frequency: u32,
-    /// File to write: .pb.gz (pprof), .folded or .svg (flame graph); may be given several times.
+    /// File to write: .html (flame graph to search and zoom in), .svg (flame graph), .pb.gz (pprof), .folded, .json or
+    /// .json.gz (Firefox Profiler), .speedscope.json; may be given several times.
     #[arg(short = 'o', long, value_name = "FILE", num_args = 1.., default_value = "profile.svg")]
     output: Vec<PathBuf>,
-    /// Print nothing but errors.
+    /// Print nothing but errors: neither progress nor summary.
     #[arg(short = 'q', long)]
     quiet: bool,
+    /// When the summary has colours.
+    #[arg(long, value_name = "WHEN", value_enum, default_value_t)]
+    color: Colour,
     #[command(flatten)]
     filter: FilterArguments,
     #[command(flatten)]
@@ -49,12 +57,19 @@ pub fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         filter = Filter { pid: Vec::new(), comm: Vec::new(), cgroup: Vec::new(), ..filter };
     }
     warn_of_absent(&filter);
-    let parts = start::prepare(&config, None, &arguments.config.file_rules(&config.plugins))?;
+    let (mut parts, _) = start::prepare(&config, None, &arguments.config.file_rules(&config.plugins), None)?;
+    let progress = Progress::default();
+    parts.progress = (!arguments.quiet).then(|| progress.clone());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(record(&arguments, &filter, parts))
+    runtime.block_on(record(&arguments, &filter, parts, &progress))
 }
 
-async fn record(arguments: &Arguments, filter: &Filter, parts: Parts) -> anyhow::Result<ExitCode> {
+async fn record(
+    arguments: &Arguments,
+    filter: &Filter,
+    parts: Parts,
+    progress: &Progress,
+) -> anyhow::Result<ExitCode> {
     let mut interrupted = signal(SignalKind::interrupt())?;
     let mut terminated = signal(SignalKind::terminate())?;
     let agent = start::arm(parts)?;
@@ -79,13 +94,19 @@ async fn record(arguments: &Arguments, filter: &Filter, parts: Parts) -> anyhow:
             None => std::future::pending().await,
         }
     };
+    let shown = Shown::new(arguments.duration, !arguments.command.is_empty());
+    if !arguments.quiet {
+        shown.say_begin(arguments.frequency);
+    }
     tokio::select! {
         () = over => {}
+        () = shown.go_on(progress), if !arguments.quiet => {}
         _ = interrupted.recv() => {}
         _ = terminated.recv() => {}
         () = ended(&mut child, arguments.filter.pids()) => {}
-        () = start::failure(&agent) => {}
+        () = agent.failure() => {}
     }
+    shown.end();
     let summary = agent.stop()?;
     if let Some(child) = &mut child {
         end(child)?;
@@ -97,15 +118,38 @@ async fn record(arguments: &Arguments, filter: &Filter, parts: Parts) -> anyhow:
         bail!("nothing was written: {error}");
     }
     if !arguments.quiet {
-        print!("{summary}");
-        let files: Vec<_> = arguments.output.iter().map(|file| file.display().to_string()).collect();
+        let paint = Paint(arguments.color.is_on(std::io::stdout().is_terminal()));
+        print!("{}", summary.painted(paint));
+        let charset = Charset::of_locale();
+        let shown = |file: &PathBuf| charset.plain(&file.display().to_string()).into_owned();
+        let files: Vec<_> = arguments.output.iter().map(shown).collect();
         println!("wrote        {}", files.join(", "));
+        if let Some(next) = files.iter().find_map(|file| how_to_look_at(file)) {
+            println!("look at it   {next}");
+        }
     }
     Ok(ExitCode::SUCCESS)
 }
 
+/// What to do with a file, if there is something to say.
+fn how_to_look_at(file: &str) -> Option<String> {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_./-+=:@%,".contains(&byte);
+    let quoted = match file.bytes().all(is_plain) {
+        true => file.to_owned(),
+        false => format!("'{}'", file.replace('\'', "'\\''")),
+    };
+    let ends = |suffixes: &[&str]| suffixes.iter().any(|suffix| file.ends_with(suffix));
+    if ends(&[".pb.gz", ".folded", ".html"]) {
+        Some(format!("stacksonde view {quoted}"))
+    } else if ends(&[".svg"]) {
+        Some(format!("open {quoted} in a browser"))
+    } else {
+        None
+    }
+}
+
 /// Ends when the command or every process that was asked for has ended; never without one.
-async fn ended(child: &mut Option<Child>, pids: &[u32]) {
+pub(super) async fn ended(child: &mut Option<Child>, pids: &[u32]) {
     const POLL: Duration = Duration::from_millis(20);
     if child.is_none() && pids.is_empty() {
         std::future::pending::<()>().await;
@@ -123,7 +167,7 @@ async fn ended(child: &mut Option<Child>, pids: &[u32]) {
 }
 
 /// Asks a command that is still running to end, and waits until it did.
-fn end(child: &mut Child) -> std::io::Result<()> {
+pub(super) fn end(child: &mut Child) -> std::io::Result<()> {
     if child.try_wait()?.is_none() {
         // SAFETY: the child was not waited for yet, so the id is still its own.
         unsafe { libc::kill(child.id().cast_signed(), libc::SIGTERM) };
@@ -142,4 +186,17 @@ fn file_exporter(files: &[PathBuf]) -> anyhow::Result<Exporter> {
     let config = serde_json::Map::from_iter([("files".to_owned(), absolute.into())]);
     // It gets one batch, at the end, however large.
     Ok(Exporter { required: true, queue_bytes: i64::MAX as u64, config, ..Exporter::of("file-export") })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_to_do_next_can_be_copied_into_a_shell() {
+        assert_eq!(how_to_look_at("out.pb.gz").unwrap(), "stacksonde view out.pb.gz");
+        assert_eq!(how_to_look_at("my out's.folded").unwrap(), r"stacksonde view 'my out'\''s.folded'");
+        assert_eq!(how_to_look_at("profile.svg").unwrap(), "open profile.svg in a browser");
+        assert_eq!(how_to_look_at("a.json"), None);
+    }
 }

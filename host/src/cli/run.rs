@@ -1,14 +1,17 @@
 //! `stacksonde run`: the daemon.
 
 use super::filter::{FilterArguments, warn_of_absent};
-use super::reload::Running;
+use super::renew::{self, Renewal};
 use super::start::{self, ConfigArguments};
+use crate::control::{Ask, ControlSocket};
 use crate::filter::Rules;
 use crate::health::{Listen, Notifier, Server, Watched};
-use crate::plugins::ExporterInstance;
 use anyhow::Context;
 use clap::Args;
+use std::path::Path;
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::mpsc::{Sender, channel};
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -24,18 +27,20 @@ pub struct Arguments {
     config: ConfigArguments,
 }
 
-/// Runs until SIGTERM or SIGINT, then hands over what is left. SIGHUP makes it read its configuration anew.
+/// Runs until SIGTERM or SIGINT, then hands over what is left. SIGHUP and `stacksonde reload` make it read its
+/// configuration anew.
 pub fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
-    let config = arguments.config.load(None, &[])?;
+    let (config, log) = arguments.config.begin(None, &[])?;
     arguments.filter.check()?;
     let interval = Duration::from_secs(config.sampling.interval_seconds.into());
-    let parts = start::prepare(&config, Some(interval), &arguments.config.file_rules(&config.plugins))?;
+    let rules = arguments.config.file_rules(&config.plugins);
+    let (parts, exporting) = start::prepare(&config, Some(interval), &rules, None)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let mut interrupted = signal(SignalKind::interrupt())?;
         let mut terminated = signal(SignalKind::terminate())?;
-        let exporters = parts.exporters.iter().map(ExporterInstance::watch).collect();
-        let watched = Watched { vitals: parts.vitals.clone(), exporters };
+        let exporters = parts.exporters.clone();
+        let watched = Watched { vitals: parts.vitals.clone(), exporters: exporters.clone() };
         let mut hung_up = signal(SignalKind::hangup())?;
         let agent = start::arm(parts)?;
         let filter = arguments.filter.over(&config.filter);
@@ -43,16 +48,22 @@ pub fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         start::want(&agent, Rules::new(&filter))?;
         tracing::info!(hz = config.sampling.frequency_hz, ?interval, "sampling");
         let _server = serve(&config.health.listen, &watched)?;
-        let manager = Notifier::from_environment();
+        let manager = Arc::new(Notifier::from_environment());
+        let (ask, asks) = channel();
+        let _control = control(&config.control.socket, &ask);
+        let wanted = agent.wanted();
+        let Arguments { filter, config: arguments } = arguments;
+        let renewal = Renewal { arguments, filter, config, log, wanted, exporting, exporters };
+        renew::start(renewal, asks, Arc::clone(&manager)).context("cannot start the thread of reloads")?;
         manager.ready("sampling");
         let mut report = std::pin::pin!(report(&manager, &watched));
-        let mut running = Running { arguments: &arguments.config, filter: &arguments.filter, config };
         loop {
             tokio::select! {
-                _ = hung_up.recv() => running.reload(&agent),
+                // The thread that serves this outlives the loop.
+                _ = hung_up.recv() => drop(ask.send(Ask { reply: None })),
                 _ = interrupted.recv() => break,
                 _ = terminated.recv() => break,
-                () = start::failure(&agent) => break,
+                () = agent.failure() => break,
                 () = &mut report => {}
             }
         }
@@ -66,6 +77,21 @@ pub fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         tracing::info!(samples, complete = summary.complete, excluded, lost, "ended");
         Ok(ExitCode::SUCCESS)
     })
+}
+
+/// Listens for `stacksonde reload`, where the config says; the agent goes on without.
+fn control(path: &str, ask: &Sender<Ask>) -> Option<ControlSocket> {
+    if path.is_empty() {
+        return None;
+    }
+    let socket = ControlSocket::start(Path::new(path), ask.clone());
+    let told = |error: &std::io::Error| {
+        tracing::warn!(
+            "control.socket: nothing listens at {path}, so that `stacksonde reload` cannot ask; SIGHUP does the same: \
+             {error}"
+        );
+    };
+    socket.inspect_err(told).ok()
 }
 
 /// Answers those who watch, where the config says.

@@ -1,19 +1,21 @@
 //! From arguments to a running agent: config, log, plugins, plan, exporters. Shared by `record` and `run`.
 
-use super::admit::{load_plugins, start_exporters};
+use super::admit::{Exporting, load_plugins};
 use crate::agent::{Agent, Parts};
 use crate::batch::Run;
-use crate::bpf::{Ids, Notices, Settings, StackCopies, TableSizes, UserWalk, monotonic_ns};
+use crate::bpf::{Ids, Notices, Settings, StackCopies, TableSizes, UserWalk, monotonic_ns, release_admin};
 use crate::config::{self, Config, LogFormat, Shares, Sources};
+use crate::feed::Feed;
 use crate::filter::Rules;
 use crate::health::Vitals;
 use crate::kernel::PidNamespace;
 use crate::negotiate::{Severity, State, features};
 use crate::plan::{self, Plan, Survey};
-use crate::plugins::{BATCH_FORMAT, FileRules};
+use crate::plugins::{BATCH_FORMAT, Exporters, FileRules};
 use crate::process::Budget;
 use crate::symbolize;
 use crate::telemetry::reached;
+use crate::terminal::{Colour, stderr};
 use anyhow::{Context, bail};
 use clap::Args;
 use stacksonde_plugin::{Offer, Outcome};
@@ -24,7 +26,7 @@ use std::time::Duration;
 use tracing_subscriber::EnvFilter;
 
 /// Where the configuration comes from, and how much is logged.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub(super) struct ConfigArguments {
     /// Config file; may be given several times, later ones win. Without it /etc/stacksonde/stacksonde.toml and conf.d.
     #[arg(long = "config", value_name = "FILE")]
@@ -50,19 +52,40 @@ impl ConfigArguments {
 
     /// Reads the configuration and starts logging. `quietly` is the log filter of a command for people.
     pub(super) fn load(&self, quietly: Option<&str>, flags: &[(&str, String)]) -> anyhow::Result<Config> {
+        Ok(self.begin(quietly, flags)?.0)
+    }
+
+    /// The same, for who may change later what is logged.
+    pub(super) fn begin(
+        &self,
+        quietly: Option<&str>,
+        flags: &[(&str, String)],
+    ) -> anyhow::Result<(Config, LogFilter)> {
         let config = self.read(flags)?;
         let filter = match quietly {
             Some(quietly) if config.log.filter == crate::config::Log::default().filter => quietly,
             _ => &config.log.filter,
         };
         let filter: EnvFilter = filter.parse().with_context(|| format!("log.filter `{filter}`"))?;
-        let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-        let log = log.with_ansi(std::io::stderr().is_terminal());
-        match config.log.format {
-            LogFormat::Text => log.init(),
-            LogFormat::Json => log.json().init(),
-        }
-        Ok(config)
+        let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(stderr::Log);
+        // What is kept is shown in places that codes would spoil.
+        let colours = Colour::Auto.is_on(std::io::stderr().is_terminal());
+        let log = log.with_ansi(colours && !stderr::is_held());
+        let set: SetFilter = match config.log.format {
+            LogFormat::Text => {
+                let log = log.with_filter_reloading();
+                let handle = log.reload_handle();
+                log.init();
+                Box::new(move |filter| handle.reload(filter))
+            }
+            LogFormat::Json => {
+                let log = log.json().with_filter_reloading();
+                let handle = log.reload_handle();
+                log.init();
+                Box::new(move |filter| handle.reload(filter))
+            }
+        };
+        Ok((config, LogFilter(set)))
     }
 
     /// How plugin files are judged.
@@ -76,12 +99,27 @@ impl ConfigArguments {
     }
 }
 
-/// Everything short of sampling: plugins loaded, the plan made, exporters created.
+type SetFilter = Box<dyn Fn(EnvFilter) -> Result<(), tracing_subscriber::reload::Error> + Send>;
+
+/// What is logged, while it is logged.
+pub(super) struct LogFilter(SetFilter);
+
+impl LogFilter {
+    /// From now on, what the text of `log.filter` says.
+    pub(super) fn set(&self, filter: &str) -> anyhow::Result<()> {
+        let parsed = filter.parse().with_context(|| format!("log.filter `{filter}`"))?;
+        (self.0)(parsed).context("the log does not take another filter")
+    }
+}
+
+/// Everything short of sampling: plugins loaded, the plan made, exporters created. And what it takes to make others
+/// later. With a feed there are none: what is sampled stays here.
 pub(super) fn prepare(
     config: &Config,
     interval: Option<Duration>,
     rules: &FileRules,
-) -> anyhow::Result<Parts> {
+    feed: Option<Feed>,
+) -> anyhow::Result<(Parts, Exporting)> {
     reached("configuration read", monotonic_ns());
     let survey = Survey::take(config)?;
     reached("system probed", monotonic_ns());
@@ -101,12 +139,17 @@ pub(super) fn prepare(
         names_available: true,
         interval_ms: interval.map_or(0, |interval| u64::try_from(interval.as_millis()).unwrap_or(u64::MAX)),
     };
-    let exporters = start_exporters(config, &loaded, &offer)?;
-    let names = exporters.iter().any(|exporter| exporter.wants().names);
+    let exporting = Exporting::new(loaded, survey.capabilities, offer);
+    let budget = Duration::from_millis(config.shutdown.budget_ms.into());
+    let created = match feed {
+        None => exporting.start(config)?,
+        Some(_) => Vec::new(),
+    };
+    let exporters = Exporters::new(created, budget);
     let size = |count: u32| usize::try_from(count).unwrap_or(usize::MAX);
     let bytes = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
     let shares = config.shares(crate::bpf::online_cpus().map_or(1, |cpus| cpus.len()));
-    Ok(Parts {
+    let parts = Parts {
         sampler: sampler_settings(config, &shares, &plan),
         interval,
         budget: Budget {
@@ -118,7 +161,7 @@ pub(super) fn prepare(
             stacks: size(shares.max_stacks),
             bytes: bytes(shares.profile_bytes),
         },
-        symbolize: names.then(|| symbolize::Options {
+        symbolize: symbolize::Options {
             kernel: plan.state("kernel_names") != State::Off,
             inlined: config.symbolize.inlined,
             max_cached: size(shares.max_cached),
@@ -127,18 +170,22 @@ pub(super) fn prepare(
                 kernel: bytes(shares.kernel_names_bytes),
                 debug: shares.debug_bytes,
             },
-        }),
+        },
         run: describe_run(&plan, &config.labels)?,
         exporters,
-        shutdown_budget: Duration::from_millis(config.shutdown.budget_ms.into()),
+        feed,
+        progress: None,
         vitals: Vitals::new(interval),
-    })
+    };
+    Ok((parts, exporting))
 }
 
 /// Starts sampling, and says which CPUs are left out.
 pub(super) fn arm(parts: Parts) -> anyhow::Result<Agent> {
     reached("exporters ready", monotonic_ns());
     let agent = Agent::start(parts)?;
+    // From here on files and exporters of others are dealt with.
+    release_admin();
     reached("programs loaded, sampling", monotonic_ns());
     for refused in agent.refused_cpus() {
         tracing::warn!("{refused}");
@@ -152,13 +199,6 @@ pub(super) fn want(agent: &Agent, rules: Rules) -> anyhow::Result<()> {
         true => Ok(()),
         // It waits for nothing else.
         false => bail!("the agent ended before it began; the log says why"),
-    }
-}
-
-/// Ends if a stage of the agent ends without being asked to.
-pub(super) async fn failure(agent: &Agent) {
-    while !agent.has_failed() {
-        tokio::time::sleep(Duration::from_millis(100)).await;
     }
 }
 

@@ -95,6 +95,7 @@ const RULES: &[(&str, Rule)] = &[
     ("exporters.*.config", Rule::Free),
     ("health.listen", Rule::Listen),
     ("labels", Rule::Labels),
+    ("control.socket", Rule::Directory),
     ("log.filter", Rule::Filter),
     ("log.format", Rule::Choice(&["text", "json"])),
     ("shutdown.budget_ms", Rule::Whole(1, 60_000)),

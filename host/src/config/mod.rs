@@ -58,6 +58,8 @@ pub struct Config {
     pub exporters: BTreeMap<String, Exporter>,
     /// Who watches the agent.
     pub health: Health,
+    /// Who tells the agent something while it runs.
+    pub control: Control,
     /// What the agent says of itself.
     pub log: Log,
     /// The end.
@@ -231,6 +233,14 @@ pub struct Health {
     pub listen: String,
 }
 
+/// Who tells the agent something while it runs (`run`).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Control {
+    /// Socket at which `stacksonde reload` asks; an absolute path, or empty for none.
+    pub socket: String,
+}
+
 /// What the agent says of itself.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -341,6 +351,12 @@ impl Exporter {
 
     fn default_deadline_seconds() -> u32 {
         30
+    }
+}
+
+impl Default for Control {
+    fn default() -> Self {
+        Self { socket: "/run/stacksonde/control.sock".into() }
     }
 }
 

@@ -10,6 +10,7 @@
 //! agent, resident     40   those tables 11 and rings 8 at most (each page of a ring is mapped twice), programs and
 //!                          libraries 10, kernel functions 6, one profile 4, names 3, debug information of one file
 //!                          4 while it is read
+//! top, beside that     8   what it shows
 //! ```
 
 use super::{Config, Memory};
@@ -49,6 +50,8 @@ pub struct Shares {
     pub kernel_names_bytes: u64,
     /// Bytes of one file's debug information, while it is looked at.
     pub debug_bytes: u64,
+    /// Bytes of what `top` shows; beside what an agent takes that shows nothing.
+    pub view_bytes: u64,
 }
 
 impl Memory {
@@ -104,6 +107,7 @@ impl Config {
             names_bytes: memory.share(3, 1),
             kernel_names_bytes: memory.share(6, 1),
             debug_bytes: memory.share(4, 1),
+            view_bytes: memory.share(8, 1),
         }
     }
 }

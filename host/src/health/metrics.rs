@@ -177,6 +177,30 @@ mod tests {
         }
     }
 
+    /// Names in backquotes in the first cells of the tables of a section.
+    fn named(document: &str, section: &str) -> std::collections::BTreeSet<String> {
+        let (_, rest) = document.split_once(&format!("\n## {section}\n")).unwrap();
+        let rows = rest.split("\n## ").next().unwrap().lines().filter_map(|line| line.strip_prefix("| `"));
+        let cells = rows.map(|row| row.split('|').next().unwrap());
+        cells
+            .flat_map(|cell| cell.split('`').step_by(2).map(str::to_owned))
+            .filter(|it| !it.trim().is_empty())
+            .collect()
+    }
+
+    #[test]
+    fn the_guide_for_operators_lists_what_is_counted_and_nothing_else() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/operating.md");
+        let document = std::fs::read_to_string(path).unwrap();
+        let counters = ExporterCounters::default();
+        let reasons = counters.dropped.by_reason().map(|(reason, _)| reason.to_owned());
+        let text = text(&VitalsNow::default(), &[("a", counters, Health::Good)], own_process());
+        let metrics = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next());
+        let losses = Loss::ALL.iter().map(|loss| loss.name());
+        let all = metrics.chain(losses).map(str::to_owned).chain(reasons).collect();
+        assert_eq!(named(&document, "Counters"), all);
+    }
+
     #[test]
     fn our_own_process_has_memory() {
         assert!(own_process().resident_bytes > 1 << 20);

@@ -6,11 +6,13 @@
 //! metrics  all of it as Prometheus text
 //! request  what was asked for, from the bytes of an HTTP request
 //! server   answers on a socket, on a thread of its own
+//! client   asks it
 //! notify   readiness and watchdog of systemd
 //! ```
 //!
 //! Nothing here is on the way of a sample.
 
+mod client;
 mod metrics;
 mod notify;
 mod request;
@@ -18,13 +20,15 @@ mod server;
 mod verdict;
 mod vitals;
 
+pub use client::ask;
+pub(crate) use client::parse as parse_answer;
 pub use notify::Notifier;
-pub(crate) use request::parse as parse_request;
+pub(crate) use request::{Request, parse as parse_request};
 pub use server::{Listen, Server};
 pub use verdict::Verdict;
 pub use vitals::{Vitals, VitalsNow};
 
-use crate::plugins::ExporterWatch;
+use crate::plugins::Exporters;
 
 /// All that is known of a running agent.
 #[derive(Clone, Debug)]
@@ -32,13 +36,14 @@ pub struct Watched {
     /// Of sampling.
     pub vitals: Vitals,
     /// Of exporters.
-    pub exporters: Vec<ExporterWatch>,
+    pub exporters: Exporters,
 }
 
 impl Watched {
     /// Whether the agent is of use.
     pub fn verdict(&self) -> Verdict {
-        let exporters = self.exporters.iter().map(|exporter| verdict::OfExporter {
+        let exporters = self.exporters.watch();
+        let exporters = exporters.iter().map(|exporter| verdict::OfExporter {
             name: exporter.name(),
             required: exporter.is_required(),
             health: exporter.health(),
@@ -52,8 +57,8 @@ impl Watched {
     }
 
     fn metrics(&self) -> String {
-        let exporters: Vec<_> =
-            self.exporters.iter().map(|it| (it.name(), it.counters(), it.health())).collect();
+        let exporters = self.exporters.watch();
+        let exporters: Vec<_> = exporters.iter().map(|it| (it.name(), it.counters(), it.health())).collect();
         metrics::text(&self.vitals.now(), &exporters, metrics::own_process())
     }
 }

@@ -1,5 +1,6 @@
 //! Readiness and watchdog of systemd (sd_notify(3)): lines in a datagram to the socket that `NOTIFY_SOCKET` names.
 
+use crate::bpf::monotonic_ns;
 use std::io;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
@@ -40,6 +41,13 @@ impl Notifier {
     /// Sampling has begun.
     pub fn ready(&self, status: &str) {
         self.send(&format!("READY=1\nSTATUS={status}"));
+    }
+
+    /// The configuration is read anew; [`Notifier::ready`] says that this is over.
+    pub fn reloading(&self) {
+        // systemd 253 and later want to know since when (Type=notify-reload), by CLOCK_MONOTONIC.
+        let micros = monotonic_ns() / 1000;
+        self.send(&format!("RELOADING=1\nMONOTONIC_USEC={micros}\nSTATUS=reading the configuration anew"));
     }
 
     /// Sampling goes on.
@@ -104,6 +112,23 @@ mod tests {
             assert_eq!(lines, ["READY=1\nSTATUS=sampling", "WATCHDOG=1", "STOPPING=1"]);
             assert_eq!(notifier.watchdog(), None);
         }
+    }
+
+    #[test]
+    fn a_reload_is_told_with_its_time_and_then_its_end() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("notify");
+        let socket = UnixDatagram::bind(&path).unwrap();
+        let name = path.to_str().unwrap().to_owned();
+        let notifier = Notifier::new(&|variable| (variable == "NOTIFY_SOCKET").then(|| name.clone()));
+        let before = monotonic_ns() / 1000;
+        notifier.reloading();
+        notifier.ready("sampling");
+        let told = received(&socket);
+        let time = told.strip_prefix("RELOADING=1\nMONOTONIC_USEC=").and_then(|rest| rest.split('\n').next());
+        let time: u64 = time.unwrap_or_else(|| panic!("{told}")).parse().unwrap();
+        assert!((before..=monotonic_ns() / 1000).contains(&time), "{told}");
+        assert_eq!(received(&socket), "READY=1\nSTATUS=sampling");
     }
 
     #[test]

@@ -154,11 +154,13 @@ fn page(watched: &Watched, path: &str) -> (&'static str, String, &'static str) {
 mod tests {
     use super::*;
     use crate::health::Vitals;
+    use crate::plugins::Exporters;
     use std::net::TcpStream;
     use std::os::unix::net::UnixStream;
 
     fn watched() -> Watched {
-        Watched { vitals: Vitals::new(Some(Duration::from_secs(3600))), exporters: Vec::new() }
+        let exporters = Exporters::new(Vec::new(), Duration::ZERO);
+        Watched { vitals: Vitals::new(Some(Duration::from_secs(3600))), exporters }
     }
 
     fn ask(mut stream: impl Read + Write, request: &str) -> String {
@@ -181,6 +183,8 @@ mod tests {
         assert!(get("/").starts_with("HTTP/1.1 404"));
         let post = ask(UnixStream::connect(&path).unwrap(), "POST /healthz HTTP/1.1\r\n\r\n");
         assert!(post.starts_with("HTTP/1.1 405"), "{post}");
+        let asked = crate::health::ask(&Listen::Unix(path.clone()), "/healthz").unwrap();
+        assert_eq!(asked, (200, "ok\n".into()));
         drop(server);
         assert!(!path.exists());
     }

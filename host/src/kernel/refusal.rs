@@ -66,6 +66,18 @@ fn not_permitted(call: &str, standing: &Standing) -> Outcome {
             "run as root, grant CAP_PERFMON, or set kernel.perf_event_paranoid to 0",
         );
     }
+    // Debian's kernels go beyond upstream's 2.
+    if let Some(level) = standing
+        .perf_event_paranoid
+        .filter(|level| call == PERF && *level > 2 && !standing.may(CAP_SYS_ADMIN))
+    {
+        return absent(
+            format!(
+                "not permitted: at a kernel.perf_event_paranoid of {level} this kernel asks for CAP_SYS_ADMIN"
+            ),
+            "set kernel.perf_event_paranoid to 2, or grant CAP_SYS_ADMIN, which is given up when sampling begins",
+        );
+    }
     if call == BPF && (lacking(CAP_BPF) || lacking(CAP_PERFMON)) {
         return absent(
             "not permitted: no CAP_BPF with CAP_PERFMON, and no CAP_SYS_ADMIN",
@@ -170,7 +182,12 @@ mod tests {
         let nested = Standing { user_namespace: true, ..root.clone() };
         let limited = Standing { memlock: Some(65536), ..root.clone() };
         let paranoid = Standing { perf_event_paranoid: Some(2), ..nobody.clone() };
+        let perfmon = with(&[CAP_PERFMON, CAP_BPF]);
+        let debian = Standing { perf_event_paranoid: Some(3), seccomp_filter: true, ..perfmon.clone() };
+        let upstream = Standing { perf_event_paranoid: Some(2), ..perfmon };
         let table = [
+            (Trial::CpuClock, EACCES, &debian, "asks for CAP_SYS_ADMIN"),
+            (Trial::CpuClock, EACCES, &upstream, "security module"),
             (Trial::Map, ENOSYS, &root, "this kernel has no bpf(2)"),
             (Trial::CpuClock, ENOSYS, &root, "this kernel has no perf_event_open(2)"),
             (Trial::Map, ENOSYS, &filtered, "seccomp filter hides it"),

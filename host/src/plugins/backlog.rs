@@ -75,6 +75,11 @@ impl Backlog {
             return vec![batch];
         }
         self.append(Place::Memory(batch));
+        self.drop_surplus()
+    }
+
+    /// Drops the oldest in memory until the rest fits.
+    fn drop_surplus(&mut self) -> Vec<Arc<[u8]>> {
         let mut dropped = Vec::new();
         let full = |this: &Self| {
             this.memory.batches > this.limits.batches as u64 || this.memory.bytes > this.limits.bytes
@@ -89,9 +94,24 @@ impl Backlog {
         dropped
     }
 
-    /// Appends what an earlier run left in the spool.
-    pub(super) fn found(&mut self, kept: Kept) {
-        self.append(Place::Disk(kept));
+    /// Keeps nothing more on disk.
+    pub(super) fn without_disk(&mut self) {
+        self.limits.disk_bytes = 0;
+    }
+
+    /// Takes all out, oldest first, wherever it is; also what a call is about.
+    pub(super) fn take_all(&mut self) -> Vec<Place> {
+        self.held = None;
+        (self.memory, self.disk) = (Extent::default(), Extent::default());
+        self.waiting.drain(..).map(|waiting| waiting.place).collect()
+    }
+
+    /// Puts what waited for another before all that waits here, and returns the batches in memory that were dropped
+    /// for it.
+    pub(super) fn put_first(&mut self, places: Vec<Place>) -> Vec<Arc<[u8]>> {
+        let newer = self.take_all();
+        places.into_iter().chain(newer).for_each(|place| self.append(place));
+        self.drop_surplus()
     }
 
     fn append(&mut self, place: Place) {
@@ -190,11 +210,25 @@ impl Backlog {
 
     /// The batch `id` is on disk now; false if nobody waits for it any more.
     pub(super) fn kept(&mut self, id: u64, kept: Kept) -> bool {
+        self.moved(id, Place::Disk(kept))
+    }
+
+    /// The batch `id` is elsewhere now; false if nobody waits for it any more.
+    pub(super) fn moved(&mut self, id: u64, to: Place) -> bool {
         let Some(at) = self.waiting.iter().position(|waiting| waiting.id == id) else { return false };
-        let old = std::mem::replace(&mut self.waiting[at].place, Place::Disk(kept.clone()));
-        self.subtract(&old);
-        self.add(&Place::Disk(kept));
+        self.add(&to);
+        let from = std::mem::replace(&mut self.waiting[at].place, to);
+        self.subtract(&from);
         true
+    }
+
+    /// All that are on disk, oldest first, with their ids.
+    pub(super) fn on_disk(&self) -> Vec<(u64, Kept)> {
+        let on_disk = |waiting: &Waiting| match &waiting.place {
+            Place::Disk(kept) => Some((waiting.id, kept.clone())),
+            Place::Memory(_) => None,
+        };
+        self.waiting.iter().filter_map(on_disk).collect()
     }
 
     /// Takes out all that is in memory. What is on disk stays for another run.
@@ -225,6 +259,13 @@ mod tests {
 
     fn kept(number: u64, bytes: u64) -> Kept {
         Kept { number, bytes }
+    }
+
+    impl Backlog {
+        /// Appends what an earlier run left in the spool.
+        fn found(&mut self, kept: Kept) {
+            self.append(Place::Disk(kept));
+        }
     }
 
     fn sizes(dropped: Vec<Arc<[u8]>>) -> Vec<usize> {
@@ -278,6 +319,25 @@ mod tests {
         assert!(backlog.push(batch(60)).is_empty());
         assert_eq!(backlog.first().unwrap().place, Place::Disk(kept(7, 20)));
         assert!(!backlog.kept(99, kept(9, 1)), "nobody waits for it");
+    }
+
+    #[test]
+    fn what_waited_for_another_comes_first_and_the_oldest_in_memory_go_if_it_is_too_much() {
+        let mut old = Backlog::new(LIMITS);
+        old.found(kept(1, 10));
+        old.push(batch(30));
+        old.push(batch(40));
+        let first = old.first().unwrap().id;
+        old.hold(first);
+        let mut new = Backlog::new(LIMITS);
+        new.push(batch(50));
+        assert_eq!(sizes(new.put_first(old.take_all())), [30]);
+        assert_eq!((new.first().unwrap().place.clone(), old.first()), (Place::Disk(kept(1, 10)), None));
+        assert_eq!(new.extents(), (Extent { batches: 2, bytes: 90 }, Extent { batches: 1, bytes: 10 }));
+        assert_eq!(old.extents(), (Extent::default(), Extent::default()));
+        new.without_disk();
+        let (id, _) = new.unkept().unwrap();
+        assert!(!new.can_be_kept(id, 1));
     }
 
     #[test]

@@ -88,6 +88,26 @@ pub struct ExporterCounters {
     pub last_error: Option<String>,
 }
 
+impl ExporterCounters {
+    /// Adds those of the instance before. What its last failure said is of no interest any more.
+    pub(super) fn add(&mut self, other: &Self) {
+        self.delivered += other.delivered;
+        self.delivered_samples += other.delivered_samples;
+        self.delivered_bytes += other.delivered_bytes;
+        self.dropped.add(&other.dropped);
+        self.dropped_samples += other.dropped_samples;
+        self.queued += other.queued;
+        self.queued_bytes += other.queued_bytes;
+        self.spooled += other.spooled;
+        self.spooled_bytes += other.spooled_bytes;
+        self.spool_failures += other.spool_failures;
+        self.retries += other.retries;
+        self.panics += other.panics;
+        self.overruns += other.overruns;
+        self.export_ns += other.export_ns;
+    }
+}
+
 /// How an exporter instance is doing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Health {
@@ -140,24 +160,43 @@ impl ExporterWatch {
     pub fn health(&self) -> Health {
         self.shared.health()
     }
+
+    pub(super) fn open(&self) {
+        self.shared.open();
+    }
+
+    pub(super) fn shutdown(&self, until: Instant) -> ExporterCounters {
+        self.shared.stop(until);
+        self.shared.wait_for_end(until)
+    }
 }
 
 impl ExporterInstance {
-    /// Negotiates with `plugin` and makes an instance, on its own thread.
+    /// Negotiates with `plugin` and makes an instance, on its own thread, and opens it.
+    ///
+    /// # Errors
+    ///
+    /// As of [`prepare`](Self::prepare).
+    pub fn start(plugin: &Plugin, settings: ExporterSettings, offer: &Offer) -> Result<Self, PluginError> {
+        let instance = Self::prepare(plugin, settings, offer)?;
+        instance.open();
+        Ok(instance)
+    }
+
+    /// Negotiates with `plugin` and makes an instance, on its own thread. Batches wait, and its spool is not touched,
+    /// until it is opened.
     ///
     /// # Errors
     ///
     /// The plugin is no exporter; it refuses the offer or the config; it panics; it does not return within
     /// the deadline, in which case its thread is left behind.
-    pub fn start(plugin: &Plugin, settings: ExporterSettings, offer: &Offer) -> Result<Self, PluginError> {
+    pub fn prepare(plugin: &Plugin, settings: ExporterSettings, offer: &Offer) -> Result<Self, PluginError> {
         let name = settings.name.clone();
         let Some(entry) = plugin.exporter() else {
             return Err(PluginError::NoRole { plugin: plugin.name().into(), role: "exporter" });
         };
         let (deadline, required) = (settings.deadline, settings.required);
         let shared = Arc::new(Shared::new(&settings));
-        supervise::start_keeper(&shared)
-            .map_err(|error| PluginError::Thread { name: name.clone(), error })?;
         let (ready, is_ready) = mpsc::sync_channel(1);
         let (for_thread, offer) = (Arc::clone(&shared), offer.clone());
         thread::spawn(&name, move || supervise::run(entry, &settings, &offer, for_thread, &ready))
@@ -176,6 +215,18 @@ impl ExporterInstance {
         };
         shared.agree(&wants);
         Ok(Self { name, required, wants, shared })
+    }
+
+    /// Says that this instance, which is not open yet, comes after `old`: that one finishes the call that it is in and
+    /// ends by `until`; what waits for it is left to this one, with what it counted. From now on batches are this one's.
+    pub fn follow(&self, old: &Self, until: Instant) {
+        self.shared.follow(&old.shared, until);
+    }
+
+    /// Has the plugin get batches: first those that waited for the instance before, once that has ended or its time
+    /// is up, which this waits for; then those that an earlier run left in the spool; then others.
+    pub fn open(&self) {
+        self.shared.open();
     }
 
     /// Its name: `exporters.<name>`.

@@ -58,6 +58,20 @@ impl Dropped {
         self.by_reason().iter().map(|(_, count)| count).sum()
     }
 
+    /// Adds those of another count.
+    pub(super) fn add(&mut self, other: &Self) {
+        let Self { queue_full, spool_full, spool_damaged, too_large, refused, panicked, disabled, shutdown } =
+            other;
+        self.queue_full += queue_full;
+        self.spool_full += spool_full;
+        self.spool_damaged += spool_damaged;
+        self.too_large += too_large;
+        self.refused += refused;
+        self.panicked += panicked;
+        self.disabled += disabled;
+        self.shutdown += shutdown;
+    }
+
     /// Each reason's name and count.
     pub fn by_reason(&self) -> [(&'static str, u64); 8] {
         let Self { queue_full, spool_full, spool_damaged, too_large, refused, panicked, disabled, shutdown } =

@@ -105,6 +105,29 @@ impl Spool {
         Ok((Self { folder, _lock: lock, next }, found))
     }
 
+    /// Its folder.
+    pub(super) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Takes a batch of another spool over; there it is no more.
+    pub(super) fn take_over(&self, from: &Self, kept: &Kept) -> io::Result<Kept> {
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        match fs::rename(from.path(kept.number, BATCH), self.path(number, BATCH)) {
+            Ok(()) => {
+                File::open(&self.folder)?.sync_data()?;
+                Ok(Kept { number, bytes: kept.bytes })
+            }
+            Err(error) if error.kind() == io::ErrorKind::CrossesDevices => {
+                let packed = fs::read(from.path(kept.number, BATCH))?;
+                let taken = self.write(&packed)?;
+                from.remove(kept);
+                Ok(taken)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
     fn path(&self, number: u64, extension: &str) -> PathBuf {
         // As many digits as the largest number has, so that names sort as numbers do.
         self.folder.join(format!("{number:020}.{extension}"))
@@ -194,6 +217,21 @@ mod tests {
         assert!(matches!(spool.read(&kept), Err(ReadError::Damaged(_))));
         fs::remove_file(&path).unwrap();
         assert!(matches!(spool.read(&kept), Err(ReadError::File(_))));
+    }
+
+    #[test]
+    fn a_batch_moves_to_another_spool_also_on_another_file_system() {
+        let directory = tempfile::tempdir().unwrap();
+        let (old, _) = Spool::open(directory.path(), "old").unwrap();
+        let elsewhere = tempfile::tempdir_in("/dev/shm").unwrap();
+        for parent in [directory.path(), elsewhere.path()] {
+            let (new, _) = Spool::open(parent, "new").unwrap();
+            written(&new, b"another");
+            let kept = written(&old, b"batch");
+            let taken = new.take_over(&old, &kept).unwrap();
+            assert_eq!((taken.bytes, &*new.read(&taken).unwrap()), (kept.bytes, &b"batch"[..]));
+            assert!(matches!(old.read(&kept), Err(ReadError::File(_))));
+        }
     }
 
     #[test]

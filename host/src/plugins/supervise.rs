@@ -8,17 +8,17 @@ mod instance;
 mod keeper;
 mod pace;
 mod state;
+mod succession;
 
 use super::backlog::{Place, Waiting};
 use super::exporter::{ExporterCounters, ExporterSettings, Health};
 use super::interval::Pending;
 use super::loss::{self, Reason};
-use super::spool::{Kept, ReadError, Spool};
+use super::spool::{Kept, ReadError, Spool, SpoolSettings};
 pub(super) use instance::run;
-pub(super) use keeper::start as start_keeper;
 use stacksonde_plugin::Wants;
 use state::{Call, Standing, State};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 /// What the agent and the threads of an instance share.
@@ -27,7 +27,9 @@ pub(super) struct Shared {
     name: String,
     deadline: Duration,
     queue_bytes: u64,
-    spool: Option<Spool>,
+    spool_settings: Option<SpoolSettings>,
+    /// Where batches are on disk, once the instance is open.
+    spool: OnceLock<Arc<Spool>>,
     state: Mutex<State>,
     /// Wakes the threads: a batch came, or the end.
     work: Condvar,
@@ -37,36 +39,13 @@ pub(super) struct Shared {
 
 impl Shared {
     pub(super) fn new(settings: &ExporterSettings) -> Self {
-        let opened = settings.spool.as_ref().map(|spool| Spool::open(&spool.directory, &settings.name));
-        let (spool, found, trouble) = match opened {
-            None => (None, Vec::new(), None),
-            Some(Ok((spool, found))) => (Some(spool), found, None),
-            Some(Err(error)) => (None, Vec::new(), Some(error.to_string())),
-        };
-        let mut state = State::new(settings, spool.is_some());
-        if let Some(trouble) = trouble {
-            tracing::error!(
-                exporter = settings.name,
-                "batches wait in memory only, because there is no spool: {trouble}"
-            );
-            state.spool_trouble = Some(trouble);
-        }
-        if !found.is_empty() {
-            tracing::info!(
-                exporter = settings.name,
-                batches = found.len(),
-                "an earlier run left batches in the spool"
-            );
-        }
-        for kept in found {
-            state.backlog.found(kept);
-        }
         Self {
             name: settings.name.clone(),
             deadline: settings.deadline,
             queue_bytes: settings.queue_bytes,
-            spool,
-            state: Mutex::new(state),
+            spool_settings: settings.spool.clone(),
+            spool: OnceLock::new(),
+            state: Mutex::new(State::new(settings)),
             work: Condvar::new(),
             end: Condvar::new(),
         }
@@ -150,6 +129,10 @@ impl Shared {
             }
             state = self.end.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
         }
+        // Of an instance that was not open yet.
+        if let Some(old) = state.predecessor.take() {
+            state.inherit(&mut old.lock());
+        }
         state.lose_memory(Reason::Shutdown);
         state.counters()
     }
@@ -177,7 +160,7 @@ impl Shared {
     fn next(&self) -> Option<(u64, Arc<[u8]>)> {
         loop {
             let Waiting { id, place, .. } = self.first()?;
-            let batch = match (place, &self.spool) {
+            let batch = match (place, self.spool.get()) {
                 (Place::Memory(batch), _) => batch,
                 (Place::Disk(kept), Some(spool)) => match spool.read(&kept) {
                     Ok(batch) => batch,
@@ -205,16 +188,20 @@ impl Shared {
     fn first(&self) -> Option<Waiting> {
         let mut state = self.lock();
         loop {
-            if state.stop.is_some_and(|until| until <= Instant::now()) {
+            let left = state.stop.map(|until| until.saturating_duration_since(Instant::now()));
+            if left.is_some_and(|left| left.is_zero()) || state.leaves_backlog {
                 return None;
             }
-            if let Some(waiting) = state.backlog.first() {
-                return Some(waiting.clone());
+            // While it is not open, what it has to hand over first is still to come.
+            if state.open {
+                if let Some(waiting) = state.backlog.first() {
+                    return Some(waiting.clone());
+                }
+                if left.is_some() {
+                    return None;
+                }
             }
-            if state.stop.is_some() {
-                return None;
-            }
-            state = self.wait(state, None);
+            state = self.wait(state, left);
         }
     }
 
@@ -243,6 +230,10 @@ impl Shared {
         self.lock().stop.is_some()
     }
 
+    fn leaves_backlog(&self) -> bool {
+        self.lock().leaves_backlog
+    }
+
     /// Runs `body`, a call into the plugin, and times it.
     fn call<R>(&self, what: &'static str, body: impl FnOnce() -> R) -> R {
         self.lock().call = Some(Call { what, since: Instant::now(), told: false });
@@ -266,7 +257,7 @@ impl Shared {
     fn done(&self, mut state: MutexGuard<'_, State>, id: u64) {
         let kept = state.take_out(id);
         drop(state);
-        if let (Some(kept), Some(spool)) = (kept, &self.spool) {
+        if let (Some(kept), Some(spool)) = (kept, self.spool.get()) {
             spool.remove(&kept);
         }
     }
@@ -336,6 +327,9 @@ impl Shared {
     fn next_unkept(&self) -> Option<(u64, Arc<[u8]>)> {
         let mut state = self.lock();
         loop {
+            if state.leaves_backlog {
+                return None;
+            }
             if let Some(unkept) = state.backlog.unkept() {
                 return Some(unkept);
             }

@@ -6,9 +6,11 @@
 mod elf;
 mod executable;
 mod files;
+mod go;
 mod labels;
 mod mappings;
 mod maps_file;
+mod pieces;
 mod table;
 mod vdso;
 
@@ -20,7 +22,9 @@ pub use maps_file::{MapsLine, parse_maps, read_maps};
 pub use table::{Budget, Processes, TableCounters};
 pub(crate) use table::{cgroup_path, parent_in_stat};
 
+pub(crate) use go::{GoFunction, GoFunctions};
 pub(crate) use labels::labels;
+pub(crate) use pieces::Pieces;
 pub(crate) use vdso::in_memory;
 #[cfg(test)]
 pub(crate) use vdso::own_range as own_vdso;

@@ -41,6 +41,8 @@ pub struct TableCounters {
 /// long it is done more rarely, so that it never takes more than a hundredth of the time.
 const REREAD_NS: u64 = 1_000_000_000;
 const REREAD_PAUSE: u64 = 100;
+/// The same where an address was found, but what is known of the process may be out of date.
+const RECHECK_PAUSE: u64 = 1000;
 
 /// Every process that was sampled or was seen to start.
 #[derive(Debug)]
@@ -273,9 +275,10 @@ impl Processes {
     /// What is at an address of a process. A file's is held open from now on, if it can be.
     pub fn code_at(&mut self, pid: u32, tid: u32, address: u64, time_ns: u64) -> Code {
         let process = self.known.entry(pid).or_default();
-        let believed = process.whole && process.mappings.find(address).is_some();
-        let pause_ns = process.reading_ns.saturating_mul(REREAD_PAUSE).max(REREAD_NS);
-        if !believed && time_ns.saturating_sub(process.read_ns) > pause_ns {
+        let found = process.mappings.find(address).is_some();
+        let pause = if found { RECHECK_PAUSE } else { REREAD_PAUSE };
+        let pause_ns = process.reading_ns.saturating_mul(pause).max(REREAD_NS);
+        if !(found && process.whole) && time_ns.saturating_sub(process.read_ns) > pause_ns {
             self.read_maps(pid, tid, time_ns);
         }
         let Some(process) = self.known.get_mut(&pid) else { return Code::Nothing };

@@ -52,10 +52,11 @@ impl Builder {
         }
     }
 
-    /// Counts a sample in.
-    pub fn add(&mut self, sample: AttributedSample) {
+    /// Counts a sample in; false if there was no room for it.
+    pub fn add(&mut self, sample: AttributedSample) -> bool {
         if self.bytes >= self.budget.bytes {
-            return self.losses.add(Loss::StacksFull, 1);
+            self.losses.add(Loss::StacksFull, 1);
+            return false;
         }
         let AttributedSample { raw, process, frames } = sample;
         let known = self.frames.len();
@@ -72,11 +73,15 @@ impl Builder {
                 self.bytes += STACK_BYTES + size_of_val(&*stack.frames);
                 self.stacks.id(stack)
             }
-            None => return self.losses.add(Loss::StacksFull, 1),
+            None => {
+                self.losses.add(Loss::StacksFull, 1);
+                return false;
+            }
         };
         self.bytes += (self.frames.len() - known) * FRAME_BYTES + size_of::<u64>();
         let thread = self.threads.id(Thread { tid: raw.tid, comm: raw.comm, process });
         self.samples.entry((thread, stack)).or_default().push(raw.time_ns);
+        true
     }
 
     /// Counts a sample that was sent and is not wanted.

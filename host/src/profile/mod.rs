@@ -49,10 +49,15 @@ pub struct Stack {
 impl Stack {
     /// Whether nothing of the stack is missing: the walk reached a root, or a kernel thread has no user part.
     pub fn is_complete(&self) -> bool {
-        use stacksonde_ebpf::{kernel_end, user_end};
-        matches!(self.user_end, user_end::COMPLETE | user_end::KERNEL_THREAD | user_end::MEMORY_GONE)
-            && self.kernel_end != kernel_end::REFUSED
+        is_complete(self.user_end, self.kernel_end)
     }
+}
+
+/// Whether a stack that ended so is whole.
+pub(crate) fn is_complete(user_end: u8, kernel_end: u8) -> bool {
+    use stacksonde_ebpf::{kernel_end, user_end};
+    matches!(user_end, user_end::COMPLETE | user_end::KERNEL_THREAD | user_end::MEMORY_GONE)
+        && kernel_end != kernel_end::REFUSED
 }
 
 /// A thread of a process, under one name.

@@ -18,7 +18,7 @@ pub use kernel::KernelSymbols;
 pub use names::{Name, Names};
 pub use symtab::function_names;
 
-use crate::process::{Executable, FileAddress, Frame};
+use crate::process::{Executable, FileAddress, Frame, GoFunctions, Pieces};
 use names::{Known, Place};
 use std::collections::{BTreeMap, HashSet};
 use std::fs::File;
@@ -180,6 +180,20 @@ impl Symbolizer {
                 }
             }
             Err(error) => tracing::debug!(path = executable.path, %error, "functions stay without names"),
+        }
+        if let Some(functions) = GoFunctions::find(file) {
+            self.add_go(&functions, file, addresses, names);
+        }
+    }
+
+    /// The same by Go's own table, which stripping leaves in.
+    fn add_go(&mut self, functions: &GoFunctions, file: &File, addresses: &[u64], names: &mut [Names]) {
+        let mut pieces = Pieces::of(file);
+        for (name, address) in names.iter_mut().zip(addresses).filter(|(name, _)| name.is_empty()) {
+            // Of a file that cannot be read nothing was read before either.
+            if let Ok(Some(function)) = functions.name_at(&mut pieces, *address) {
+                *name = [self.known.plain(&function)].into();
+            }
         }
     }
 

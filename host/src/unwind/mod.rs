@@ -7,7 +7,8 @@
 //!
 //! ```text
 //! source   an executable's call frame information, read page by page
-//! bare     code that it leaves out, as far as it is known
+//! go       the same for Go's code, by Go's own table
+//! bare     code that both leave out, as far as it is known
 //! cfi      one function's entry -> rows (gimli)
 //! rule     a row's meaning, in a word
 //! page     rows of a page as the block that the sampler searches
@@ -19,6 +20,7 @@
 mod bare;
 mod beyond;
 mod cfi;
+mod go;
 mod page;
 mod rule;
 mod slab;
@@ -34,7 +36,7 @@ pub use source::CallFrames;
 pub use tables::{TableMapping, Tables, TablesCounters};
 pub use walk::leave;
 
-use crate::bpf::{Notice, NoticeKind, RawSample};
+use crate::bpf::{Notice, NoticeKind, RawSample, Rest};
 use crate::process::{Code, Executable, Frame, Processes};
 use beyond::{Beyond, Memory};
 use stacksonde_ebpf::tables::{PAGE_BITS, mapping_kind};
@@ -175,6 +177,10 @@ impl Unwinder {
             return;
         }
         let Some(rest) = sample.rest.take() else { return };
+        if sample.user_end == user_end::NO_LEAF_ROWS {
+            self.add_leaf(sample, &rest, processes);
+            return;
+        }
         if !matches!(sample.user_end, user_end::NO_PROCESS | user_end::NO_MAPPING | user_end::NO_ROWS) {
             return;
         }
@@ -196,7 +202,7 @@ impl Unwinder {
                 // The sampled address itself may be a jump into nowhere; its caller is not.
                 Code::Nothing if frames.len() > 1 || !frame.exact => break user_end::NO_CODE,
                 Code::Nothing | Code::Anonymous => Rule::NONE,
-                Code::File(executable, address) => self.rule(&executable, address.0),
+                Code::File(executable, address) => self.rule(&executable, address.0, frames.len() == 1),
             };
             let leaf = (frames.len() == 1).then_some(&rest.leaf);
             stack.leaving(frame.sp);
@@ -217,6 +223,31 @@ impl Unwinder {
         self.install(sample.pid, processes);
     }
 
+    /// Puts in the caller of an innermost frame that the sampler had no rows for, if its frame pointer is still that
+    /// of the caller, so that the walk by frame pointers passed it over.
+    fn add_leaf(&mut self, sample: &mut RawSample, rest: &Rest, processes: &mut Processes) {
+        self.counters.finished_in_user_space += 1;
+        sample.user_end = user_end::COMPLETE;
+        let frame = rest.registers;
+        let Code::File(executable, address) =
+            processes.code_at(sample.pid, sample.tid, frame.pc, sample.time_ns)
+        else {
+            return;
+        };
+        let rule = self.rule(&executable, address.0, true);
+        match leave(&frame, rule, Some(&rest.leaf), &rest.stack, Architecture::OURS) {
+            Ok(caller) if caller.fp == frame.fp => {
+                let mut frames = sample.user.to_vec();
+                frames.insert(1, caller.pc);
+                frames.truncate(USER_FRAMES_MAX);
+                sample.user = frames.into();
+            }
+            // The frame pointer was its own already.
+            Ok(_) => {}
+            Err(end) => tracing::debug!(pid = sample.pid, ?frame, end, "Go's innermost frame cannot be left"),
+        }
+    }
+
     /// These frames were sampled: their pages are wanted longer than others.
     pub fn keep(&mut self, frames: &[Frame]) {
         for frame in frames {
@@ -227,7 +258,7 @@ impl Unwinder {
     }
 
     /// The rule at a file address, from the tables or from the file.
-    fn rule(&mut self, executable: &Arc<Executable>, address: u64) -> Rule {
+    fn rule(&mut self, executable: &Arc<Executable>, address: u64, is_leaf: bool) -> Rule {
         if let Some(rule) = self.tables.rule_at(executable.id, address) {
             return rule;
         }
@@ -239,6 +270,9 @@ impl Unwinder {
         }
         let source = self.sources.entry(executable.id).or_insert_with(|| CallFrames::find(&file));
         let Some(source) = source else { return Rule::BARE };
+        if source.is_go() && !is_leaf {
+            return Rule::BARE;
+        }
         match source.rows_of_page(&file, u64::from(key.page)) {
             Ok(rows) => {
                 self.counters.pages_read += 1;
@@ -266,8 +300,11 @@ impl Unwinder {
                 let (executable, bias, kind) = match code {
                     Code::Anonymous => (0, 0, mapping_kind::FRAME_POINTERS),
                     Code::File(executable, address) => {
-                        let bare = matches!(sources.get(&executable.id), Some(None));
-                        let kind = if bare { mapping_kind::BARE } else { mapping_kind::ROWS };
+                        let kind = match sources.get(&executable.id) {
+                            Some(None) => mapping_kind::BARE,
+                            Some(Some(source)) if source.is_go() => mapping_kind::GO,
+                            _ => mapping_kind::ROWS,
+                        };
                         (executable.id, address.0.wrapping_sub(start), kind)
                     }
                     Code::Nothing => return None,

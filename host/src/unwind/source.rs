@@ -2,7 +2,9 @@
 
 use super::bare::{self, KnownCode};
 use super::cfi::{Entry, Row, debug_rows, rows};
+use super::go;
 use super::rule::{Architecture, Rule};
+use crate::process::{GoFunctions, Pieces};
 use gimli::{BaseAddresses, CieOrFde, DebugFrame, EhFrame, LittleEndian, UnwindSection};
 use object::elf::{DT_FINI, DT_INIT, FileHeader64, PT_GNU_EH_FRAME, PT_LOAD};
 use object::read::elf::{Dyn, FileHeader, ProgramHeader, SectionHeader};
@@ -21,14 +23,13 @@ const INDEX_MAX: usize = 200_000;
 const ENTRY_BYTES_MAX: usize = 1 << 18;
 /// Descriptions side by side of which one hides the next.
 const HIDDEN_MAX: u32 = 64;
-/// Bytes that one reading of a file brings at least: neighbours are wanted next.
-const READ_BYTES: usize = 8192;
 
 /// The call frame information of one executable.
 #[derive(Debug)]
 pub struct CallFrames {
     loads: Vec<Load>,
-    index: Index,
+    index: Option<Index>,
+    go: Option<GoFunctions>,
     architecture: Architecture,
     known: KnownCode,
 }
@@ -92,21 +93,29 @@ impl CallFrames {
             let (range, address) = section(name)?;
             own_index(file, range, address, debug)
         };
-        let index =
-            from_header.or_else(|| own(b".eh_frame", false)).or_else(|| own(b".debug_frame", true))?;
+        let go = GoFunctions::find(file);
+        let mut index = from_header.or_else(|| own(b".eh_frame", false));
+        if go.is_none() {
+            index = Some(index.or_else(|| own(b".debug_frame", true))?);
+        }
         let dynamic = programs.iter().find_map(|program| program.dynamic(Little, &cache).ok().flatten());
         let dynamic = dynamic.unwrap_or_default();
         let value = |tag| {
             dynamic.iter().find(|entry| entry.d_tag(Little) == tag).map_or(0, |entry| entry.d_val(Little))
         };
         let known = KnownCode { entry: header.e_entry(Little), init: [DT_INIT, DT_FINI].map(value) };
-        Some(Self { loads, index, architecture, known })
+        Some(Self { loads, index, go, architecture, known })
+    }
+
+    /// Whether all of it is Go's code: who calls there has a frame pointer.
+    pub fn is_go(&self) -> bool {
+        self.go.is_some() && self.index.is_none()
     }
 
     /// The rows of a page of file addresses, by address; the first one is at its first byte.
     pub fn rows_of_page(&self, file: &File, page: u64) -> io::Result<Vec<Row>> {
         let within = page << PAGE_BITS..(page + 1) << PAGE_BITS;
-        let mut reader = Reader { file, offset: 0, bytes: Vec::new() };
+        let mut reader = Pieces::of(file);
         let mut found = Vec::new();
         // Descriptions are in the order of addresses; what lies between two functions has no rule.
         let mut upto = within.start;
@@ -120,7 +129,8 @@ impl CallFrames {
             upto = end;
         };
         match &self.index {
-            Index::Header { address, table_offset, count } => {
+            None => {}
+            Some(Index::Header { address, table_offset, count }) => {
                 let table = Table { address: *address, offset: *table_offset, count: *count };
                 for (function, at) in table.functions(&mut reader, &within)? {
                     let mut at = at;
@@ -139,7 +149,7 @@ impl CallFrames {
                     }
                 }
             }
-            Index::Own { section, address, debug, functions } => {
+            Some(Index::Own { section, address, debug, functions }) => {
                 let first = functions.partition_point(|function| function.start <= within.start);
                 let functions = &functions[first.saturating_sub(1)..];
                 let functions: Vec<_> =
@@ -179,25 +189,33 @@ impl CallFrames {
     }
 
     /// What is known of code without call frame information.
-    fn fill_gaps(&self, reader: &mut Reader<'_>, rows: Vec<Row>, end: u64) -> io::Result<Vec<Row>> {
-        let mut filled = Vec::with_capacity(rows.len());
-        for (index, row) in rows.iter().enumerate() {
-            let gap = row.0..rows.get(index + 1).map_or(end, |next| next.0);
-            if row.1 != Rule::NONE {
-                filled.push(*row);
-                continue;
+    fn fill_gaps(&self, pieces: &mut Pieces<'_>, rows: Vec<Row>, end: u64) -> io::Result<Vec<Row>> {
+        let rows = match &self.go {
+            // A file with call frame information has other code beside Go's.
+            Some(functions) => {
+                let rest = if self.index.is_some() { Rule::NONE } else { Rule::BARE };
+                each_gap(rows, end, |gap| {
+                    let code = |pieces: &mut Pieces<'_>, address, length| self.code(pieces, address, length);
+                    go::rows(functions, pieces, gap, rest, self.architecture, code)
+                })?
             }
-            let code = match (self.offset_of(gap.start), usize::try_from(gap.end - gap.start)) {
-                (Some(offset), Ok(length)) => reader.get(offset, length)?,
-                _ => &[],
-            };
-            filled.extend(bare::rows(&gap, code, &self.known, self.architecture));
-        }
-        Ok(filled)
+            None => rows,
+        };
+        each_gap(rows, end, |gap| {
+            let length = usize::try_from(gap.end - gap.start).unwrap_or(0);
+            let code = self.code(pieces, gap.start, length)?;
+            Ok(bare::rows(gap, &code, &self.known, self.architecture))
+        })
+    }
+
+    /// The bytes at an address, as far as the file has them.
+    fn code(&self, pieces: &mut Pieces<'_>, address: u64, length: usize) -> io::Result<Vec<u8>> {
+        let Some(offset) = self.offset_of(address) else { return Ok(Vec::new()) };
+        pieces.get(offset, length).map(<[u8]>::to_vec)
     }
 
     /// Reads a description at an address, and what it has in common with others.
-    fn entry(&self, reader: &mut Reader<'_>, address: u64) -> io::Result<Option<OwnedEntry>> {
+    fn entry(&self, reader: &mut Pieces<'_>, address: u64) -> io::Result<Option<OwnedEntry>> {
         let Some(description) = self.read_record(reader, address)? else { return Ok(None) };
         let Some(pointer) = description.get(4..8).and_then(|bytes| bytes.try_into().ok()) else {
             return Ok(None);
@@ -214,7 +232,7 @@ impl CallFrames {
     }
 
     /// A record with its length before it; `None` if there is none that makes sense.
-    fn read_record(&self, reader: &mut Reader<'_>, address: u64) -> io::Result<Option<Vec<u8>>> {
+    fn read_record(&self, reader: &mut Pieces<'_>, address: u64) -> io::Result<Option<Vec<u8>>> {
         let Some(offset) = self.offset_of(address) else { return Ok(None) };
         let length = reader.get(offset, 4)?;
         let Ok(length) = <[u8; 4]>::try_from(length) else { return Ok(None) };
@@ -237,6 +255,23 @@ impl CallFrames {
     }
 }
 
+/// Puts other rows into each range that has no rule.
+fn each_gap(
+    rows: Vec<Row>,
+    end: u64,
+    mut fill: impl FnMut(&Range<u64>) -> io::Result<Vec<Row>>,
+) -> io::Result<Vec<Row>> {
+    let mut filled = Vec::with_capacity(rows.len());
+    for (index, row) in rows.iter().enumerate() {
+        if row.1 == Rule::NONE {
+            filled.extend(fill(&(row.0..rows.get(index + 1).map_or(end, |next| next.0)))?);
+        } else {
+            filled.push(*row);
+        }
+    }
+    Ok(filled)
+}
+
 struct OwnedEntry {
     bytes: Vec<u8>,
     description: usize,
@@ -254,42 +289,6 @@ impl OwnedEntry {
     }
 }
 
-/// Reads a file in pieces, and remembers the last one.
-struct Reader<'f> {
-    file: &'f File,
-    offset: u64,
-    bytes: Vec<u8>,
-}
-
-impl Reader<'_> {
-    /// `length` bytes at `offset`; fewer where the file ends.
-    fn get(&mut self, offset: u64, length: usize) -> io::Result<&[u8]> {
-        let inside = offset.checked_sub(self.offset).and_then(|at| usize::try_from(at).ok());
-        let at = match inside.filter(|at| at.saturating_add(length) <= self.bytes.len()) {
-            Some(at) => at,
-            None => {
-                self.bytes.resize(length.max(READ_BYTES), 0);
-                self.offset = offset;
-                let mut filled = 0;
-                while filled < self.bytes.len() {
-                    match self.file.read_at(&mut self.bytes[filled..], offset.saturating_add(filled as u64)) {
-                        Ok(0) => break,
-                        Ok(count) => filled += count,
-                        Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                        Err(error) => {
-                            self.bytes.clear();
-                            return Err(error);
-                        }
-                    }
-                }
-                self.bytes.truncate(filled);
-                0
-            }
-        };
-        Ok(&self.bytes[at..self.bytes.len().min(at + length)])
-    }
-}
-
 /// The table of `.eh_frame_hdr`.
 struct Table {
     address: u64,
@@ -301,7 +300,7 @@ impl Table {
     const ENTRY_BYTES: u64 = 8;
 
     /// {function, description} of an entry.
-    fn get(&self, reader: &mut Reader<'_>, index: u64) -> io::Result<Option<(u64, u64)>> {
+    fn get(&self, reader: &mut Pieces<'_>, index: u64) -> io::Result<Option<(u64, u64)>> {
         let bytes = reader.get(self.offset.saturating_add(index * Self::ENTRY_BYTES), 8)?;
         let Some((function, rest)) = bytes.split_first_chunk::<4>() else { return Ok(None) };
         let Some((description, _)) = rest.split_first_chunk::<4>() else { return Ok(None) };
@@ -310,7 +309,7 @@ impl Table {
     }
 
     /// {function, description} of those that may lie in `within`, by address.
-    fn functions(&self, reader: &mut Reader<'_>, within: &Range<u64>) -> io::Result<Vec<(u64, u64)>> {
+    fn functions(&self, reader: &mut Pieces<'_>, within: &Range<u64>) -> io::Result<Vec<(u64, u64)>> {
         // The last entry that begins at or before the page's start.
         let (mut low, mut high) = (0, self.count);
         while high - low > 1 {

@@ -15,7 +15,8 @@ const DEFAULT_KEEP: u32 = 360;
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// Files that each profile replaces; the extension chooses the format: `.pb.gz` (pprof), `.folded`, `.svg`.
+    /// Files that each profile replaces; the extension chooses the format: `.pb.gz` (pprof), `.folded`, `.svg`, `.html`,
+    /// `.speedscope.json`, `.json` and `.json.gz` (Firefox Profiler).
     pub files: Vec<PathBuf>,
     /// Directory that each profile adds a file to, named by its time.
     pub directory: Option<PathBuf>,
@@ -55,7 +56,7 @@ pub enum ConfigError {
         value: String,
     },
     /// An empty list of formats.
-    #[error("`formats` is empty; name at least one of pprof, folded, svg, or leave it out")]
+    #[error("`formats` is empty; name at least one of {}, or leave it out", Format::names())]
     NoFormat,
     /// Nothing would stay.
     #[error("`keep` is 0, so that no file would stay; set at least 1")]
@@ -169,12 +170,24 @@ mod tests {
     #[test]
     fn the_extension_chooses_the_format() {
         let Sink::Files(files) =
-            config(json!({ "files": ["/tmp/a.svg", "b.pb.gz", "/tmp/c.x.folded"] })).into_sink().unwrap()
+            config(json!({ "files": ["/tmp/a.svg", "b.pb.gz", "/tmp/c.x.folded", "d.html", "e.speedscope.json", "f.json", "speedscope.json", "g.json.gz"] })).into_sink().unwrap()
         else {
             panic!("not files");
         };
         let formats: Vec<_> = files.iter().map(|(_, format)| *format).collect();
-        assert_eq!(formats, [Format::Svg, Format::Pprof, Format::Folded]);
+        assert_eq!(
+            formats,
+            [
+                Format::Svg,
+                Format::Pprof,
+                Format::Folded,
+                Format::Html,
+                Format::Speedscope,
+                Format::Firefox,
+                Format::Firefox,
+                Format::FirefoxGz
+            ]
+        );
     }
 
     #[test]
@@ -190,7 +203,7 @@ mod tests {
     fn refuses_an_unknown_extension_and_names_the_known_ones() {
         assert_eq!(
             refusal(json!({ "files": ["/tmp/a.png"] })),
-            "`files`: /tmp/a.png has no extension that names a format; use .pb.gz, .folded or .svg"
+            "`files`: /tmp/a.png has no extension that names a format; use .pb.gz, .folded, .svg, .html, .speedscope.json, .json or .json.gz"
         );
         assert!(refusal(json!({ "files": ["/tmp/.svg"] })).contains("/tmp/.svg has no extension"));
     }

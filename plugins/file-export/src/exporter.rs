@@ -2,11 +2,10 @@
 
 use crate::config::{Config, Sink};
 use crate::format::Format;
+use crate::place;
 use crate::series::Series;
-use crate::{folded, place};
 use stacksonde_plugin::batch::{Batch, FORMAT};
 use stacksonde_plugin::{Exporter, Failure, Instance, Offer, Wants};
-use std::io::Write;
 use std::path::Path;
 
 /// Writes each batch to files.
@@ -60,14 +59,7 @@ fn add(series: &Series, format: Format, batch: &Batch<'_>) -> Result<(), Failure
 }
 
 fn put(format: Format, batch: &Batch<'_>, path: &Path) -> Result<(), Failure> {
-    if format == Format::Folded {
-        // By far the largest: it never is in memory.
-        return Ok(place::whole(path, |file| folded::write(batch, file))?);
-    }
-    let bytes = encode(format, batch)?;
-    Ok(place::whole(path, |file| file.write_all(&bytes))?)
-}
-
-fn encode(format: Format, batch: &Batch<'_>) -> Result<Vec<u8>, Failure> {
-    format.encode(batch).map_err(|error| Failure::Permanent(error.to_string()))
+    // What a batch lacks for a format will not change; what a disk lacks may.
+    let file = format.prepare(batch).map_err(|error| Failure::Permanent(error.to_string()))?;
+    Ok(place::whole(path, |to| file(to))?)
 }

@@ -4,6 +4,7 @@
 //! was not reached has the frame `[incomplete: reason]` next to the process, so that it does not pass
 //! for a whole one.
 
+use crate::naming;
 use stacksonde_plugin::batch::tables::{KERNEL, Location};
 use stacksonde_plugin::batch::{Batch, StringId};
 use std::borrow::Cow;
@@ -93,38 +94,17 @@ fn cut(name: &str, longest: usize) -> Cow<'_, str> {
 }
 
 fn process(batch: &Batch<'_>, process: u32) -> String {
-    let process = batch.processes().get(process).unwrap_or_default();
-    match frame(batch.text(process.comm)) {
-        name if name.is_empty() => format!("[pid {}]", process.pid),
-        name => name,
-    }
+    frame(&naming::process(batch, process))
 }
 
 fn incomplete(batch: &Batch<'_>, outcome: StringId) -> String {
-    format!("[incomplete: {}]", frame(batch.text(outcome)))
+    frame(&naming::incomplete(batch, outcome))
 }
 
 /// The functions at a location, outermost first; its address if it has no name.
 fn functions(batch: &Batch<'_>, location: &Location) -> Vec<String> {
     let suffix = if location.kind == KERNEL { "_[k]" } else { "" };
-    let lines = batch.lines().range(location.lines_start, location.lines_count).rev();
-    let functions = lines.filter_map(|line| batch.functions().get(line.function));
-    let names: Vec<String> = functions
-        .map(|function| frame(batch.text(function.name)))
-        .filter(|name| !name.is_empty())
-        .map(|name| name + suffix)
-        .collect();
-    if !names.is_empty() {
-        return names;
-    }
-    let mapping = batch.mappings().get(location.mapping).unwrap_or_default();
-    let path = frame(batch.text(mapping.path));
-    // `[vdso]` has brackets of its own.
-    let file = path.rsplit('/').next().unwrap_or_default().trim_matches(['[', ']']);
-    vec![match file {
-        "" => format!("[{:#x}]{suffix}", location.address),
-        file => format!("[{file}+{:#x}]{suffix}", location.address),
-    }]
+    naming::functions(batch, location).iter().map(|name| frame(name) + suffix).collect()
 }
 
 /// `text` as one frame: what would end it or the line is replaced, and so is what XML cannot say.

@@ -2,10 +2,10 @@
 
 use crate::clock;
 use crate::folded::Folded;
+use crate::summary::Summary;
 use inferno::flamegraph::color::{MultiPalette, Palette};
 use inferno::flamegraph::{self, Options};
 use stacksonde_plugin::batch::Batch;
-use stacksonde_plugin::batch::tables::EXCLUDED;
 use std::io;
 
 /// Shown instead of a graph: a profile without samples is a finding, not a failure.
@@ -58,34 +58,9 @@ pub(crate) fn encode(batch: &Batch<'_>) -> io::Result<Vec<u8>> {
 /// How far the picture can be trusted: when, how often, how much is missing. Digits and words only.
 fn subtitle(batch: &Batch<'_>) -> String {
     let header = batch.header();
-    let mut samples = 0_u64;
-    let mut incomplete = 0_u64;
-    for sample in batch.samples() {
-        samples = samples.saturating_add(sample.count);
-        if batch.stacks().get(sample.stack).is_some_and(|stack| stack.complete == 0) {
-            incomplete = incomplete.saturating_add(sample.count);
-        }
-    }
-    let (mut lost, mut excluded) = (0_u64, String::new());
-    for loss in batch.losses() {
-        match batch.text(loss.reason) {
-            EXCLUDED => excluded = format!(", {} excluded", loss.count),
-            _ => lost = lost.saturating_add(loss.count),
-        }
-    }
     let start = clock::readable(header.unix_ns(header.start_ns) / 1_000_000_000);
     let seconds = header.end_ns.saturating_sub(header.start_ns) as f64 / 1e9;
-    let frequency = period_ns(batch).map(|ns| format!(" at {:.0} Hz", 1e9 / ns as f64)).unwrap_or_default();
-    let share = 100.0 * incomplete as f64 / samples.max(1) as f64;
-    format!(
-        "{start}, {seconds:.1} s; {samples} samples{frequency}, {lost} lost{excluded}; {share:.1} % of stacks incomplete"
-    )
-}
-
-/// CPU time that one sample stands for, if samples are of a clock.
-fn period_ns(batch: &Batch<'_>) -> Option<u64> {
-    let mut types = batch.value_types().iter();
-    types.find(|row| batch.text(row.unit) == "nanoseconds" && row.per_sample > 0).map(|row| row.per_sample)
+    format!("{start}, {seconds:.1} s; {}", Summary::of(batch).sentence())
 }
 
 #[cfg(test)]

@@ -68,7 +68,7 @@ fn every_command_of_the_guide_works_in_its_order() {
     );
     program(&own, "cargo", &script);
 
-    let commands = blocks(&guide, "sh");
+    let commands = blocks(&guide, "sh guide");
     let (places, commands) = commands.split_first().unwrap();
     assert!(places.starts_with("checkout=") && places.contains("\nplugins=") && places.lines().count() == 2);
     let mut script = format!(

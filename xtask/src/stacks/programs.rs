@@ -162,7 +162,7 @@ fn nginx(folder: &Path) -> anyhow::Result<Running> {
 }
 
 fn go(folder: &Path) -> anyhow::Result<Running> {
-    std::fs::write(folder.join("main.go"), include_str!("work.go"))?;
+    std::fs::write(folder.join("main.go"), include_str!("../../../tests/targets/work.go"))?;
     std::fs::write(folder.join("go.mod"), "module example.org/work\n\ngo 1.19\n")?;
     let mut build = Command::new("go");
     // Nothing but the standard library is needed.

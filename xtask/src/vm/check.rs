@@ -10,9 +10,9 @@ pub(super) struct Program {
     /// Its name, as the kernel keeps it: 15 bytes.
     pub(super) name: &'static str,
     /// Frames that stand one after the other; each chain is seen, and nearly all samples show one.
-    chains: &'static [&'static [&'static str]],
+    pub(super) chains: &'static [&'static [&'static str]],
     /// Whether its frames are linked by frame pointers, so that the kernel's own walk shows them too.
-    frame_pointers: bool,
+    pub(super) frame_pointers: bool,
 }
 
 /// The known programs: `tests/targets` says what they do.
@@ -175,7 +175,8 @@ fn facts(expected: &Expected, plan: &Value, wanted: &[&str]) -> Vec<String> {
     missing.chain(misattributed).collect()
 }
 
-fn stacks(program: &Program, stacks: &Stacks) -> Vec<String> {
+/// Whether stacks show what the program does.
+pub(super) fn stacks(program: &Program, stacks: &Stacks) -> Vec<String> {
     let (name, all) = (program.name, stacks.samples());
     let mut complaints = Vec::new();
     if all < ENOUGH {

@@ -48,14 +48,7 @@ pub(super) fn build(built: &Built, folder: &Path) -> anyhow::Result<PathBuf> {
         root.copy(library, format!("{PLUGINS}/{name}.so"))?;
         files.push(library.clone());
     }
-    for (name, flags) in TARGETS {
-        let program = root.0.join("bin").join(name);
-        let source = workspace().join("tests/targets").join(format!("{name}.c"));
-        let mut compile = Command::new("cc");
-        compile.args(["-O2", "-g", "-Wno-unused-result"]).args(flags.split_whitespace());
-        must(compile.arg(source).arg("-o").arg(&program))?;
-        files.push(program);
-    }
+    files.extend(targets(&root.0.join("bin"))?);
     for library in libraries(&files)? {
         root.copy(&library, library.strip_prefix("/").unwrap_or(&library))?;
     }
@@ -67,7 +60,23 @@ pub(super) fn build(built: &Built, folder: &Path) -> anyhow::Result<PathBuf> {
     Ok(packed)
 }
 
-struct Root(PathBuf);
+/// Compiles the programs whose stacks are known into a folder; of this machine's libraries they
+/// need the C library's alone.
+pub(super) fn targets(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
+    std::fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    let compiled = TARGETS.iter().map(|(name, flags)| {
+        let program = folder.join(name);
+        let source = workspace().join("tests/targets").join(format!("{name}.c"));
+        let mut compile = Command::new("cc");
+        compile.args(["-O2", "-g", "-Wno-unused-result"]).args(flags.split_whitespace());
+        must(compile.arg(source).arg("-o").arg(&program))?;
+        Ok(program)
+    });
+    compiled.collect()
+}
+
+/// A tree of files that goes into a guest.
+pub(super) struct Root(pub(super) PathBuf);
 
 impl Root {
     fn place(&self, name: impl AsRef<Path>) -> anyhow::Result<PathBuf> {
@@ -77,14 +86,16 @@ impl Root {
         Ok(path)
     }
 
-    fn write(&self, name: &str, text: &str, mode: u32) -> anyhow::Result<()> {
+    /// Writes a file.
+    pub(super) fn write(&self, name: &str, text: &str, mode: u32) -> anyhow::Result<()> {
         let path = self.place(name)?;
         std::fs::write(&path, text)
             .and_then(|()| std::fs::set_permissions(&path, PermissionsExt::from_mode(mode)))
             .with_context(|| format!("cannot write {}", path.display()))
     }
 
-    fn copy(&self, from: &Path, name: impl AsRef<Path>) -> anyhow::Result<()> {
+    /// Copies a file.
+    pub(super) fn copy(&self, from: &Path, name: impl AsRef<Path>) -> anyhow::Result<()> {
         let to = self.place(name)?;
         std::fs::copy(from, &to)
             .with_context(|| format!("cannot copy {} to {}", from.display(), to.display()))?;
@@ -93,7 +104,7 @@ impl Root {
 }
 
 /// A program of one of Debian's packages, as it is installed here.
-fn installed(name: &str, package: &str) -> anyhow::Result<PathBuf> {
+pub(super) fn installed(name: &str, package: &str) -> anyhow::Result<PathBuf> {
     let mut places = ["/usr/bin", "/bin"].map(|folder| Path::new(folder).join(name)).into_iter();
     let found = places.find(|path| path.exists());
     found.with_context(|| format!("no {name} in /usr/bin; install Debian's package {package}"))

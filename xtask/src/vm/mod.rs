@@ -13,6 +13,7 @@ mod own;
 mod qemu;
 mod results;
 mod rows;
+pub(crate) mod service;
 mod stock;
 mod table;
 
@@ -54,7 +55,8 @@ pub(crate) fn run(arguments: &[String]) -> anyhow::Result<ExitCode> {
 pub(crate) fn tier() -> anyhow::Result<bool> {
     let rows: Vec<&'static Row> = ROWS.iter().filter(|row| row.in_ci).collect();
     let outcomes = boot_all(&rows)?;
-    Ok(outcomes.iter().all(|outcome| outcome.complaints.is_empty()))
+    let service = service::tier()?;
+    Ok(service && outcomes.iter().all(|outcome| outcome.complaints.is_empty()))
 }
 
 impl Arguments {
@@ -124,7 +126,7 @@ fn prepare(rows: &[&Row], cache: &Cache) -> anyhow::Result<Vec<PathBuf>> {
 fn boot(row: &'static Row, kernel: &Path, initramfs: &Path, cache: &Cache) -> Outcome {
     let results = cache
         .empty_folder(&format!("results/{}", row.name))
-        .and_then(|folder| qemu::boot(kernel, initramfs, row.guest, &folder))
+        .and_then(|folder| qemu::boot(kernel, initramfs, row.guest, qemu::Size::SMALL, &folder))
         .and_then(|guest| results::read(&guest));
     match results {
         Ok(results) => check::check(row, results),

@@ -5,8 +5,20 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// A guest takes some twenty seconds; this is what a busy machine may make of it.
-const LIMIT: Duration = Duration::from_secs(240);
+/// What a guest is given.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Size {
+    /// Memory, in MiB.
+    pub(super) memory_mib: u32,
+    /// After this it is ended.
+    pub(super) limit: Duration,
+}
+
+impl Size {
+    /// Of a guest that is busybox and the agent. It takes some twenty seconds; the limit is what a busy machine
+    /// may make of it.
+    pub(super) const SMALL: Self = Self { memory_mib: 512, limit: Duration::from_secs(240) };
+}
 
 /// Lines of the console that are shown of a guest that failed.
 const SHOWN: usize = 60;
@@ -17,19 +29,21 @@ pub(super) fn boot(
     kernel: &Path,
     initramfs: &Path,
     words: &[&str],
+    size: Size,
     folder: &Path,
 ) -> anyhow::Result<PathBuf> {
     let (console, sent) = (folder.join("console"), folder.join("sent.tar"));
     let mut qemu = Command::new("qemu-system-x86_64");
     // Kernels without ACPI see one CPU a socket.
-    qemu.args(["-accel", "tcg", "-cpu", "max", "-smp", "2,sockets=2", "-m", "512"]);
+    qemu.args(["-accel", "tcg", "-cpu", "max", "-smp", "2,sockets=2"]);
+    qemu.arg("-m").arg(size.memory_mib.to_string());
     qemu.args(["-nodefaults", "-display", "none", "-no-reboot"]);
     qemu.arg("-kernel").arg(kernel).arg("-initrd").arg(initramfs);
     qemu.arg("-append").arg(format!("console=ttyS0 panic=-1 {}", words.join(" ")));
     for port in [&console, &sent] {
         qemu.arg("-serial").arg(format!("file:{}", port.display()));
     }
-    ended(qemu.stdin(Stdio::null()), LIMIT)
+    ended(qemu.stdin(Stdio::null()), size.limit)
         .and_then(|()| unpack(&sent, folder))
         .map_err(|error| anyhow!("{error:#}; the end of {}:\n{}", console.display(), end_of(&console)))
 }
@@ -79,7 +93,7 @@ mod tests {
     fn a_guest_that_does_not_end_is_ended_and_said_to_be_so() {
         let error = ended(Command::new("sleep").arg("600"), Duration::from_millis(200)).unwrap_err();
         assert!(error.to_string().contains("still running"), "{error}");
-        ended(&mut Command::new("true"), LIMIT).unwrap();
-        assert!(ended(&mut Command::new("false"), LIMIT).is_err());
+        ended(&mut Command::new("true"), Size::SMALL.limit).unwrap();
+        assert!(ended(&mut Command::new("false"), Size::SMALL.limit).is_err());
     }
 }

@@ -144,6 +144,10 @@ impl Supervisor {
                     if !self.shared.pause(id, self.retry.next().max(asked_for(&fault))) {
                         return true;
                     }
+                    // The one that takes over tries it next.
+                    if self.shared.leaves_backlog() {
+                        return false;
+                    }
                     self.shared.retried();
                 }
                 _ => {

@@ -11,14 +11,11 @@ use std::time::Duration;
 /// How long after a failure the next attempt comes.
 const PAUSE: Duration = Duration::from_secs(5);
 
-/// Starts it, where there is a spool.
-pub(in crate::plugins) fn start(shared: &Arc<Shared>) -> io::Result<()> {
-    if shared.spool.is_none() {
-        return Ok(());
-    }
+/// Starts it, once there is a spool.
+pub(super) fn start(shared: &Arc<Shared>) -> io::Result<()> {
     let shared = Arc::clone(shared);
     let body = move || {
-        if let Some(spool) = &shared.spool {
+        if let Some(spool) = shared.spool.get() {
             while let Some((id, batch)) = shared.next_unkept() {
                 let last_try = shared.is_stopping();
                 if let Err(error) = keep(&shared, spool, id, &batch) {

@@ -5,6 +5,7 @@ use super::super::exporter::{ExporterCounters, ExporterSettings};
 use super::super::interval::Pending;
 use super::super::loss::{self, Reason};
 use super::super::spool::Kept;
+use super::Shared;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
@@ -22,8 +23,14 @@ pub(super) struct State {
     /// Why batches are not on disk though they should be.
     pub(super) spool_trouble: Option<String>,
     pub(super) call: Option<Call>,
+    /// Whether the plugin may be given batches. Until then they wait.
+    pub(super) open: bool,
+    /// Whose backlog this instance will take over.
+    pub(super) predecessor: Option<Arc<Shared>>,
     /// When the threads have to have ended, once that is asked for.
     pub(super) stop: Option<Instant>,
+    /// Whether another instance takes over what waits, so that it is not handed over before the end.
+    pub(super) leaves_backlog: bool,
     /// Whether the thread that calls the plugin has.
     pub(super) ended: bool,
     /// Whether the thread that writes the spool has.
@@ -48,11 +55,11 @@ pub(super) struct Call {
 }
 
 impl State {
-    pub(super) fn new(settings: &ExporterSettings, has_spool: bool) -> Self {
+    pub(super) fn new(settings: &ExporterSettings) -> Self {
         let limits = Limits {
             batches: settings.queue_batches,
             bytes: settings.queue_bytes,
-            disk_bytes: settings.spool.as_ref().filter(|_| has_spool).map_or(0, |spool| spool.max_bytes),
+            disk_bytes: settings.spool.as_ref().map_or(0, |spool| spool.max_bytes),
         };
         Self {
             pending: Pending::default(),
@@ -63,9 +70,12 @@ impl State {
             standing: Standing::Good,
             spool_trouble: None,
             call: None,
+            open: false,
+            predecessor: None,
             stop: None,
+            leaves_backlog: false,
             ended: false,
-            keeper_ended: !has_spool,
+            keeper_ended: true,
         }
     }
 
@@ -112,15 +122,30 @@ impl State {
         }
     }
 
-    /// The counters with how much waits now.
+    /// The counters with how much waits now, those of the predecessor among them.
     pub(super) fn counters(&self) -> ExporterCounters {
         let (memory, disk) = self.backlog.extents();
-        ExporterCounters {
+        let mut counters = ExporterCounters {
             queued: memory.batches,
             queued_bytes: memory.bytes,
             spooled: disk.batches,
             spooled_bytes: disk.bytes,
             ..self.counters.clone()
+        };
+        if let Some(old) = &self.predecessor {
+            counters.add(&old.counters());
+        }
+        counters
+    }
+
+    /// Goes on where `old` ended: with its counters, with what it had to tell, and with the batches that waited for it.
+    pub(super) fn inherit(&mut self, old: &mut Self) {
+        self.counters.add(&std::mem::take(&mut old.counters));
+        for (name, count) in std::mem::take(&mut old.untold) {
+            *self.untold.entry(name).or_default() += count;
+        }
+        for dropped in self.backlog.put_first(old.backlog.take_all()) {
+            self.lose(Reason::QueueFull, &dropped);
         }
     }
 }

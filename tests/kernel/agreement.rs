@@ -1,9 +1,9 @@
-//! An independent unwinder finds the same stacks.
+//! Independent unwinders find the same stacks.
 
 #[path = "../agreement/mod.rs"]
-mod agreement;
+mod reference;
 
-use agreement::{compare, compile_reference};
+use reference::{compare, compile_go_reference, compile_go_target, compile_reference};
 use stacksonde_tests::root_only;
 use stacksonde_tests::skip::skip;
 use stacksonde_tests::target::{Running, compile};
@@ -40,4 +40,23 @@ fn libdw_finds_the_same_stacks_in_the_same_samples() {
         assert!(found.walked > 50, "{words:?}: {found}");
         assert!(found.per_mille() >= 990, "{words:?}: {found}\n{}", found.different.join("\n"));
     }
+}
+
+#[test]
+fn go_s_own_table_finds_the_same_stacks_in_the_same_samples() {
+    root_only!();
+    let folder = tempfile::tempdir().unwrap();
+    let compiled = (compile_go_reference(folder.path()), compile_go_target(folder.path()));
+    let (reference, target) = match compiled {
+        (Ok(reference), Ok(target)) => (reference, target),
+        (Err(why), _) | (_, Err(why)) => {
+            return skip("go_s_own_table_finds_the_same_stacks_in_the_same_samples", &why);
+        }
+    };
+    let running = Running::start(&mut Command::new(target));
+    std::thread::sleep(Duration::from_millis(300));
+    let found = compare(&reference, running.0.id(), Duration::from_secs(2), 499);
+    eprintln!("Go: {found}");
+    assert!(found.walked > 50, "{found}");
+    assert!(found.per_mille() >= 990, "{found}\n{}", found.different.join("\n"));
 }

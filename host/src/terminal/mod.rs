@@ -1,0 +1,23 @@
+//! What the agent shows to people, and how it leaves their terminal.
+//!
+//! ```text
+//! colour   whether there are colours: flag, NO_COLOR, CLICOLOR_FORCE, TERM, and what is written to
+//! text     names that anybody may have chosen, made harmless; columns that text takes
+//! stderr   who may write to standard error now: the log, a line that is redrawn, or nobody for a while
+//! keys     bytes of a keyboard -> keys
+//! screen   a whole screen: raw, alternate, written without waiting, given back whatever happens
+//! tty      size, settings and state of a terminal
+//! ```
+
+mod colour;
+mod keys;
+mod screen;
+pub mod stderr;
+mod text;
+mod tty;
+
+pub use colour::{Colour, Paint, Palette};
+pub use keys::{Key, Keys};
+pub use screen::{Screen, give_back_on_panic};
+pub use text::{Charset, columns, fit, pad, wrap};
+pub use tty::{is_foreground, size};

@@ -19,6 +19,7 @@ use std::process::{Command, Stdio};
 const MARKS: &[(&str, &str)] = &[
     ("guide", "tests/suite/plugins/documented.rs"),
     ("systemd", "xtask/src/vm/service/test.sh"),
+    ("packages", "tests/packages/documented.rs"),
     ("xtask", "xtask/src/main.rs"),
     ("kubectl", "packaging/kubernetes/daemonset.yaml"),
 ];

@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "in a test a panic is the report")]
 
+mod documented;
 mod installed;
 mod judged;
 mod reproduced;
@@ -31,7 +32,8 @@ fn packages() -> PathBuf {
 /// Runs a command, which must succeed; returns what it said, on both outputs.
 fn run(command: &mut Command) -> String {
     let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
-    let said = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
+    let said =
+        [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
     assert!(output.status.success(), "{command:?} failed with {}: {said}", output.status);
     said
 }

@@ -13,14 +13,18 @@ const PROFILE: &str = "STACKSONDE_TEST_PACKAGES_PROFILE";
 /// Packages' names and digests.
 fn digests(folder: &Path) -> BTreeMap<String, String> {
     let sums = fs::read_to_string(folder.join("SHA256SUMS")).unwrap();
-    sums.lines().map(|line| line.split_once("  ").unwrap()).map(|(sum, name)| (name.into(), sum.into())).collect()
+    sums.lines()
+        .map(|line| line.split_once("  ").unwrap())
+        .map(|(sum, name)| (name.into(), sum.into()))
+        .collect()
 }
 
 #[test]
 fn two_builds_in_two_folders_have_the_same_bytes() {
     packages_tier!();
     let first = packages();
-    let run_git = |arguments: &[&str]| run(Command::new("git").args(arguments).current_dir(plugin::workspace()));
+    let run_git =
+        |arguments: &[&str]| run(Command::new("git").args(arguments).current_dir(plugin::workspace()));
     let epoch = run_git(&["log", "-1", "--format=%ct"]).trim().to_owned();
 
     // A folder of another length and depth, with its own target folder, without git.
@@ -42,5 +46,8 @@ fn two_builds_in_two_folders_have_the_same_bytes() {
     dist.env("CARGO_NET_OFFLINE", "true").env("SOURCE_DATE_EPOCH", epoch).env_remove("CARGO_MANIFEST_DIR");
     run(&mut dist);
     assert_eq!(digests(&first), digests(&second));
-    assert_eq!(digests(&first).len(), root::packages(&first, ".deb").len() + root::packages(&first, ".rpm").len());
+    assert_eq!(
+        digests(&first).len(),
+        root::packages(&first, ".deb").len() + root::packages(&first, ".rpm").len()
+    );
 }

@@ -22,8 +22,14 @@ fn rpms_state_the_plugin_abi_and_keep_the_configuration() {
     let provided = ask("", "--provides");
     let abi = provided.iter().find_map(|line| line.strip_prefix("stacksonde(plugin-abi) = ")).unwrap();
     assert_eq!(ask("", "--configfiles"), ["/etc/stacksonde/stacksonde.toml"]);
-    let plugins =
-        ["btf-offsets", "selfprobe-offsets", "tracepoint-offsets", "probe-read-safety", "file-export", "otlp-export"];
+    let plugins = [
+        "btf-offsets",
+        "selfprobe-offsets",
+        "tracepoint-offsets",
+        "probe-read-safety",
+        "file-export",
+        "otlp-export",
+    ];
     for plugin in plugins {
         let required = ask(&format!("-{plugin}"), "--requires");
         assert!(required.contains(&format!("stacksonde(plugin-abi) >= {abi}")), "{required:?}");
@@ -55,8 +61,12 @@ fn rpms_are_installed_into_a_root_and_work_there() {
     let chosen = ["", "-btf-offsets", "-file-export"].map(package);
     run(rpm().args(["--nodeps", "-i"]).args(&chosen));
     let list = root.run(&["stacksonde", "plugin", "list"]);
-    let names: Vec<&str> = list.lines().filter(|line| line.contains("/usr/lib64/stacksonde/plugins-1/")).collect();
-    assert!(names.len() >= 2 && names[0].starts_with("btf-offsets ") && names[1].starts_with("file-export "), "{list}");
+    let names: Vec<&str> =
+        list.lines().filter(|line| line.contains("/usr/lib64/stacksonde/plugins-1/")).collect();
+    assert!(
+        names.len() >= 2 && names[0].starts_with("btf-offsets ") && names[1].starts_with("file-export "),
+        "{list}"
+    );
     root.run(&["stacksonde", "record", "-q", "-d", "1", "-o", "/tmp/out.svg"]);
     root.run(&["getent", "passwd", "stacksonde"]);
     root.run(&["test", "!", "-e", "/etc/systemd/system/multi-user.target.wants/stacksonde.service"]);

@@ -20,7 +20,9 @@ pub const NEWER: &str = "STACKSONDE_TEST_PACKAGES_NEWER";
 /// What a variable names; the error says what is missing.
 pub fn named_by(variable: &str) -> Result<PathBuf, String> {
     let path = env::var_os(variable).map(PathBuf::from).filter(|path| path.exists());
-    path.ok_or_else(|| format!("{variable} names nothing; run `cargo xtask test --tier packages`, which makes it"))
+    path.ok_or_else(|| {
+        format!("{variable} names nothing; run `cargo xtask test --tier packages`, which makes it")
+    })
 }
 
 /// What tests of packages lack here, if anything.
@@ -86,7 +88,8 @@ impl Root {
         for list in fs::read_dir(root.path().join("etc/apt/sources.list.d")).unwrap() {
             fs::remove_file(list.unwrap().path()).unwrap();
         }
-        fs::write(root.path().join("etc/apt/sources.list"), "deb [trusted=yes] file:/srv/packages ./\n").unwrap();
+        fs::write(root.path().join("etc/apt/sources.list"), "deb [trusted=yes] file:/srv/packages ./\n")
+            .unwrap();
         root.offer(&packages(folder, ".deb"));
         root
     }
@@ -156,7 +159,12 @@ impl Root {
         command.args(["-c", "echo $$ > \"$0\" && exec \"$@\""]).arg(group.path().join("cgroup.procs"));
         command.args(["unshare", "--mount", "--pid", "--ipc", "--uts", "--cgroup", "--fork", "--kill-child"]);
         command.args(["--propagation", "private", "sh", "-c", ENTER, "enter"]).arg(self.path());
-        command.args(["/lib/systemd/systemd", "--system", "--log-target=console", "--unit=multi-user.target"]);
+        command.args([
+            "/lib/systemd/systemd",
+            "--system",
+            "--log-target=console",
+            "--unit=multi-user.target",
+        ]);
         command.stdin(Stdio::null()).stdout(file.try_clone().unwrap()).stderr(file);
         let outer = Running::start(&mut command);
         let mut booted = Booted { init: 0, _outer: outer, _group: group };
@@ -242,7 +250,9 @@ impl Booted {
     ///
     /// If it says nothing.
     pub fn service(&self, property: &str) -> String {
-        self.run(&["systemctl", "show", "--value", "--property", property, "stacksonde.service"]).trim().to_owned()
+        self.run(&["systemctl", "show", "--value", "--property", property, "stacksonde.service"])
+            .trim()
+            .to_owned()
     }
 
     /// Waits until the condition holds.
@@ -268,7 +278,6 @@ impl Booted {
     pub fn log(&self) -> String {
         self.run(&["journalctl", "--no-pager", "--output=cat", "--unit=stacksonde.service"])
     }
-
 }
 
 /// A control group for everything in a root.
@@ -279,7 +288,8 @@ impl Group {
     fn new() -> Self {
         // Wherever the machine has it mounted, or not.
         let mounted = tempfile::tempdir().unwrap();
-        let mount = Command::new("mount").args(["-t", "cgroup2", "cgroup2"]).arg(mounted.path()).status().unwrap();
+        let mount =
+            Command::new("mount").args(["-t", "cgroup2", "cgroup2"]).arg(mounted.path()).status().unwrap();
         assert!(mount.success(), "no cgroups of version 2 here");
         let path = mounted.path().join(format!("stacksonde-test-{}", std::process::id()));
         fs::create_dir_all(&path).unwrap();

@@ -15,7 +15,8 @@ pub(crate) fn archive() -> anyhow::Result<PathBuf> {
     install::ensure(install::PACKAGES)?;
     let about = std::fs::read_to_string("/etc/os-release").context("cannot read /etc/os-release")?;
     let release = about.lines().find_map(|line| line.strip_prefix("VERSION_CODENAME="));
-    let release = release.context("/etc/os-release names no release of Debian (VERSION_CODENAME)")?.trim_matches('"');
+    let release =
+        release.context("/etc/os-release names no release of Debian (VERSION_CODENAME)")?.trim_matches('"');
     let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     let cache = variable("XDG_CACHE_HOME").or_else(|| variable("HOME").map(|home| home.join(".cache")));
     let cache = cache.context("neither XDG_CACHE_HOME nor HOME says where a Debian may be kept")?;

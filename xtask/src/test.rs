@@ -18,12 +18,8 @@ enum Tier {
     Vm,
 }
 
-const TIERS: [(Tier, &str); 4] = [
-    (Tier::Suite, "suite"),
-    (Tier::Kernel, "kernel"),
-    (Tier::Packages, "packages"),
-    (Tier::Vm, "vm"),
-];
+const TIERS: [(Tier, &str); 4] =
+    [(Tier::Suite, "suite"), (Tier::Kernel, "kernel"), (Tier::Packages, "packages"), (Tier::Vm, "vm")];
 
 /// Runs the tiers one after the other, all of them even if one fails.
 pub(crate) fn run(arguments: &[String]) -> anyhow::Result<ExitCode> {

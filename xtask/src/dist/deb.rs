@@ -35,7 +35,11 @@ pub(super) fn build(tree: &Path, work: &Path, facts: &Facts, out: &Path) -> anyh
     write(&debian.join("changelog"), &changelog(&control, facts)?)?;
     let triplet = super::said(Command::new("dpkg-architecture").arg("-qDEB_HOST_MULTIARCH"))?;
     let plugins = format!("/usr/lib/{triplet}/stacksonde/plugins-1");
-    fill_in(&tree.join("stacksonde-plugin.pc.in"), &build.join("tree/stacksonde-plugin.pc"), &[("PLUGINS", &plugins)])?;
+    fill_in(
+        &tree.join("stacksonde-plugin.pc.in"),
+        &build.join("tree/stacksonde-plugin.pc"),
+        &[("PLUGINS", &plugins)],
+    )?;
 
     let log = work.join("build.log");
     let file = std::fs::File::create(&log).with_context(|| format!("cannot write {}", log.display()))?;

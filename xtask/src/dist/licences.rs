@@ -43,7 +43,8 @@ fn text(metadata: &Value, name: &str) -> anyhow::Result<String> {
     }
     for (text, names) in texts {
         let names: Vec<&str> = names.into_iter().collect();
-        let _ = write!(head, "\n{}\nComes with {}:\n\n{}\n", "-".repeat(78), names.join(", "), text.trim_end());
+        let _ =
+            write!(head, "\n{}\nComes with {}:\n\n{}\n", "-".repeat(78), names.join(", "), text.trim_end());
     }
     Ok(head)
 }
@@ -74,7 +75,10 @@ fn licence_files(manifest: &Path) -> anyhow::Result<Vec<String>> {
     let mut files: Vec<_> = entries.flatten().map(|entry| entry.path()).collect();
     files.retain(|path| {
         let name = path.file_name().unwrap_or_default().to_string_lossy().to_uppercase();
-        path.is_file() && ["LICENSE", "LICENCE", "COPYING", "COPYRIGHT", "NOTICE"].iter().any(|start| name.starts_with(start))
+        path.is_file()
+            && ["LICENSE", "LICENCE", "COPYING", "COPYRIGHT", "NOTICE"]
+                .iter()
+                .any(|start| name.starts_with(start))
     });
     files.sort();
     let read = |path: &std::path::PathBuf| {

@@ -16,7 +16,8 @@ pub(super) fn build(tree: &Path, work: &Path, facts: &Facts, out: &Path) -> anyh
     let spec = work.join("stacksonde.spec");
     let release = facts.revision.to_string();
     let date = facts.date("+%a %b %d %Y")?;
-    let words = [("VERSION", &*facts.version), ("RELEASE", &*release), ("ABI", &*facts.abi), ("DATE", &*date)];
+    let words =
+        [("VERSION", &*facts.version), ("RELEASE", &*release), ("ABI", &*facts.abi), ("DATE", &*date)];
     fill_in(&workspace().join("packaging/rpm/stacksonde.spec.in"), &spec, &words)?;
 
     let log = work.join("build.log");

@@ -17,7 +17,9 @@ pub(super) fn fill(tree: &Path, facts: &Facts) -> anyhow::Result<()> {
         let manifest = source.join("sdk").join(name).join("Cargo.toml");
         let text = std::fs::read_to_string(&manifest)
             .with_context(|| format!("cannot read {}", manifest.display()))?;
-        needs.extend(text.lines().filter_map(|line| line.split_once(".workspace")).map(|(key, _)| key.to_owned()));
+        needs.extend(
+            text.lines().filter_map(|line| line.split_once(".workspace")).map(|(key, _)| key.to_owned()),
+        );
         copy(&manifest, &to.join("sdk").join(name).join("Cargo.toml"))?;
         copy(&source.join("sdk").join(name).join("src"), &to.join("sdk").join(name).join("src"))?;
     }
@@ -78,9 +80,15 @@ mod tests {
         let root = std::fs::read_to_string(workspace().join("Cargo.toml")).unwrap();
         let text = manifest(&root, &["serde".into(), "stacksonde-abi".into()]);
         let table: Vec<&str> = text.lines().collect();
-        assert_eq!(table[..3], ["[workspace]", "resolver = \"3\"", "members = [\"sdk/abi\", \"sdk/batch\", \"sdk/plugin\"]"]);
+        assert_eq!(
+            table[..3],
+            ["[workspace]", "resolver = \"3\"", "members = [\"sdk/abi\", \"sdk/batch\", \"sdk/plugin\"]"]
+        );
         assert!(text.contains("[workspace.package]\nversion = "), "{text}");
-        assert!(text.contains("\nserde = ") && text.contains("\nstacksonde-abi = { path = \"sdk/abi\""), "{text}");
+        assert!(
+            text.contains("\nserde = ") && text.contains("\nstacksonde-abi = { path = \"sdk/abi\""),
+            "{text}"
+        );
         assert!(!text.contains("clap") && !text.contains("profile") && !text.contains("otlp"), "{text}");
     }
 }

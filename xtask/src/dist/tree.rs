@@ -31,9 +31,11 @@ pub(super) fn fill(tree: &Path, built: &Built, facts: &Facts) -> anyhow::Result<
     copy(&built.pages.join("man"), &tree.join("man"))?;
     let completions = built.pages.join("completions");
     // Each shell finds them by its own naming.
-    for (from, to) in
-        [("stacksonde.bash", "stacksonde"), ("_stacksonde", "_stacksonde"), ("stacksonde.fish", "stacksonde.fish")]
-    {
+    for (from, to) in [
+        ("stacksonde.bash", "stacksonde"),
+        ("_stacksonde", "_stacksonde"),
+        ("stacksonde.fish", "stacksonde.fish"),
+    ] {
         copy(&completions.join(from), &tree.join("completions").join(to))?;
     }
     copy(&source.join("config"), &tree.join("config"))?;

@@ -18,9 +18,8 @@ use std::process::{Command, Stdio};
 /// What is marked `xtask` are the commands of developers, which CI runs; that they exist is checked here.
 const MARKS: &[(&str, &str)] = &[
     ("guide", "tests/suite/plugins/documented.rs"),
-    ("view", "tests/suite/view.rs"),
     ("systemd", "xtask/src/vm/service/test.sh"),
-    ("terminal", "tests/kernel/terminal.rs"),
+    ("packages", "tests/packages/documented.rs"),
     ("xtask", "xtask/src/main.rs"),
     ("terminal", "tests/kernel/terminal.rs"),
     ("view", "tests/suite/view.rs"),

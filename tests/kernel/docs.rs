@@ -19,7 +19,10 @@ use std::process::{Command, Stdio};
 const MARKS: &[(&str, &str)] = &[
     ("guide", "tests/suite/plugins/documented.rs"),
     ("systemd", "xtask/src/vm/service/test.sh"),
+    ("packages", "tests/packages/documented.rs"),
     ("xtask", "xtask/src/main.rs"),
+    ("terminal", "tests/kernel/terminal.rs"),
+    ("view", "tests/suite/view.rs"),
     ("kubectl", "packaging/kubernetes/daemonset.yaml"),
 ];
 

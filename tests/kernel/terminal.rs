@@ -144,9 +144,11 @@ fn record_shows_progress_on_a_terminal_and_nothing_of_it_in_a_pipe() {
     assert!(ended.contains("hottest functions") && ended.contains("wrote        out.folded"), "{ended}");
 
     let folder = tempfile::tempdir().unwrap();
-    let (output, _) = Installed::from_environment().unwrap().record(folder.path(), &["-d", "1"]);
+    let hostile = spinners.spin("evil\x1b[2J", 1);
+    let arguments = ["-d", "1", "-p", &hostile.pid()];
+    let (output, _) = Installed::from_environment().unwrap().record(folder.path(), &arguments);
     let said = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
-    assert!(said[0].contains("hottest functions"), "{}", said[0]);
+    assert!(said[0].contains("hottest functions") && said[0].contains("evil"), "{}", said[0]);
     assert!(said.iter().all(|said| !said.contains(['\r', '\x1b']) && !said.contains("left")), "{said:?}");
 }
 

@@ -158,7 +158,7 @@ fn is_bookkeeping(path: &std::path::Path) -> bool {
     ];
     const USERS: [&str; 5] = ["/etc/gshadow", "/etc/passwd-", "/etc/group-", "/etc/shadow-", "/etc/gshadow-"];
     let is_in = |place: &&str| path.starts_with(place);
-    PLACES.iter().chain(&USERS).any(|place| is_in(place)) || path == std::path::Path::new("/etc/.pwd.lock")
+    PLACES.iter().chain(&USERS).any(is_in) || path == std::path::Path::new("/etc/.pwd.lock")
 }
 
 /// The capabilities that the service's process has, as a mask.

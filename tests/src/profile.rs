@@ -129,6 +129,16 @@ pub fn batch_named(name: &str) -> Vec<u8> {
     by.finish()
 }
 
+/// A batch of one stack that was sampled `count` times, without times.
+pub fn batch_counting(count: u64) -> Vec<u8> {
+    let mut by = Hand::new(1);
+    let stack = by.stack(&[], 0, "complete", true);
+    let process = by.process(1, "many", "", &[]);
+    let thread = by.thread(process, 1, "many");
+    by.writer.sample(Sample { thread, stack, count, ..Sample::default() });
+    by.finish()
+}
+
 /// A batch of so many stacks of one sample each, of two functions: a leaf of its own (`leaf_00042`) under one of a
 /// thousand at most (`group_042`), a hundred stacks each where there are that many.
 pub fn batch_of_distinct(stacks: u32) -> Vec<u8> {

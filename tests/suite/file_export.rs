@@ -95,6 +95,38 @@ fn a_directory_gets_a_file_per_batch_and_format_and_keeps_the_newest() {
 }
 
 #[test]
+fn formats_of_like_endings_are_kept_apart() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut exporter = exporter(Config {
+        directory: Some(directory.path().into()),
+        formats: Some(vec![Format::Firefox, Format::Speedscope, Format::FirefoxGz, Format::Html]),
+        keep: Some(1),
+        ..Config::default()
+    });
+    for sequence in 1..=2 {
+        exporter.export(&Batch::parse(&profile::batch(sequence)).unwrap()).unwrap();
+    }
+    let endings = ["html", "json", "json.gz", "speedscope.json"];
+    let expected = endings.map(|ending| format!("profile-20261124T022510Z-000002.{ending}"));
+    assert_eq!(names(directory.path()), expected);
+}
+
+/// Each replaces its file on success, and leaves nothing where the batch cannot be said in its format.
+#[test]
+fn counts_beyond_a_format_are_refused_in_a_sentence_and_cost_no_other_file() {
+    let directory = tempfile::tempdir().unwrap();
+    let files = ["a.json", "b.html", "c.speedscope.json", "d.folded"].map(|name| directory.path().join(name));
+    let mut exporter = exporter(Config { files: files.to_vec(), ..Config::default() });
+    let failure = exporter.export(&Batch::parse(&profile::batch_counting(1 << 31)).unwrap()).unwrap_err();
+    let Failure::Permanent(message) = failure else { panic!("{failure:?}") };
+    assert_eq!(
+        message,
+        "the profile could not be written as firefox: a stack was sampled 2147483648 times, and the format's numbers have 31 bits"
+    );
+    assert_eq!(names(directory.path()), ["b.html", "c.speedscope.json", "d.folded"]);
+}
+
+#[test]
 fn a_directory_that_went_away_is_a_failure_to_retry_and_costs_no_other_file() {
     let (gone, stays) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let files = vec![gone.path().join("a.folded"), stays.path().join("b.folded")];

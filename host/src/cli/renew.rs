@@ -51,10 +51,7 @@ pub(super) fn start(
             let asked: Vec<Ask> = std::iter::once(first).chain(asks.try_iter()).collect();
             manager.reloading();
             let answer = renewal.renew();
-            match answer.done {
-                true => tracing::info!("configuration read anew: {}", answer.text.replace('\n', "; ")),
-                false => tracing::error!("the configuration before stays: {}", answer.text),
-            }
+            tell(&answer);
             manager.ready(if answer.done { "sampling" } else { "sampling; the last reload was refused" });
             for ask in asked.into_iter().filter_map(|ask| ask.reply) {
                 // Who asked may be gone.
@@ -63,6 +60,16 @@ pub(super) fn start(
         }
     };
     std::thread::Builder::new().name("reload".into()).spawn(body).map(drop)
+}
+
+/// Puts the answer into the log. What is not as it was asked for comes after the first line.
+fn tell(answer: &Answer) {
+    if !answer.done {
+        return tracing::error!("the configuration before stays: {}", answer.text);
+    }
+    let mut lines = answer.text.lines();
+    tracing::info!("configuration read anew: {}", lines.next().unwrap_or_default());
+    lines.for_each(|line| tracing::warn!("{line}"));
 }
 
 impl Renewal {

@@ -199,8 +199,10 @@ impl ExporterInstance {
         let shared = Arc::new(Shared::new(&settings));
         let (ready, is_ready) = mpsc::sync_channel(1);
         let (for_thread, offer) = (Arc::clone(&shared), offer.clone());
-        thread::spawn(&name, move || supervise::run(entry, &settings, &offer, for_thread, &ready))
-            .map_err(|error| PluginError::Thread { name: name.clone(), error })?;
+        let keeps = settings.keep_capabilities;
+        let body = move || supervise::run(entry, &settings, &offer, for_thread, &ready);
+        let started = if keeps { thread::spawn(&name, body) } else { thread::spawn_reusing(&name, body) };
+        started.map_err(|error| PluginError::Thread { name: name.clone(), error })?;
         let wants = match is_ready.recv_timeout(deadline) {
             Ok(wants) => wants?,
             Err(error) => {

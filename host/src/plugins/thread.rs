@@ -2,6 +2,8 @@
 
 use std::io;
 use std::mem::MaybeUninit;
+use std::sync::mpsc::{SendError, SyncSender, sync_channel};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread::Builder;
 
 /// Starts a thread that plugin code runs on. Signals are the agent's: the thread blocks all of them.
@@ -19,6 +21,46 @@ pub(super) fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> io::Res
     };
     // Detached: nobody waits for plugin code without a limit.
     Builder::new().name(name.into()).spawn(guarded).map(drop)
+}
+
+type Job = (String, Box<dyn FnOnce() + Send>);
+
+/// Threads of [`spawn_reusing`] whose body is over.
+static IDLE: Mutex<Vec<SyncSender<Job>>> = Mutex::new(Vec::new());
+
+fn idle() -> MutexGuard<'static, Vec<SyncSender<Job>>> {
+    IDLE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// As [`spawn`], but on a thread that an earlier body of this function has left, if there is one: else each exporter
+/// that is made anew would leave one asleep. It may have given up its capabilities.
+pub(super) fn spawn_reusing(name: &str, body: impl FnOnce() + Send + 'static) -> io::Result<()> {
+    let mut job: Job = (name.to_owned(), Box::new(body));
+    // Taken out first, so that the lock is not held for what follows.
+    let left = idle().pop();
+    if let Some(left) = left {
+        match left.send(job) {
+            Ok(()) => return Ok(()),
+            Err(SendError(back)) => job = back,
+        }
+    }
+    let (to, jobs) = sync_channel(1);
+    to.send(job).map_err(|_| io::Error::other("its first task was not taken"))?;
+    spawn(name, move || {
+        for (name, body) in &jobs {
+            set_name(&name);
+            body();
+            idle().push(to.clone());
+        }
+    })
+}
+
+/// Of this thread; the kernel keeps 15 bytes.
+fn set_name(name: &str) {
+    let mut bytes: Vec<u8> = name.bytes().filter(|byte| *byte != 0).take(15).collect();
+    bytes.push(0);
+    // SAFETY: the text ends with a zero and outlives the call, which copies it (PR_SET_NAME, prctl(2)).
+    unsafe { libc::prctl(libc::PR_SET_NAME, bytes.as_ptr()) };
 }
 
 fn block_signals() {
@@ -52,6 +94,24 @@ mod tests {
     fn status(key: &str) -> String {
         let status = std::fs::read_to_string("/proc/thread-self/status").unwrap();
         status.lines().find_map(|line| line.strip_prefix(key)).unwrap().trim().to_owned()
+    }
+
+    #[test]
+    fn a_thread_whose_body_is_over_serves_another_under_its_name() {
+        let (sender, receiver) = mpsc::channel();
+        let told = |name: &str| {
+            let sender = sender.clone();
+            spawn_reusing(name, move || sender.send(["Name:", "Pid:"].map(status)).unwrap()).unwrap();
+            receiver.recv().unwrap()
+        };
+        let [name, first] = told("one");
+        assert_eq!(name, "one");
+        // It is left a moment after it told us.
+        while idle().is_empty() {
+            std::thread::yield_now();
+        }
+        let [name, second] = told("another-long-name");
+        assert_eq!((name.as_str(), second), ("another-long-na", first));
     }
 
     #[test]

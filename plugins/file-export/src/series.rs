@@ -51,12 +51,12 @@ impl Series {
 
     /// Names of the files of `format` that this plugin has written.
     fn names(&self, format: Format) -> io::Result<Vec<String>> {
-        let suffix = format!(".{}", format.extension());
         let mut names = Vec::new();
         for entry in fs::read_dir(&self.directory)? {
             let Ok(name) = entry?.file_name().into_string() else { continue };
-            let middle = name.strip_prefix(PREFIX).and_then(|name| name.strip_suffix(&suffix));
-            if middle.is_some_and(clock::starts_with_utc) {
+            let ours = name.strip_prefix(PREFIX).is_some_and(clock::starts_with_utc);
+            // By the whole ending: another format's may end with this one's.
+            if ours && Format::of(name.as_ref()) == Some(format) {
                 names.push(name);
             }
         }

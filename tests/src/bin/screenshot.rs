@@ -1,7 +1,7 @@
 //! Makes the picture of the README: a recorded `.html` in a browser, with a search and a function under the pointer.
 //!
 //! ```text
-//! cargo run -p stacksonde-tests --bin screenshot -- profile.html docs/flamegraph.png alloc
+//! cargo run -p stacksonde-tests --bin screenshot -- profile.html docs/flamegraph.png vfs_
 //! ```
 #![allow(clippy::panic, reason = "what it cannot do it says")]
 

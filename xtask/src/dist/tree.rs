@@ -7,13 +7,17 @@ use crate::run::workspace;
 use std::path::Path;
 
 /// Guides that packages have.
-const GUIDES: [&str; 7] = [
+const GUIDES: [&str; 11] = [
     "doctor-json.md",
     "kernel-support.md",
+    "operating.md",
     "otlp-export.md",
+    "outputs.md",
     "packaging.md",
     "plugin-abi.md",
     "plugin-security.md",
+    "security.md",
+    "terminal.md",
     "writing-a-plugin.md",
 ];
 

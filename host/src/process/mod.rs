@@ -11,6 +11,7 @@ mod labels;
 mod mappings;
 mod maps_file;
 mod pieces;
+mod proc_files;
 mod table;
 mod vdso;
 
@@ -20,11 +21,11 @@ pub use labels::Labels;
 pub use mappings::{Mapping, Mappings};
 pub use maps_file::{MapsLine, parse_maps, read_maps};
 pub use table::{Budget, Processes, TableCounters};
-pub(crate) use table::{cgroup_path, parent_in_stat};
 
 pub(crate) use go::{GoFunction, GoFunctions};
 pub(crate) use labels::labels;
 pub(crate) use pieces::Pieces;
+pub(crate) use proc_files::{cgroup_path, parent_in_stat};
 pub(crate) use vdso::in_memory;
 #[cfg(test)]
 pub(crate) use vdso::own_range as own_vdso;

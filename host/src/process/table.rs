@@ -5,6 +5,7 @@ use super::files::MappedFiles;
 use super::labels;
 use super::mappings::{Mapping, Mappings};
 use super::maps_file::{MapsLine, read_first};
+use super::proc_files::{cgroup_path, parent_in_stat};
 use super::{AttributedSample, Code, Executable, Frame, Identity, comm_text};
 use crate::bpf::{Identity as FileIdentity, Notice, NoticeKind, RawSample};
 use std::collections::HashMap;
@@ -484,21 +485,4 @@ fn in_call(depth: usize, address: u64) -> u64 {
 fn first_program(mappings: &Mappings<What>) -> Option<String> {
     let path = &mappings.iter().next()?.what.mapped.path;
     path.starts_with('/').then(|| path.clone())
-}
-
-/// The path in `/proc/<pid>/cgroup`: of the default hierarchy where it says more than `/`, else of the
-/// first other line that does.
-pub(crate) fn cgroup_path(text: &str) -> Option<String> {
-    let paths = || text.lines().filter_map(|line| line.splitn(3, ':').nth(2));
-    let default = text.lines().find_map(|line| line.strip_prefix("0::"));
-    default
-        .filter(|path| *path != "/")
-        .or_else(|| paths().find(|path| *path != "/"))
-        .or(default)
-        .map(str::to_owned)
-}
-
-/// The fourth field of `/proc/<pid>/stat`, after the name in parentheses, which may hold anything.
-pub(crate) fn parent_in_stat(stat: &str) -> Option<u32> {
-    stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()
 }

@@ -1,0 +1,18 @@
+//! What small files under `/proc/<pid>` say: text in, values out.
+
+/// The path in `/proc/<pid>/cgroup`: of the default hierarchy where it says more than `/`, else of the
+/// first other line that does.
+pub(crate) fn cgroup_path(text: &str) -> Option<String> {
+    let paths = || text.lines().filter_map(|line| line.splitn(3, ':').nth(2));
+    let default = text.lines().find_map(|line| line.strip_prefix("0::"));
+    default
+        .filter(|path| *path != "/")
+        .or_else(|| paths().find(|path| *path != "/"))
+        .or(default)
+        .map(str::to_owned)
+}
+
+/// The fourth field of `/proc/<pid>/stat`, after the name in parentheses, which may hold anything.
+pub(crate) fn parent_in_stat(stat: &str) -> Option<u32> {
+    stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()
+}

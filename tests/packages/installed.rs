@@ -3,6 +3,7 @@
 use super::{packages, packages_tier};
 use stacksonde_tests::collector::{self, Receiver};
 use stacksonde_tests::root::{self, Booted, Root};
+use stacksonde_tests::target::Running;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::PathBuf;
@@ -83,12 +84,15 @@ fn a_selection_is_installed_runs_is_upgraded_and_purged() {
     assert_ne!(shipped.lines().count(), edited.lines().count());
     fs::write(root.path().join(CONFIG), &edited).unwrap();
     booted.run(&["stacksonde", "config", "check", "/etc/stacksonde/stacksonde.toml"]);
+    // Something to sample: on an idle machine there is nothing.
+    let _busy = Running::start(&mut booted.enter(&["sh", "-c", "while :; do :; done"]));
     booted.run(&["systemctl", "enable", "--now", "stacksonde.service"]);
     let file = folder.path().join("packaged.otlp");
     let size = || fs::metadata(&file).map_or(0, |file| file.len());
-    booted.eventually("a profile in the Collector", || size() > 0);
-    let received = collector::received(folder.path(), "packaged");
-    assert!(received.problems().is_empty() && received.samples() > 0, "{received:?}");
+    let received = || collector::received(folder.path(), "packaged");
+    booted.eventually("samples in the Collector", || size() > 0 && received().samples() > 0);
+    let received = received();
+    assert!(received.problems().is_empty(), "{received:?}");
     let unit = root.path().join("lib/systemd/system/stacksonde.service");
     assert_eq!(capabilities(&booted), stated_capabilities(&fs::read_to_string(unit).unwrap()));
 

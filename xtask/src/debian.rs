@@ -1,7 +1,7 @@
 //! A minimal Debian for the tests of packages, fetched by apt and kept outside of the checkout.
 
 use crate::install;
-use crate::run::{as_root, must};
+use crate::run::{as_root, cache, must};
 use anyhow::Context;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
@@ -17,10 +17,7 @@ pub(crate) fn archive() -> anyhow::Result<PathBuf> {
     let release = about.lines().find_map(|line| line.strip_prefix("VERSION_CODENAME="));
     let release =
         release.context("/etc/os-release names no release of Debian (VERSION_CODENAME)")?.trim_matches('"');
-    let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    let cache = variable("XDG_CACHE_HOME").or_else(|| variable("HOME").map(|home| home.join(".cache")));
-    let cache = cache.context("neither XDG_CACHE_HOME nor HOME says where a Debian may be kept")?;
-    let folder = cache.join("stacksonde-dev/debian");
+    let folder = cache()?.join("debian");
     std::fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
     let archive = folder.join(format!("{release}.tar"));
     let age = std::fs::metadata(&archive).and_then(|file| file.modified()).ok();

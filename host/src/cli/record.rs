@@ -150,19 +150,32 @@ fn how_to_look_at(file: &str) -> Option<String> {
 
 /// Ends when the command or every process that was asked for has ended; never without one.
 pub(super) async fn ended(child: &mut Option<Child>, pids: &[u32]) {
-    const POLL: Duration = Duration::from_millis(20);
+    /// Of processes that are not ours nothing is told. (A wake-up on cold caches costs more than the question.)
+    const POLL: Duration = Duration::from_millis(100);
+    /// A child's end is told by a signal, unless somebody else took that.
+    const CHILD_POLL: Duration = Duration::from_secs(1);
     if child.is_none() && pids.is_empty() {
         std::future::pending::<()>().await;
     }
+    let mut told = signal(SignalKind::child()).ok();
     loop {
-        let running = match child {
-            Some(child) => matches!(child.try_wait(), Ok(None)),
-            None => pids.iter().any(|pid| exists(*pid)),
+        let (running, poll) = match child {
+            Some(child) => (matches!(child.try_wait(), Ok(None)), CHILD_POLL),
+            None => (pids.iter().any(|pid| exists(*pid)), POLL),
         };
         if !running {
             return;
         }
-        tokio::time::sleep(POLL).await;
+        let signalled = async {
+            match &mut told {
+                Some(told) => drop(told.recv().await),
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = signalled => {}
+            () = tokio::time::sleep(poll) => {}
+        }
     }
 }
 

@@ -10,10 +10,7 @@ pub(super) struct Cache(PathBuf);
 impl Cache {
     /// `$XDG_CACHE_HOME/stacksonde-dev/kernels`, by default below `~/.cache`.
     pub(super) fn open() -> anyhow::Result<Self> {
-        let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-        let root = variable("XDG_CACHE_HOME").or_else(|| variable("HOME").map(|home| home.join(".cache")));
-        let root = root.context("neither XDG_CACHE_HOME nor HOME says where kernels may be kept")?;
-        let cache = Self(root.join("stacksonde-dev/kernels"));
+        let cache = Self(crate::run::cache()?.join("kernels"));
         cache.folder("")?;
         Ok(cache)
     }

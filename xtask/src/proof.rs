@@ -50,8 +50,10 @@ fn build(name: &str) -> anyhow::Result<String> {
         cargo().args(arguments).args(["--message-format", "json"]).stderr(Stdio::inherit()).output()?;
     let said = String::from_utf8_lossy(&output.stdout);
     let artifacts = said.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
-    let program =
-        artifacts.filter_map(|artifact| Some(artifact.get("executable")?.as_str()?.to_owned())).next_back();
+    // Programs of the package are built with it and named, too.
+    let mut ours =
+        artifacts.filter(|artifact| artifact.pointer("/target/name").is_some_and(|own| own == name));
+    let program = ours.find_map(|artifact| Some(artifact.get("executable")?.as_str()?.to_owned()));
     program.with_context(|| format!("cargo names no program for the check `{name}`"))
 }
 

@@ -23,7 +23,7 @@ mod vitals;
 pub use client::ask;
 pub(crate) use client::parse as parse_answer;
 pub use notify::Notifier;
-pub(crate) use request::{Request, parse as parse_request};
+pub(crate) use request::{Request, parse as parse_request, receive as receive_request};
 pub use server::{Listen, Server};
 pub use verdict::Verdict;
 pub use vitals::{Vitals, VitalsNow};

@@ -1,5 +1,8 @@
 //! The first line of an HTTP request (RFC 9112, section 3); the rest is of no interest.
 
+use std::io::{self, Read};
+use std::time::Instant;
+
 /// What was asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Request<'a> {
@@ -11,6 +14,28 @@ pub(crate) enum Request<'a> {
     Other,
     /// No request.
     Nonsense,
+}
+
+/// Reads a request into `bytes`, which are empty, from a stream that has a time limit of its own for each reading: no
+/// more than about `most` bytes, and not beyond `until`. What does not come whole within that is nonsense.
+pub(crate) fn receive<'b>(
+    stream: &mut impl Read,
+    bytes: &'b mut Vec<u8>,
+    most: usize,
+    until: Instant,
+) -> io::Result<(Request<'b>, &'b [u8])> {
+    let mut part = [0; 1024];
+    let mut is_whole = false;
+    while !is_whole {
+        let count = stream.read(&mut part)?;
+        bytes.extend_from_slice(&part[..count]);
+        if count == 0 || bytes.len() > most || Instant::now() > until {
+            break;
+        }
+        is_whole = parse(bytes).is_some();
+    }
+    let bytes: &[u8] = bytes;
+    Ok((parse(bytes).filter(|_| is_whole).unwrap_or(Request::Nonsense), bytes))
 }
 
 /// From all bytes up to the empty line; `None` if there is none yet.

@@ -106,17 +106,7 @@ fn serve<S: Read + Write>(
 fn answer(watched: &Watched, stream: &mut (impl Read + Write)) -> io::Result<()> {
     let until = Instant::now() + PATIENCE;
     let mut bytes = Vec::new();
-    let mut part = [0; 1024];
-    let request = loop {
-        if let Some(request) = request::parse(&bytes) {
-            break request;
-        }
-        let count = stream.read(&mut part)?;
-        bytes.extend_from_slice(&part[..count]);
-        if count == 0 || bytes.len() > REQUEST_BYTES || Instant::now() > until {
-            break Request::Nonsense;
-        }
-    };
+    let (request, _) = request::receive(stream, &mut bytes, REQUEST_BYTES, until)?;
     let (status, body, kind) = match request {
         Request::Get(path) | Request::Head(path) => page(watched, path),
         Request::Other => ("405 Method Not Allowed", "only GET is answered\n".into(), TEXT),

@@ -181,7 +181,9 @@ impl Symbolizer {
             }
             Err(error) => tracing::debug!(path = executable.path, %error, "functions stay without names"),
         }
-        if let Some(functions) = GoFunctions::find(file) {
+        if names.iter().any(|names| names.is_empty())
+            && let Some(functions) = GoFunctions::find(file)
+        {
             self.add_go(&functions, file, addresses, names);
         }
     }

@@ -5,7 +5,7 @@
 //! that is told the address by somebody else's page learns nothing, because answers say that they are for no other
 //! origin. One page, `GET` and `HEAD` only, a few connections at once, each for a few seconds at most.
 
-use crate::health::{Request, parse_request};
+use crate::health::{Request, receive_request};
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -107,24 +107,16 @@ fn answer(shared: &Shared, mut stream: TcpStream) -> io::Result<()> {
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE))?;
     let until = Instant::now() + PATIENCE;
-    let (mut bytes, mut part) = (Vec::new(), [0; 2048]);
-    let request = loop {
-        if let Some(request) = parse_request(&bytes) {
-            break request;
-        }
-        let count = stream.read(&mut part)?;
-        if count == 0 && bytes.is_empty() {
-            return Ok(());
-        }
-        bytes.extend_from_slice(&part[..count]);
-        if count == 0 || bytes.len() > REQUEST_BYTES || Instant::now() > until {
-            break Request::Nonsense;
-        }
-    };
+    let mut bytes = Vec::new();
+    let (request, bytes) = receive_request(&mut stream, &mut bytes, REQUEST_BYTES, until)?;
+    if bytes.is_empty() {
+        // A connection that a browser opened and did not use.
+        return Ok(());
+    }
     let (status, body) = match request {
         Request::Nonsense => ("400 Bad Request", None),
         Request::Other => ("405 Method Not Allowed", None),
-        Request::Get(_) | Request::Head(_) if !host_is_this_machine(&bytes) => ("403 Forbidden", None),
+        Request::Get(_) | Request::Head(_) if !host_is_this_machine(bytes) => ("403 Forbidden", None),
         Request::Get(path) | Request::Head(path) if path == shared.path => ("200 OK", Some(&shared.page)),
         Request::Get(_) | Request::Head(_) => ("404 Not Found", None),
     };

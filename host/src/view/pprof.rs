@@ -1,7 +1,7 @@
 //! pprof's `profile.proto` (package `perftools.profiles`), ours and other programs'.
 
 use super::Profile;
-use super::wire::{Damaged, Fields, Value};
+use super::wire::{Damaged, Fields};
 use stacksonde_batch::tables::EXCLUDED;
 use stacksonde_flame::{About, Graph, Kind};
 use std::collections::HashMap;
@@ -179,16 +179,20 @@ impl<'a> Raw<'a> {
     }
 }
 
-fn value_type(bytes: &[u8]) -> Result<(u64, u64), Damaged> {
-    let (mut kind, mut unit) = (0, 0);
-    for field in Fields::of(bytes) {
-        match field? {
-            (1, value) => kind = value.number(),
-            (2, value) => unit = value.number(),
-            _ => {}
+/// The numbers in these fields of a message; 0 where there is none, the last of several.
+fn numbers<const N: usize>(message: &[u8], fields: [u64; N]) -> Result<[u64; N], Damaged> {
+    let mut found = [0; N];
+    for field in Fields::of(message) {
+        let (number, value) = field?;
+        if let Some(at) = fields.iter().position(|wanted| *wanted == number) {
+            found[at] = value.number();
         }
     }
-    Ok((kind, unit))
+    Ok(found)
+}
+
+fn value_type(bytes: &[u8]) -> Result<(u64, u64), Damaged> {
+    numbers(bytes, [1, 2]).map(Into::into)
 }
 
 /// Frames by the ids of locations, root first.
@@ -200,26 +204,12 @@ impl Tables {
     fn of(raw: &Raw<'_>, graph: &mut Graph) -> Result<Self, Damaged> {
         let mut mappings = HashMap::new();
         for mapping in &raw.mappings {
-            let (mut id, mut path) = (0, 0);
-            for field in Fields::of(mapping) {
-                match field? {
-                    (1, value) => id = value.number(),
-                    (5, value) => path = value.number(),
-                    _ => {}
-                }
-            }
+            let [id, path] = numbers(mapping, [1, 5])?;
             mappings.insert(id, raw.text(path));
         }
         let mut functions = HashMap::new();
         for function in &raw.functions {
-            let (mut id, mut name) = (0, 0);
-            for field in Fields::of(function) {
-                match field? {
-                    (1, value) => id = value.number(),
-                    (2, value) => name = value.number(),
-                    _ => {}
-                }
-            }
+            let [id, name] = numbers(function, [1, 2])?;
             functions.insert(id, raw.text(name));
         }
         let mut locations = HashMap::new();
@@ -230,7 +220,11 @@ impl Tables {
                     (1, value) => id = value.number(),
                     (2, value) => mapping = value.number(),
                     (3, value) => address = value.number(),
-                    (4, value) => names.extend(functions.get(&line(value)?).copied()),
+                    (4, value) => {
+                        // Of a line the id of its function.
+                        let [function] = numbers(value.bytes(), [1])?;
+                        names.extend(functions.get(&function).copied());
+                    }
                     _ => {}
                 }
             }
@@ -239,17 +233,6 @@ impl Tables {
         }
         Ok(Self { locations })
     }
-}
-
-/// The id of a line's function.
-fn line(value: Value<'_>) -> Result<u64, Damaged> {
-    let mut function = 0;
-    for field in Fields::of(value.bytes()) {
-        if let (1, value) = field? {
-            function = value.number();
-        }
-    }
-    Ok(function)
 }
 
 /// The functions of a location, innermost first in `names`; its address without any.
@@ -326,15 +309,7 @@ struct Labels<'a> {
 
 impl<'a> Labels<'a> {
     fn take(&mut self, label: &[u8], raw: &Raw<'a>) -> Result<(), Damaged> {
-        let (mut key, mut text, mut number) = (0, 0, 0);
-        for field in Fields::of(label) {
-            match field? {
-                (1, value) => key = value.number(),
-                (2, value) => text = value.number(),
-                (3, value) => number = value.number(),
-                _ => {}
-            }
-        }
+        let [key, text, number] = numbers(label, [1, 2, 3])?;
         let text = raw.text(text);
         match raw.text(key) {
             "comm" => self.comm = Some(text),

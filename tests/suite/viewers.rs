@@ -2,6 +2,7 @@
 //! its documentation demands (`docs-developer/processed-profile-format.md` and `src/types/profile.js` of
 //! firefox-devtools/profiler).
 
+use base64::prelude::{BASE64_STANDARD, Engine};
 use serde_json::{Value, json};
 use stacksonde_file_export::Format;
 use stacksonde_plugin::batch::Batch;
@@ -176,8 +177,11 @@ fn in_speedscope(browser: &mut Browser, page: &Path, file: &Path) -> String {
     let bytes = std::fs::read(file).unwrap();
     let name = file.file_name().unwrap().to_string_lossy();
     let loader = file.with_extension("js");
-    std::fs::write(&loader, format!("speedscope.loadFileFromBase64({name:?}, {:?})", base64(&bytes)))
-        .unwrap();
+    std::fs::write(
+        &loader,
+        format!("speedscope.loadFileFromBase64({name:?}, {:?})", BASE64_STANDARD.encode(&bytes)),
+    )
+    .unwrap();
     browser.open(&format!(
         "file://{}/index.html#view=sandwich&localProfilePath={}",
         page.display(),
@@ -185,20 +189,6 @@ fn in_speedscope(browser: &mut Browser, page: &Path, file: &Path) -> String {
     ));
     browser.until("document.body.innerText.includes('Symbol Name')");
     browser.text("document.body.innerText")
-}
-
-fn base64(bytes: &[u8]) -> String {
-    const DIGITS: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut text = String::new();
-    for part in bytes.chunks(3) {
-        let word =
-            part.iter().fold(0_u32, |word, byte| word << 8 | u32::from(*byte)) << (8 * (3 - part.len()));
-        for digit in 0..4 {
-            let value = word >> (18 - 6 * digit) & 63;
-            text.push(if digit <= part.len() { DIGITS[value as usize].into() } else { '=' });
-        }
-    }
-    text
 }
 
 #[test]

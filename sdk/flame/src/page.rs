@@ -77,20 +77,11 @@ fn head(about: &About, to: &mut dyn Write) -> io::Result<()> {
 mod tests {
     use super::*;
     use crate::Kind;
+    use base64::prelude::{BASE64_STANDARD, Engine};
     use sha2::{Digest, Sha256};
 
     fn base64(bytes: &[u8]) -> String {
-        const DIGITS: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-        let mut text = String::new();
-        for part in bytes.chunks(3) {
-            let word =
-                part.iter().fold(0_u32, |word, byte| word << 8 | u32::from(*byte)) << (8 * (3 - part.len()));
-            for digit in 0..4 {
-                let value = word >> (18 - 6 * digit) & 63;
-                text.push(if digit <= part.len() { DIGITS[value as usize].into() } else { '=' });
-            }
-        }
-        text
+        BASE64_STANDARD.encode(bytes)
     }
 
     #[test]

@@ -12,6 +12,7 @@ pub mod top;
 pub mod view;
 
 mod admit;
+mod command;
 mod filter;
 mod progress;
 mod renew;

@@ -1,11 +1,11 @@
 //! `stacksonde record`: profile for a while, then write files.
 
-use super::filter::{FilterArguments, exists, warn_of_absent};
+use super::command::{self, end, ended};
+use super::filter::FilterArguments;
 use super::progress::Shown;
 use super::start::{self, ConfigArguments};
 use crate::agent::Parts;
 use crate::config::{Exporter, Filter};
-use crate::filter::Rules;
 use crate::progress::Progress;
 use crate::terminal::{Charset, Colour, Paint};
 use anyhow::{Context, bail};
@@ -13,7 +13,7 @@ use clap::Args;
 use std::ffi::OsString;
 use std::io::IsTerminal;
 use std::path::PathBuf;
-use std::process::{Child, Command, ExitCode};
+use std::process::ExitCode;
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -51,12 +51,7 @@ pub fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         arguments.config.load(Some("warn"), &[("sampling.frequency_hz", arguments.frequency.to_string())])?;
     arguments.filter.check()?;
     config.exporters = [("record".to_owned(), file_exporter(&arguments.output)?)].into();
-    let mut filter = arguments.filter.over(&config.filter);
-    if !arguments.command.is_empty() && !arguments.filter.names_targets() {
-        // What files say of who alone is wanted was not said of a command.
-        filter = Filter { pid: Vec::new(), comm: Vec::new(), cgroup: Vec::new(), ..filter };
-    }
-    warn_of_absent(&filter);
+    let filter = command::filter(&arguments.filter, &config.filter, &arguments.command);
     let (mut parts, _) = start::prepare(&config, None, &arguments.config.file_rules(&config.plugins), None)?;
     let progress = Progress::default();
     parts.progress = (!arguments.quiet).then(|| progress.clone());
@@ -73,21 +68,8 @@ async fn record(
     let mut interrupted = signal(SignalKind::interrupt())?;
     let mut terminated = signal(SignalKind::terminate())?;
     let agent = start::arm(parts)?;
-    let mut child = match arguments.command.split_first() {
-        Some((program, rest)) => match Command::new(program).args(rest).spawn() {
-            Ok(child) => Some(child),
-            Err(error) => bail!("cannot run `{}`: {error}", program.to_string_lossy()),
-        },
-        None => None,
-    };
-    let rules = Rules::new(filter);
-    start::want(
-        &agent,
-        match &child {
-            Some(child) => rules.only(child.id()),
-            None => rules,
-        },
-    )?;
+    let mut child = command::start(&arguments.command, |_| {})?;
+    start::want(&agent, command::rules(filter, child.as_ref()))?;
     let over = async {
         match arguments.duration {
             Some(seconds) => tokio::time::sleep(Duration::from_secs(seconds)).await,
@@ -146,46 +128,6 @@ fn how_to_look_at(file: &str) -> Option<String> {
     } else {
         None
     }
-}
-
-/// Ends when the command or every process that was asked for has ended; never without one.
-pub(super) async fn ended(child: &mut Option<Child>, pids: &[u32]) {
-    /// Of processes that are not ours nothing is told. (A wake-up on cold caches costs more than the question.)
-    const POLL: Duration = Duration::from_millis(100);
-    /// A child's end is told by a signal, unless somebody else took that.
-    const CHILD_POLL: Duration = Duration::from_secs(1);
-    if child.is_none() && pids.is_empty() {
-        std::future::pending::<()>().await;
-    }
-    let mut told = signal(SignalKind::child()).ok();
-    loop {
-        let (running, poll) = match child {
-            Some(child) => (matches!(child.try_wait(), Ok(None)), CHILD_POLL),
-            None => (pids.iter().any(|pid| exists(*pid)), POLL),
-        };
-        if !running {
-            return;
-        }
-        let signalled = async {
-            match &mut told {
-                Some(told) => drop(told.recv().await),
-                None => std::future::pending().await,
-            }
-        };
-        tokio::select! {
-            () = signalled => {}
-            () = tokio::time::sleep(poll) => {}
-        }
-    }
-}
-
-/// Asks a command that is still running to end, and waits until it did.
-pub(super) fn end(child: &mut Child) -> std::io::Result<()> {
-    if child.try_wait()?.is_none() {
-        // SAFETY: the child was not waited for yet, so the id is still its own.
-        unsafe { libc::kill(child.id().cast_signed(), libc::SIGTERM) };
-    }
-    child.wait().map(drop)
 }
 
 /// The exporter that writes the files; paths are absolute, since the plugin need not know where we stand.

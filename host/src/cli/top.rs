@@ -1,12 +1,11 @@
 //! `stacksonde top`: what is on the CPUs now.
 
-use super::filter::{FilterArguments, warn_of_absent};
-use super::record::{end, ended};
+use super::command::{self, end, ended};
+use super::filter::FilterArguments;
 use super::start::{self, ConfigArguments};
 use crate::agent::{Agent, Parts};
 use crate::config::{Config, Filter};
 use crate::feed::Feed;
-use crate::filter::Rules;
 use crate::terminal::{Charset, Colour, Paint, Screen, give_back_on_panic, size, stderr};
 use crate::top::{Setting, Top, Wish};
 use anyhow::{Context, bail};
@@ -14,7 +13,7 @@ use clap::Args;
 use std::ffi::OsString;
 use std::io::IsTerminal;
 use std::os::fd::AsFd;
-use std::process::{Child, Command, ExitCode, Stdio};
+use std::process::{Child, ExitCode, Stdio};
 use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -90,12 +89,7 @@ fn watch(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let frequency = ("sampling.frequency_hz", arguments.frequency.to_string());
     let config = arguments.config.load(Some("warn"), &[frequency])?;
     arguments.filter.check()?;
-    let mut filter = arguments.filter.over(&config.filter);
-    if !arguments.command.is_empty() && !arguments.filter.names_targets() {
-        // What files say of who alone is wanted was not said of a command.
-        filter = Filter { pid: Vec::new(), comm: Vec::new(), cgroup: Vec::new(), ..filter };
-    }
-    warn_of_absent(&filter);
+    let filter = command::filter(&arguments.filter, &config.filter, &arguments.command);
     let feed = Feed::new(WAITING.0, WAITING.1);
     let rules = arguments.config.file_rules(&config.plugins);
     let (parts, _) = start::prepare(&config, Some(arguments.interval), &rules, Some(feed.clone()))?;
@@ -104,13 +98,11 @@ fn watch(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     runtime.block_on(async {
         let ending = Ending::new()?;
         let agent = start::arm(parts)?;
-        let mut child = start_command(&arguments.command)?;
-        let rules = Rules::new(&filter);
-        let rules = match &child {
-            Some(child) => rules.only(child.id()),
-            None => rules,
-        };
-        start::want(&agent, rules)?;
+        // The screen is ours.
+        let mut child = command::start(&arguments.command, |command| {
+            command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        })?;
+        start::want(&agent, command::rules(&filter, child.as_ref()))?;
         let shown = match arguments.once {
             true => print_once(arguments, top, &feed, &agent, ending).await,
             false => show(arguments, top, &feed, &agent, &mut child, ending).await,
@@ -139,19 +131,6 @@ fn setting(arguments: &Arguments, config: &Config, filter: &Filter, parts: &Part
         budget: usize::try_from(config.shares(cpus).view_bytes).unwrap_or(usize::MAX),
         charset: Charset::of_locale(),
     }
-}
-
-fn start_command(command: &[OsString]) -> anyhow::Result<Option<Child>> {
-    let Some((program, rest)) = command.split_first() else { return Ok(None) };
-    // The screen is ours.
-    let child = Command::new(program)
-        .args(rest)
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .with_context(|| format!("cannot run `{}`", program.to_string_lossy()))?;
-    Ok(Some(child))
 }
 
 /// What ends it. A terminal that is gone says so by the last one, if anybody is told.

@@ -69,7 +69,7 @@
 	F(u8, user_end, "A `UserEnd`.") \
 	F(u8, kernel_end, "A `KernelEnd`.") \
 	F(u8, user_exact, "1 if user_pc is where execution stood, 0 if it is a return address.") \
-	A(u8, reserved, 1, "Zero.") \
+	F(u8, urgent, "1 if it cannot wait with others: see `take_sample`.") \
 	F(u32, epoch, "Epoch of the process in the tables by which it was walked; 0: it was not in them.") \
 	F(u32, reserved_too, "Zero.")
 
@@ -131,8 +131,10 @@
  * u64 words in lines of LINE_WORDS (a cache line); nothing in them is a pointer.
  *
  * processes  open addressing by pid, PROCESS_PROBES lines from its hash on; a slot is two words:
- *            pid | epoch << 32 (0: free), then first mapping | count << 32
- *            The epoch is another each time that the mappings of any process are put in.
+ *            pid | epoch << 32 (0: free), then first mapping | count << REGION_COUNT_SHIFT |
+ *            mark of the main thread's name << REGION_NAME_SHIFT (0: unknown) | REGION_SETTLED
+ *            The epoch is another each time that the mappings of any process are put in. Under another name
+ *            the process runs another program, most likely, of which nothing is known yet.
  * mappings   four words each, those of a process side by side, by address:
  *            start, end, file address minus address, executable | MAPPING_ kind << 32
  * pages      open addressing by (executable, page of file addresses), PAGE_PROBES lines from its hash
@@ -152,6 +154,11 @@
  */
 #define LINE_WORDS 8
 #define MAPPING_LENGTH 4
+#define REGION_COUNT_SHIFT 24
+#define REGION_NAME_SHIFT 44
+#define REGION_NAME_BITS 19
+/* It has been there for a while: what is wanting of it can wait for others of its kind. */
+#define REGION_SETTLED (1ULL << 63)
 #define PROCESS_PROBES 4
 #define PAGE_PROBES 2
 #define PAGE_SHIFT 12

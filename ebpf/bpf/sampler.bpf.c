@@ -239,13 +239,17 @@ static ALWAYS_INLINE u8 entry_registers(u64 kernel_sp, struct walk *walk)
  * Walks user frames by the tables, from the registers in the scratch area on. `first` is the index of
  * the first free frame. Returns the number of frames and, through `end`, a USER_END_.
  */
-static ALWAYS_INLINE u32 walk_by_tables(struct scratch *record, u32 cpu, u32 pid, u32 first, u8 *end)
+static ALWAYS_INLINE u32 walk_by_tables(struct scratch *record, u32 cpu, u32 first, u8 *end)
 {
+	struct sample *head = &record->sample;
+	u32 name = head->pid == head->tid ? name_mark((u64 *)head->comm) : 0;
+
+
 	record->frames[first & 127] = record->walk.pc;
 	record->walk.count = 1;
 	record->walk.recalled = record->walk.looked_up = record->walk.mistaken = 0;
 	record->walk.leaf_wanting = 0;
-	if (!find_process(&record->walk, pid)) {
+	if (!find_process(&record->walk, head->pid, name)) {
 		*end = USER_END_NO_PROCESS;
 		return 1;
 	}
@@ -388,6 +392,8 @@ static ALWAYS_INLINE int take_sample(struct perf_event_context *context, int by_
 	head->pid = ids >> 32;
 	head->tid = (u32)ids;
 	head->cpu = cpu;
+	/* Some kernels (6.1 is one) leave what stands behind the end of the name. */
+	__builtin_memset(head->comm, 0, sizeof(head->comm));
 	bpf_get_current_comm(head->comm, sizeof(head->comm));
 
 	struct walk *walk = &record->walk;
@@ -403,13 +409,14 @@ static ALWAYS_INLINE int take_sample(struct perf_event_context *context, int by_
 
 	u32 user_frames = 0;
 	head->stack_bytes = 0;
+	head->urgent = 0;
 	head->epoch = 0;
 	if (end == USER_END_COMPLETE) {
 		if (!by_tables) {
 			user_frames = walk_by_kernel(context, record, kernel_frames, &end);
 		} else {
 			u64 leaf_sp = walk->sp, leaf_fp = walk->fp, leaf_lr = walk->lr;
-			user_frames = walk_by_tables(record, cpu, head->pid, kernel_frames, &end);
+			user_frames = walk_by_tables(record, cpu, kernel_frames, &end);
 			head->epoch = walk->epoch;
 			count->frames_recalled += walk->recalled;
 			count->frames_looked_up += walk->looked_up;
@@ -431,6 +438,10 @@ static ALWAYS_INLINE int take_sample(struct perf_event_context *context, int by_
 				copy_stack(cpu, copy_always ? leaf_sp : walk->sp);
 				if (wanting && !head->stack_bytes)
 					end = USER_END_STACK_UNREADABLE;
+				/* A new process may be gone soon, and a stack larger than its copy is read where it is. */
+				head->urgent = head->stack_bytes >= stack_pages * STACK_PAGE_BYTES ||
+					       (wanting && (end == USER_END_NO_MAPPING ||
+							    !(walk->region & REGION_SETTLED)));
 			}
 			if (end == USER_END_STACK_UNREADABLE && user_frames == 1 && kernel_frames &&
 			    has_no_memory(walk))
@@ -455,9 +466,8 @@ static ALWAYS_INLINE int take_sample(struct perf_event_context *context, int by_
 		bytes = sizeof(*head) + sizeof(record->frames) + sizeof(record->leaf) + head->stack_bytes;
 	if (bytes > sizeof(*head) + sizeof(record->frames) + sizeof(record->leaf) + sizeof(record->stack))
 		bytes = sizeof(*head) + sizeof(record->frames) + sizeof(record->leaf) + sizeof(record->stack);
-	/* The sooner the tables have what was wanting, the fewer stacks are copied. */
-	u32 urgent = head->stack_bytes || bpf_ringbuf_query(ring, BPF_RB_AVAIL_DATA) > wake_bytes;
-	u64 wake = urgent ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP;
+	u32 full = bpf_ringbuf_query(ring, BPF_RB_AVAIL_DATA) > wake_bytes;
+	u64 wake = head->urgent || full ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP;
 	if (bpf_ringbuf_output(ring, record, bytes, wake))
 		count->ring_full++;
 	else

@@ -33,7 +33,7 @@ static_assert(sizeof(struct mapping) == MAPPING_LENGTH * sizeof(u64), "words of 
 struct walk {
 	/* Registers of the frame that is next. */
 	u64 pc, sp, fp, bx, lr;
-	/* First mapping of the process | count << 32. */
+	/* The second word of the process's slot. */
 	u64 region;
 	/* Stands for the process with the mappings that it has now. */
 	u32 epoch;
@@ -68,12 +68,22 @@ static ALWAYS_INLINE struct line *recent_line(u32 hash);
 /* Whether what was recalled is looked up, too. */
 static ALWAYS_INLINE u32 check_recent(void);
 
-/* Begins a walk among the mappings of a process; 0 if it is not in the tables. */
-static ALWAYS_INLINE u64 find_process(struct walk *walk, u32 pid)
+/* What is kept of a name, {its first 8 bytes, the others}; never 0. */
+static ALWAYS_INLINE u32 name_mark(const u64 name[2])
+{
+	u64 hash = name[0] ^ name[1] * TABLE_HASH_FACTOR;
+
+	return ((hash ^ hash >> 32) * TABLE_HASH_FACTOR >> (64 - REGION_NAME_BITS)) | 1;
+}
+
+/* Begins a walk among the mappings of a process; 0 if it is not in the tables. `name`: the mark of its main
+ * thread's name, or 0 where that is not at hand. */
+static ALWAYS_INLINE u64 find_process(struct walk *walk, u32 pid, u32 name)
 {
 	u64 hash = pid * TABLE_HASH_FACTOR;
 
 	walk->epoch = 0;
+	walk->region = 0;
 #pragma clang loop unroll(disable)
 	for (u32 probe = 0; probe < PROCESS_PROBES; probe++) {
 		struct line *line = process_line(((u32)(hash >> 32) + probe) & process_mask());
@@ -83,12 +93,16 @@ static ALWAYS_INLINE u64 find_process(struct walk *walk, u32 pid)
 		for (u32 slot = 0; slot < LINE_WORDS; slot += 2)
 			if ((u32)line->words[slot] == pid) {
 				u64 key = *(volatile u64 *)&line->words[slot];
-				walk->region = *(volatile u64 *)&line->words[slot + 1];
+				u64 region = *(volatile u64 *)&line->words[slot + 1];
+				u32 known = region >> REGION_NAME_SHIFT & ((1 << REGION_NAME_BITS) - 1);
 				/* The slot may have changed hands in between. */
 				if (*(volatile u64 *)&line->words[slot] != key || (u32)key != pid)
 					return 0;
+				if (known && name && known != name)
+					return 0;
 				walk->epoch = key >> 32;
-				return walk->region;
+				walk->region = region;
+				return region;
 			}
 	}
 	return 0;
@@ -97,12 +111,11 @@ static ALWAYS_INLINE u64 find_process(struct walk *walk, u32 pid)
 /* The mapping that covers an address, by bisection. */
 static ALWAYS_INLINE struct mapping *find_mapping(u64 region, u64 address)
 {
-	u32 first = (u32)region;
-	u32 count = region >> 32;
+	u32 first = region & ((1 << REGION_COUNT_SHIFT) - 1);
+	u32 count = region >> REGION_COUNT_SHIFT & ((1 << (REGION_NAME_SHIFT - REGION_COUNT_SHIFT)) - 1);
 
-	/* 2^24 mappings are more than memory holds. */
 #pragma clang loop unroll(disable)
-	for (u32 step = 0; step < 24 && count > 1; step++) {
+	for (u32 step = 0; step < REGION_NAME_SHIFT - REGION_COUNT_SHIFT && count > 1; step++) {
 		u32 half = count / 2;
 		struct mapping *middle = mapping_at(first + half);
 		if (!middle)

@@ -8,7 +8,9 @@
 //! rings, whose overflow is counted; exporters hold up nobody, their queues drop and count.
 
 use crate::batch::{self, Run};
-use crate::bpf::{Event, LoadError, Message, Notices, Reader, Sampler, Settings, Stop, monotonic_ns};
+use crate::bpf::{
+    Event, Haste, LoadError, Message, Notices, Reader, Sampler, Settings, Stop, messages, monotonic_ns,
+};
 use crate::feed::Feed;
 use crate::filter::{Filter, Rules, Slots};
 use crate::health::Vitals;
@@ -20,10 +22,10 @@ use crate::summary::Summary;
 use crate::symbolize::{self, Symbolizer};
 use crate::unwind::{Tables, Unwinder};
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, mpsc};
 
 /// Messages that may wait between reader and profiler: some seconds of them.
 const MESSAGES: usize = 64;
@@ -82,9 +84,9 @@ impl Agent {
         let refused_cpus = sampler.refused_cpus().iter().map(refused).collect();
         let mut reader = Reader::start(sampler)?;
         reader.tell_lost(progress.as_ref().map(Progress::lost));
-        let stop = reader.stop_handle();
+        let (stop, haste) = (reader.stop_handle(), reader.haste());
         let (rules, wanted) = sync_channel(1);
-        let (to_profiler, messages) = sync_channel(MESSAGES);
+        let (to_profiler, mut messages) = messages(MESSAGES);
         let (to_publisher, profiles) = sync_channel(PROFILES);
         let ended = Arc::new(Notify::new());
         let publisher = Publisher { run, exporters, feed, symbolize, vitals };
@@ -100,9 +102,9 @@ impl Agent {
                 if let Ok(rules) = wanted.recv() {
                     let processes = Processes::new(budget).unnoticed(by_proc);
                     let sweeps = by_proc.then(Instant::now);
-                    let mut stages = Stages { processes, unwinder, builder, filter, sweeps, progress };
+                    let mut stages = Stages { processes, unwinder, builder, filter, haste, sweeps, progress };
                     stages.filter.change(rules);
-                    stages.run(&messages, &wanted, &to_publisher);
+                    stages.run(&mut messages, &wanted, &to_publisher);
                 }
             })?,
             publisher: spawn("publisher", &ended, move || publisher.run(&profiles))?,
@@ -198,30 +200,27 @@ fn go_first() {
 /// How often `/proc` is looked through where notices are lacking.
 const SWEEP: Duration = Duration::from_secs(1);
 
-/// How long other rules wait at most while nothing happens.
-const LOOK: Duration = Duration::from_secs(1);
-
 /// The stages between raw samples and profiles.
 struct Stages {
     filter: Filter,
     processes: Processes,
     unwinder: Unwinder,
     builder: Builder,
+    haste: Haste,
     /// When `/proc` was last looked through; `None` if everything is noticed.
     sweeps: Option<Instant>,
     progress: Option<Progress>,
 }
 
 impl Stages {
-    fn run(mut self, messages: &Receiver<Message>, wanted: &Receiver<Rules>, to: &SyncSender<Profile>) {
-        loop {
-            let message = messages.recv_timeout(LOOK);
+    fn run(
+        mut self,
+        messages: &mut mpsc::Receiver<Message>,
+        wanted: &Receiver<Rules>,
+        to: &SyncSender<Profile>,
+    ) {
+        while let Some(message) = messages.blocking_recv() {
             self.look_around(wanted);
-            let message = match message {
-                Ok(message) => message,
-                Err(RecvTimeoutError::Timeout) => continue,
-                Err(RecvTimeoutError::Disconnected) => return,
-            };
             match message {
                 Message::Events(events) => events.into_iter().for_each(|event| self.take(event)),
                 Message::Interval(interval) => {
@@ -241,8 +240,7 @@ impl Stages {
         }
     }
 
-    /// Whether there are other rules, and what else may have changed that no message tells: where everything is
-    /// excluded there may be none for long.
+    /// Whether there are other rules, and what else may have changed that no message tells.
     fn look_around(&mut self, wanted: &Receiver<Rules>) {
         if let Ok(rules) = wanted.try_recv() {
             self.filter.change(rules);
@@ -260,7 +258,9 @@ impl Stages {
             Event::Notice(notice) => {
                 self.filter.notice(&notice);
                 self.processes.notice(&notice);
-                self.unwinder.notice(&notice, &mut self.processes);
+                if self.unwinder.notice(&notice, &mut self.processes) {
+                    self.haste.note(notice.time_ns);
+                }
             }
             Event::Sample(mut sample) if self.filter.admits(&sample) => {
                 self.processes.recognise(&sample);

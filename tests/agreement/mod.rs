@@ -12,7 +12,6 @@ use std::fmt;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::mpsc::sync_channel;
 use std::time::{Duration, Instant};
 
 /// How many differences are kept to be shown.
@@ -179,11 +178,11 @@ fn sample(pid: u32, time: Duration, hertz: u64) -> Vec<Walked> {
     let mut processes = Processes::new(Budget { processes: 4096, mappings: 65536, executables: 4096 });
     let reader = Reader::start(sampler).unwrap();
     let stop = reader.stop_handle();
-    let (to, messages) = sync_channel(64);
+    let (to, mut messages) = stacksonde::bpf::messages(64);
     let reading = std::thread::spawn(move || reader.run(None, &to));
     let until = Instant::now() + time;
     let mut walked = Vec::new();
-    for message in messages {
+    while let Some(message) = messages.blocking_recv() {
         if Instant::now() > until {
             stop.stop();
         }

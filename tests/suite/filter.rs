@@ -68,6 +68,7 @@ impl Task {
             kernel: Box::default(),
             user: Box::default(),
             rest: None,
+            urgent: false,
             epoch: 0,
             user_end: user_end::COMPLETE,
             kernel_end: kernel_end::NOT_IN_KERNEL,

@@ -7,7 +7,9 @@ mod readelf;
 
 use stacksonde::bpf::{Registers, StackCopy, TableMemory, TableSizes};
 use stacksonde::process::{parse_maps, segments};
-use stacksonde::unwind::{Architecture, CallFrames, Entry, PageKey, Rule, TableMapping, Tables, leave, rows};
+use stacksonde::unwind::{
+    Architecture, CallFrames, Entry, PageKey, Rule, TableMapping, Tables, leave, name_mark, rows,
+};
 use stacksonde_ebpf::tables::{NOT_SAVED, PAGE_BITS, mapping_kind, rule_kind};
 use stacksonde_ebpf::{LEAF_WORDS, user_end};
 use stacksonde_tests::go_program::{TEXT, go_program};
@@ -104,12 +106,12 @@ fn kernel_and_user_space_walk_our_own_stack_alike() {
     let ourselves = Ourselves::look();
     let mut tables = tables();
     let leaf = [0; LEAF_WORDS];
-    assert_eq!(desk::walk(tables.memory(), PID, &registers, leaf, &stack).0, user_end::NO_PROCESS);
-    assert!(tables.set_process(PID, &ourselves.mappings));
+    assert_eq!(desk::walk(tables.memory(), (PID, 0), &registers, leaf, &stack).0, user_end::NO_PROCESS);
+    assert!(tables.set_process(PID, &ourselves.mappings, 0, 0));
 
     // The C, each time it lacks a page, gets it.
     let (end, frames) = loop {
-        let (end, frames, last) = desk::walk(tables.memory(), PID, &registers, leaf, &stack);
+        let (end, frames, last) = desk::walk(tables.memory(), (PID, 0), &registers, leaf, &stack);
         if end != user_end::NO_ROWS {
             break (end, frames);
         }
@@ -202,11 +204,11 @@ fn kernel_and_user_space_leave_any_frame_alike() {
             executable: 1,
             kind: mapping_kind::ROWS,
         };
-        assert!(tables.set_process(PID, &[mapping]));
+        assert!(tables.set_process(PID, &[mapping], 0, 0));
         // The rule holds for the sampled address only; whatever is next ends the walk.
         let rows = [(0x40_0000, Rule::END), (0x40_0123, rule), (0x40_0124, Rule::END)];
         assert!(tables.add_page(PageKey::of(1, 0x40_0000).unwrap(), &rows));
-        let (end, frames, last) = desk::walk(tables.memory(), PID, &frame, leaf, &stack);
+        let (end, frames, last) = desk::walk(tables.memory(), (PID, 0), &frame, leaf, &stack);
         match leave(&frame, rule, Some(&leaf), &stack, Architecture::OURS) {
             Ok(caller) => {
                 assert!(frames.len() >= 2, "{rule:?} {frame:?}: {end} and not {caller:?}");
@@ -257,13 +259,13 @@ fn who_called_go_s_innermost_function_is_found_when_its_page_is_not_there() {
     let mut tables = tables();
     let kind = mapping_kind::GO;
     let mapping = TableMapping { start: TEXT, end: TEXT + 0x1000, bias: 0, executable: 1, kind };
-    assert!(tables.set_process(PID, &[mapping]));
+    assert!(tables.set_process(PID, &[mapping], 0, 0));
     // Two stacks: the frame pointer leads from the one to the other.
     let words = [TEXT + 0x30, 0, 0, 0, 0, TEXT + 0x40];
     let stack =
         StackCopy::whole(0x1000, words.iter().flat_map(|word| word.to_ne_bytes()).collect::<Vec<_>>());
     let frame = Registers { pc: TEXT + 8, sp: 0x1000, fp: 0x1020, exact: true, ..Registers::default() };
-    let (end, frames, _) = desk::walk(tables.memory(), PID, &frame, [0; LEAF_WORDS], &stack);
+    let (end, frames, _) = desk::walk(tables.memory(), (PID, 0), &frame, [0; LEAF_WORDS], &stack);
     assert_eq!(
         (end, &*frames),
         (user_end::COMPLETE, &[TEXT + 8, TEXT + 0x40][..]),
@@ -271,8 +273,32 @@ fn who_called_go_s_innermost_function_is_found_when_its_page_is_not_there() {
     );
     let rows = [(TEXT, Rule { kind: rule_kind::SP, cfa: 1, fp: NOT_SAVED, other: NOT_SAVED })];
     assert!(tables.add_page(PageKey::of(1, TEXT).unwrap(), &rows));
-    let (end, frames, _) = desk::walk(tables.memory(), PID, &frame, [0; LEAF_WORDS], &stack);
+    let (end, frames, _) = desk::walk(tables.memory(), (PID, 0), &frame, [0; LEAF_WORDS], &stack);
     assert_eq!((end, frames), (user_end::COMPLETE, vec![TEXT + 8, TEXT + 0x30, TEXT + 0x40]));
+}
+
+#[test]
+fn under_another_name_a_process_is_another_program() {
+    let mut tables = tables();
+    let mapping = TableMapping {
+        start: TEXT,
+        end: TEXT + 9,
+        bias: 0,
+        executable: 0,
+        kind: mapping_kind::FRAME_POINTERS,
+    };
+    let [sh, sed] = [b"sh\0\0\0\0\0\0\0\0\0\0\0\0\0\0", b"sed\0\0\0\0\0\0\0\0\0\0\0\0\0"];
+    for name in [sh, sed, b"fifteen letters\0"] {
+        assert_eq!(name_mark(name), desk::name_mark(name), "the same in C and in Rust");
+    }
+    assert!(tables.set_process(PID, &[mapping], name_mark(sh), 0));
+    let frame = Registers { pc: TEXT, sp: 0x1000, exact: true, ..Registers::default() };
+    let end = |name| {
+        desk::walk(tables.memory(), (PID, name), &frame, [0; LEAF_WORDS], &StackCopy::whole(0x1000, [])).0
+    };
+    assert_eq!(end(name_mark(sh)), user_end::NO_FRAME_POINTER);
+    assert_eq!(end(0), user_end::NO_FRAME_POINTER, "a thread's name tells nothing");
+    assert_eq!(end(name_mark(sed)), user_end::NO_PROCESS);
 }
 
 #[test]

@@ -35,9 +35,19 @@ impl Merge {
         self.held.extend(events);
     }
 
-    /// Whether a sample is held whose walk is not over.
+    /// Whether a sample is held that is to be looked at soon.
     pub(super) fn is_urgent(&self) -> bool {
-        self.held.iter().any(|event| matches!(event, Event::Sample(sample) if sample.rest.is_some()))
+        self.first_urgent_ns().is_some()
+    }
+
+    /// Whether there is one and all of them are younger than `until_ns`.
+    pub(super) fn is_urgent_after(&self, until_ns: u64) -> bool {
+        self.first_urgent_ns().is_some_and(|first| first > until_ns)
+    }
+
+    fn first_urgent_ns(&self) -> Option<u64> {
+        let urgent = |event: &&Event| matches!(event, Event::Sample(sample) if sample.urgent);
+        self.held.iter().filter(urgent).map(Event::time_ns).min()
     }
 
     /// Everything up to `until_ns`, oldest first; at equal times notices precede samples.

@@ -32,7 +32,7 @@ pub use merge::Event;
 pub use notice::{BadRecord, Identity, Notice, NoticeKind, parse_notice};
 pub use opener::{confine_admin, release_admin};
 pub use perf::online_cpus;
-pub use reader::{Message, Reader, Stop};
+pub use reader::{Haste, Message, Reader, Stop, messages};
 pub(crate) use reader::{clock_ns, monotonic_ns};
 pub use sample::{RawSample, Registers, Rest, StackCopy};
 pub use sampler::{LoadError, Sampler};

@@ -10,20 +10,23 @@ use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::SyncSender;
 use std::time::Duration;
+use tokio::sync::mpsc;
 
-/// How long samples may lie in a ring that does not fill while processes come, go or map files: that long the
-/// sampler may walk by tables that are no longer right.
-const POLL: Duration = Duration::from_millis(100);
+/// How long samples may lie in a ring that does not fill. A wake-up on cold caches costs as much as dozens of samples.
+const POLL: Duration = Duration::from_secs(1);
 
-/// The same where nothing of that kind happened lately. A wake-up on cold caches costs more than what it is for.
-const QUIET_POLL: Duration = Duration::from_millis(250);
+/// The same where tables were wanting lately: each sample there has a copy of the stack until they are put in.
+const WANTING_POLL: Duration = Duration::from_millis(250);
 
-/// How long after a notice more of them are expected.
-const QUIET_NS: u64 = 1_000_000_000;
+/// The same where code of sampled processes is being replaced: until that is read the sampler may walk by tables
+/// that are no longer right.
+const HASTY_POLL: Duration = Duration::from_millis(100);
 
-/// How often the list of CPUs is looked at.
+/// How long what was so lately may be so again.
+const LATELY_NS: u64 = 1_000_000_000;
+
+/// How often the list of CPUs is looked at, and how long there may be no message.
 const LOOK_NS: u64 = 1_000_000_000;
 
 /// How long after its time stamp a record may still be on its way into a ring: an interrupt's length.
@@ -32,10 +35,28 @@ const SETTLE_NS: u64 = 2_000_000;
 /// What the reader sends on.
 #[derive(Debug)]
 pub enum Message {
-    /// Samples and notices, oldest first; none is older than any sent before.
+    /// Samples and notices, oldest first; none is older than any sent before. There may be none: a message comes
+    /// every second at least.
     Events(Vec<Event>),
     /// An interval is over; all its events were sent.
     Interval(Interval),
+}
+
+/// A bounded way from a [`Reader`] to who takes its messages. (The standard library's wakes the receiver while it
+/// holds the lock that the receiver needs next, which costs each message two more switches of threads.)
+pub fn messages(room: usize) -> (mpsc::Sender<Message>, mpsc::Receiver<Message>) {
+    mpsc::channel(room)
+}
+
+/// Tells a [`Reader`] that code of sampled processes is being replaced; clones tell the same one.
+#[derive(Clone, Debug, Default)]
+pub struct Haste(Arc<AtomicU64>);
+
+impl Haste {
+    /// It was replaced at this time: CLOCK_MONOTONIC, nanoseconds.
+    pub fn note(&self, time_ns: u64) {
+        self.0.store(time_ns, Ordering::Relaxed);
+    }
 }
 
 /// Asks a [`Reader`] to finish; clones ask the same one.
@@ -77,8 +98,11 @@ pub struct Reader {
     has_sampled: bool,
     /// Where it is told, once a second, how many samples did not fit into rings.
     lost: Option<Arc<AtomicU64>>,
-    /// When there last was a notice.
-    noticed_ns: u64,
+    haste: Haste,
+    /// When a sample was last read for which tables were wanting.
+    wanting_ns: u64,
+    /// When a message was last sent.
+    sent_ns: u64,
 }
 
 impl Reader {
@@ -100,13 +124,20 @@ impl Reader {
             looked_ns: start_ns,
             has_sampled: false,
             lost: None,
-            noticed_ns: start_ns,
+            haste: Haste::default(),
+            wanting_ns: start_ns,
+            sent_ns: start_ns,
         })
     }
 
     /// Has it told there, once a second, how many samples did not fit into rings.
     pub(crate) fn tell_lost(&mut self, lost: Option<Arc<AtomicU64>>) {
         self.lost = lost;
+    }
+
+    /// A handle that has it look more often while that is needed.
+    pub fn haste(&self) -> Haste {
+        self.haste.clone()
     }
 
     /// A handle that ends [`Reader::run`].
@@ -116,7 +147,7 @@ impl Reader {
 
     /// Sends what the ticks bring, in intervals of `interval` (`None`: one, to the end), until stopped
     /// or until nobody receives any more.
-    pub fn run(mut self, interval: Option<Duration>, to: &SyncSender<Message>) -> Result<(), LoadError> {
+    pub fn run(mut self, interval: Option<Duration>, to: &mpsc::Sender<Message>) -> Result<(), LoadError> {
         let length_ns = interval.map(|length| u64::try_from(length.as_nanos()).unwrap_or(u64::MAX));
         let mut start_ns = self.start_ns;
         loop {
@@ -126,18 +157,22 @@ impl Reader {
                 self.sampler.disable().map_err(LoadError::Wait)?;
             }
             let now = monotonic_ns();
-            self.drain(now);
+            self.drain();
             self.follow_cpus(now);
             let settled = if stopped { u64::MAX } else { now.saturating_sub(SETTLE_NS) };
             let over = deadline.filter(|end| *end <= settled);
-            if !self.send_events(over.unwrap_or(settled), to) {
+            if over.is_none() && self.merge.is_urgent_after(settled) {
+                // It can be sent in a moment, and the others with it: one wake-up for all of them.
+                continue;
+            }
+            if !self.send_events(over.unwrap_or(settled), now, to) {
                 return Ok(());
             }
             if over.is_some() || stopped {
                 let end_ns = if stopped { now } else { over.unwrap_or(now) };
                 let (ticks, frames) = self.books.settle(&self.sampler, std::mem::take(&mut self.received))?;
                 let done = Message::Interval(Interval { start_ns, end_ns, ticks, frames });
-                if to.send(done).is_err() || stopped {
+                if to.blocking_send(done).is_err() || stopped {
                     return Ok(());
                 }
                 start_ns = end_ns;
@@ -174,9 +209,13 @@ impl Reader {
         }
     }
 
-    fn send_events(&mut self, until_ns: u64, to: &SyncSender<Message>) -> bool {
+    fn send_events(&mut self, until_ns: u64, now_ns: u64, to: &mpsc::Sender<Message>) -> bool {
         let events = self.merge.take(until_ns);
-        events.is_empty() || to.send(Message::Events(events)).is_ok()
+        if events.is_empty() && now_ns.saturating_sub(self.sent_ns) < LOOK_NS {
+            return true;
+        }
+        self.sent_ns = now_ns;
+        to.blocking_send(Message::Events(events)).is_ok()
     }
 
     /// Waits for a filling ring, the poll's end, the interval's end or the stop; true for the stop.
@@ -185,10 +224,12 @@ impl Reader {
         let now = monotonic_ns();
         let poll = if self.merge.is_urgent() {
             Duration::from_nanos(SETTLE_NS + 1_000_000)
-        } else if now.saturating_sub(self.noticed_ns) < QUIET_NS {
-            POLL
+        } else if now.saturating_sub(self.haste.0.load(Ordering::Relaxed)) < LATELY_NS {
+            HASTY_POLL
+        } else if now.saturating_sub(self.wanting_ns) < LATELY_NS {
+            WANTING_POLL
         } else {
-            QUIET_POLL
+            POLL
         };
         let left = deadline_ns
             .map_or(poll, |end| Duration::from_nanos((end + SETTLE_NS + 1_000_000).saturating_sub(now)));
@@ -209,13 +250,16 @@ impl Reader {
     }
 
     /// Samples first: every notice that explains one of them then lies in the side-band already.
-    fn drain(&mut self, now_ns: u64) {
+    fn drain(&mut self) {
         for cpu in &mut self.sampler.cpus {
             while let Some(record) = cpu.ring.next() {
                 match Record::parse(&record) {
                     Ok(record) => {
                         if !std::mem::replace(&mut self.has_sampled, true) {
                             reached("first sample taken", record.head.time_ns);
+                        }
+                        if record.head.stack_bytes > 0 {
+                            self.wanting_ns = record.head.time_ns;
                         }
                         self.merge.add([Event::Sample(RawSample::from(&record))]);
                     }
@@ -234,9 +278,6 @@ impl Reader {
             self.received.notices_lost += lifecycle.drain(&mut notices);
         }
         self.received.notices_lost += notices.iter().map(Notice::lost).sum::<u64>();
-        if !notices.is_empty() {
-            self.noticed_ns = now_ns;
-        }
         self.merge.add(notices.into_iter().map(Event::Notice));
     }
 }

@@ -23,6 +23,8 @@ pub struct RawSample {
     pub user: Box<[u64]>,
     /// What the walk needs to go on, where the sampler's tables were wanting.
     pub rest: Option<Box<Rest>>,
+    /// Whether it is to be looked at before the next poll: the process may soon be gone, or its stack another.
+    pub urgent: bool,
     /// Which state of the process in the tables the sampler walked by; 0 if it was not in them.
     pub epoch: u32,
     /// How the user part ended: a value of [`stacksonde_ebpf::user_end`].
@@ -40,23 +42,17 @@ impl From<&stacksonde_ebpf::sample::Record<'_>> for RawSample {
             tid: head.tid,
             cpu: head.cpu,
             cgroup_id: head.cgroup_id,
-            comm: padded(head.comm),
+            comm: head.comm,
             kernel: record.kernel_frames().collect(),
             // The kernel's own walk may end in a zero.
             user: record.user_frames().take_while(|address| *address != 0).collect(),
             rest: record.stack().map(|stack| Box::new(Rest::of(head, record.leaf(), stack))),
+            urgent: head.urgent != 0,
             epoch: head.epoch,
             user_end: head.user_end,
             kernel_end: head.kernel_end,
         }
     }
-}
-
-/// A name with nothing but zeros behind its end: some kernels (6.1 is one) leave there what was there before.
-fn padded(mut name: [u8; 16]) -> [u8; 16] {
-    let end = name.iter().position(|byte| *byte == 0).unwrap_or(name.len());
-    name[end..].fill(0);
-    name
 }
 
 /// A walk that is not over.
@@ -169,15 +165,6 @@ impl StackCopy {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn what_stands_behind_the_end_of_a_name_is_not_the_name() {
-        let mut bytes = vec![0; size_of::<Sample>()];
-        let comm = std::mem::offset_of!(Sample, comm);
-        bytes[comm..comm + 16].copy_from_slice(b"c_chain\0pointe\0\0");
-        let sample = RawSample::from(&stacksonde_ebpf::sample::Record::parse(&bytes).unwrap());
-        assert_eq!(&sample.comm, b"c_chain\0\0\0\0\0\0\0\0\0");
-    }
 
     #[test]
     fn a_copy_with_a_gap_gives_each_page_at_its_own_address() {

@@ -3,6 +3,7 @@
 //! Fed with events in time order: notices keep the table fresh, samples are attributed by it.
 //! Nothing is read of a process that was never sampled.
 
+mod callers;
 mod elf;
 mod executable;
 mod files;
@@ -15,6 +16,7 @@ mod proc_files;
 mod table;
 mod vdso;
 
+pub use callers::Callers;
 pub use elf::{NotElf, Segment, build_id_of, segments};
 pub use executable::{Executable, ExecutableKind, Executables, Mapped};
 pub use labels::Labels;
@@ -31,6 +33,7 @@ pub(crate) use vdso::in_memory;
 pub(crate) use vdso::own_range as own_vdso;
 
 use crate::bpf::RawSample;
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 /// An address as stated in a file: the space of ELF's `p_vaddr`, the same in every process.
@@ -49,6 +52,16 @@ pub enum Frame {
     Unknown(u64),
 }
 
+impl Frame {
+    /// The frame of `code`, which is at `address` of a process.
+    fn of(code: Code, address: u64) -> Self {
+        match code {
+            Code::File(executable, address) => Self::File(executable, address),
+            Code::Anonymous | Code::Nothing => Self::Unknown(address),
+        }
+    }
+}
+
 /// What is at an address of a process.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Code {
@@ -61,7 +74,7 @@ pub enum Code {
 }
 
 /// What a process is called.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Identity {
     /// Process id.
     pub pid: u32,
@@ -77,15 +90,36 @@ pub struct Identity {
     pub labels: Labels,
 }
 
+impl Hash for Identity {
+    /// By the id alone: few processes have had the same one, and texts are long.
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.pid.hash(state);
+    }
+}
+
 /// A sample whose addresses are attributed.
 #[derive(Clone, Debug)]
 pub struct AttributedSample {
-    /// The sample; its addresses are those of `frames`.
+    /// The sample.
     pub raw: RawSample,
     /// The process it was taken of.
     pub process: Arc<Identity>,
-    /// Frames, leaf first: the kernel's, then the user's. Addresses of callers lie inside the call.
-    pub frames: Vec<Frame>,
+    /// The innermost user frame.
+    pub leaf: Option<Frame>,
+    /// The other user frames; `None` if there is none.
+    pub callers: Option<Arc<Callers>>,
+}
+
+impl AttributedSample {
+    /// The kernel's frames, leaf first. Addresses of callers lie inside the call.
+    pub fn kernel(&self) -> impl Iterator<Item = Frame> + '_ {
+        self.raw.kernel.iter().enumerate().map(|(depth, address)| Frame::Kernel(in_call(depth, *address)))
+    }
+}
+
+/// Return addresses stand after the call; the byte before belongs to it.
+fn in_call(depth: usize, address: u64) -> u64 {
+    if depth == 0 { address } else { address.saturating_sub(1) }
 }
 
 /// Text up to the first zero byte.

@@ -1,12 +1,13 @@
 //! The processes of the machine, as far as samples made them interesting.
 
+use super::callers::CallersSeen;
 use super::executable::{Executables, Mapped};
 use super::files::MappedFiles;
 use super::labels;
 use super::mappings::{Mapping, Mappings};
 use super::maps_file::{MapsLine, read_first};
 use super::proc_files::{cgroup_path, parent_in_stat};
-use super::{AttributedSample, Code, Executable, Frame, Identity, comm_text};
+use super::{AttributedSample, Callers, Code, Executable, Frame, Identity, comm_text, in_call};
 use crate::bpf::{Identity as FileIdentity, Notice, NoticeKind, RawSample};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -51,6 +52,8 @@ pub struct Processes {
     known: HashMap<u32, Process>,
     executables: Executables,
     files: MappedFiles,
+    /// Of this interval.
+    callers: CallersSeen,
     budget: Budget,
     counters: TableCounters,
     mappings: usize,
@@ -121,6 +124,7 @@ impl Processes {
             known: HashMap::new(),
             executables: Executables::new(budget.executables),
             files: MappedFiles::default(),
+            callers: CallersSeen::default(),
             budget,
             counters: TableCounters::default(),
             mappings: 0,
@@ -189,6 +193,8 @@ impl Processes {
     /// The next interval begins: processes that ended are forgotten.
     pub fn next_interval(&mut self) {
         self.interval += 1;
+        // Their files are to be held anew.
+        self.callers.clear();
         self.known.retain(|_, process| !process.ended);
         self.mappings = self.known.values().map(|process| process.mappings.len()).sum();
     }
@@ -205,19 +211,36 @@ impl Processes {
         if raw.pid == 0 {
             return self.stranger(raw);
         }
-        let (pid, time_ns) = (raw.pid, raw.time_ns);
-        self.make_room(pid);
-        let process = self.known.entry(pid).or_default();
-        process.touched_ns = time_ns;
-        let mut frames = Vec::with_capacity(raw.kernel.len() + raw.user.len());
-        frames.extend(
-            raw.kernel.iter().enumerate().map(|(depth, address)| Frame::Kernel(in_call(depth, *address))),
-        );
-        for (depth, address) in raw.user.iter().enumerate() {
-            frames.push(self.frame(pid, raw.tid, in_call(depth, *address), time_ns));
-        }
+        self.make_room(raw.pid);
+        self.known.entry(raw.pid).or_default().touched_ns = raw.time_ns;
+        let leaf = raw.user.first();
+        let leaf = leaf.map(|at| Frame::of(self.code_at(raw.pid, raw.tid, *at, raw.time_ns), *at));
+        let callers = self.callers(&raw);
         let process = self.identity(&raw);
-        AttributedSample { raw, process, frames }
+        AttributedSample { raw, process, leaf, callers }
+    }
+
+    /// All user frames but the innermost.
+    fn callers(&mut self, raw: &RawSample) -> Option<Arc<Callers>> {
+        let addresses = raw.user.get(1..).filter(|addresses| !addresses.is_empty())?;
+        // What is not believed whole may be another state in truth.
+        let state = |this: &Self| {
+            this.known.get(&raw.pid).filter(|process| process.whole).map(|process| process.version)
+        };
+        if let Some(known) = state(self).and_then(|version| self.callers.find(version, addresses)) {
+            return Some(known);
+        }
+        let mut is_known = true;
+        let frames = addresses.iter().map(|address| {
+            let address = in_call(1, *address);
+            let code = self.code_at(raw.pid, raw.tid, address, raw.time_ns);
+            is_known &= code != Code::Nothing;
+            Frame::of(code, address)
+        });
+        let frames = frames.collect();
+        // An address in no mapping is looked for again.
+        let lasting = state(self).filter(|_| is_known).map(|version| (version, addresses));
+        Some(self.callers.make(frames, lasting))
     }
 
     /// Where an exec may go unnoticed, the new name of a main thread shows it: call this before anything else
@@ -235,13 +258,13 @@ impl Processes {
     /// A process that our pid namespace does not show keeps its name and its kernel frames.
     fn stranger(&mut self, raw: RawSample) -> AttributedSample {
         self.counters.strangers += 1;
-        let kernel =
-            raw.kernel.iter().enumerate().map(|(depth, address)| Frame::Kernel(in_call(depth, *address)));
-        let user =
-            raw.user.iter().enumerate().map(|(depth, address)| Frame::Unknown(in_call(depth, *address)));
-        let frames = kernel.chain(user).collect();
+        let user = raw.user.iter().enumerate();
+        let mut user = user.map(|(depth, address)| Frame::Unknown(in_call(depth, *address)));
+        let leaf = user.next();
+        let callers: Box<[Frame]> = user.collect();
+        let callers = (!callers.is_empty()).then(|| self.callers.make(callers, None));
         let process = Arc::new(Identity { comm: comm_text(&raw.comm), ..Identity::default() });
-        AttributedSample { raw, process, frames }
+        AttributedSample { raw, process, leaf, callers }
     }
 
     /// Looks through `/proc` for what nobody gave notice of: processes that ended, or whose ids others got, or
@@ -264,13 +287,6 @@ impl Processes {
         self.swept_ns = crate::bpf::monotonic_ns();
         self.mappings = self.known.values().map(|process| process.mappings.len()).sum();
         gone
-    }
-
-    fn frame(&mut self, pid: u32, tid: u32, address: u64, time_ns: u64) -> Frame {
-        match self.code_at(pid, tid, address, time_ns) {
-            Code::File(executable, address) => Frame::File(executable, address),
-            Code::Anonymous | Code::Nothing => Frame::Unknown(address),
-        }
     }
 
     /// What is at an address of a process. A file's is held open from now on, if it can be.
@@ -474,11 +490,6 @@ impl Processes {
 fn next_version(versions: &mut u64) -> u64 {
     *versions += 1;
     *versions
-}
-
-/// Return addresses stand after the call; the byte before belongs to it.
-fn in_call(depth: usize, address: u64) -> u64 {
-    if depth == 0 { address } else { address.saturating_sub(1) }
 }
 
 /// After an exec the kernel maps the program first; the dynamic loader comes next.

@@ -33,7 +33,7 @@ pub use cfi::{BadEntry, Entry, Row, rows};
 pub use page::PageKey;
 pub use rule::{Architecture, Rule};
 pub use source::CallFrames;
-pub use tables::{TableMapping, Tables, TablesCounters};
+pub use tables::{TableMapping, Tables, TablesCounters, name_mark};
 pub use walk::leave;
 
 use crate::bpf::{Notice, NoticeKind, RawSample, Rest};
@@ -58,7 +58,7 @@ pub struct UnwindCounters {
 }
 
 /// Processes whose code was replaced that are remembered, until they end; more are all forgotten, and with them
-/// that the tables were wrong for the tenth of a second until the sampler saw that they were gone.
+/// that the tables were wrong for the moment until the sampler saw that they were gone.
 const MAX_REPLACED: usize = 4096;
 
 /// The stage that finishes walks and keeps the tables.
@@ -102,10 +102,11 @@ impl Unwinder {
     }
 
     /// What happened to a process changes its mappings, as `processes` knows already: until it is sampled again
-    /// it is not in the tables.
-    pub fn notice(&mut self, notice: &Notice, processes: &mut Processes) {
+    /// it is not in the tables. True if other code took the place of what they know.
+    pub fn notice(&mut self, notice: &Notice, processes: &mut Processes) -> bool {
         if let NoticeKind::Lost { .. } = notice.kind {
-            return self.forget_processes();
+            self.forget_processes();
+            return false;
         }
         let concerns = match &notice.kind {
             NoticeKind::Exec { .. } => true,
@@ -114,23 +115,26 @@ impl Unwinder {
             NoticeKind::Exit | NoticeKind::Fork { .. } => notice.pid == notice.tid,
             _ => false,
         };
+        let is_replaced = concerns && self.note_replaced(notice, processes);
         if concerns {
-            self.note_replaced(notice, processes);
             self.forget_process(notice.pid);
         }
+        is_replaced
     }
 
     /// Remembers until when the tables of a process were right, if other code takes the place of what they know.
-    fn note_replaced(&mut self, notice: &Notice, processes: &mut Processes) {
+    fn note_replaced(&mut self, notice: &Notice, processes: &mut Processes) -> bool {
         let range = match &notice.kind {
             NoticeKind::Exec { .. } => 0..u64::MAX,
             NoticeKind::Map { start, end, .. } => *start..*end,
             _ => {
                 self.replaced.remove(&notice.pid);
-                return;
+                return false;
             }
         };
-        let Some((epoch, mut known)) = self.tables.overlapping(notice.pid, range.clone()) else { return };
+        let Some((epoch, mut known)) = self.tables.overlapping(notice.pid, range.clone()) else {
+            return false;
+        };
         // A mapping that got other rights is reported anew, which code made at run time has all the time.
         let is_same = |known: TableMapping| {
             let address = known.start.max(range.start);
@@ -143,12 +147,13 @@ impl Unwinder {
             }
         };
         if !matches!(notice.kind, NoticeKind::Exec { .. }) && known.all(is_same) {
-            return;
+            return false;
         }
         if self.replaced.len() >= MAX_REPLACED {
             self.replaced.clear();
         }
         self.replaced.insert(notice.pid, epoch);
+        true
     }
 
     /// Takes a process out of the tables until it is sampled again.
@@ -168,7 +173,7 @@ impl Unwinder {
 
     /// Finishes a walk that the sampler could not, and puts into the tables what was wanting.
     pub fn finish(&mut self, sample: &mut RawSample, processes: &mut Processes) {
-        self.tables.touch_process(sample.pid);
+        self.tables.touch_process(sample.pid, name_of(sample), sample.time_ns);
         let right_until = self.replaced.get(&sample.pid);
         // The first frame was not found by any table.
         if sample.user.len() > 1 && right_until.is_some_and(|last| (1..=*last).contains(&sample.epoch)) {
@@ -220,7 +225,7 @@ impl Unwinder {
             tracing::debug!(pid, tid = sample.tid, ?frame, frames = frames.len(), "a return into no mapping");
         }
         sample.user = frames.into();
-        self.install(sample.pid, processes);
+        self.install(sample, processes);
     }
 
     /// Puts in the caller of an innermost frame that the sampler had no rows for, if its frame pointer is still that
@@ -289,9 +294,11 @@ impl Unwinder {
     }
 
     /// Puts the mappings of a process into the tables, if they are not what is there already.
-    fn install(&mut self, pid: u32, processes: &mut Processes) {
+    fn install(&mut self, sample: &RawSample, processes: &mut Processes) {
+        let (pid, name) = (sample.pid, name_of(sample));
         let Some((version, mappings)) = processes.code_of(pid) else { return };
-        if self.tables.has_process(pid) && self.versions.get(&pid) == Some(&version) {
+        let is_named = name == 0 || self.tables.name_of(pid) == name;
+        if self.tables.has_process(pid) && is_named && self.versions.get(&pid) == Some(&version) {
             return;
         }
         let sources = &self.sources;
@@ -312,7 +319,7 @@ impl Unwinder {
                 Some(TableMapping { start, end, bias, executable, kind })
             })
             .collect();
-        if self.tables.set_process(pid, &mappings) {
+        if self.tables.set_process(pid, &mappings, name, sample.time_ns) {
             self.versions.insert(pid, version);
             if self.versions.len() > 2 * self.tables.sizes().1 + 64 {
                 let tables = &self.tables;
@@ -320,4 +327,9 @@ impl Unwinder {
             }
         }
     }
+}
+
+/// The mark of the name of a sample's process, if the sample tells it: a process is called what its main thread is.
+fn name_of(sample: &RawSample) -> u32 {
+    if sample.pid == sample.tid { name_mark(&sample.comm) } else { 0 }
 }

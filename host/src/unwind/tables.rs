@@ -9,7 +9,10 @@ use super::page::{PageKey, block, rule_number};
 use super::rule::Rule;
 use super::slab::Slab;
 use crate::bpf::{SharedWords, TableMemory};
-use stacksonde_ebpf::tables::{HASH_FACTOR, MAPPING_WORDS, PAGE_BITS, PAGE_LINES, PROCESS_LINES, WORDS};
+use stacksonde_ebpf::tables::{
+    COUNT_SHIFT, HASH_FACTOR, MAPPING_WORDS, NAME_BITS, NAME_SHIFT, PAGE_BITS, PAGE_LINES, PROCESS_LINES,
+    SETTLED, WORDS,
+};
 use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::atomic::Ordering::{Relaxed, Release};
@@ -76,6 +79,29 @@ struct Installed {
     count: u32,
     epoch: u32,
     used: u64,
+    /// [`name_mark`] of its main thread; 0 if that was not sampled.
+    name: u32,
+    /// When it was first put in, as far as that is known: CLOCK_MONOTONIC, nanoseconds.
+    since_ns: u64,
+    settled: bool,
+}
+
+/// How long a process must have been there for what is wanting of it to wait.
+const SETTLED_NS: u64 = 2_000_000_000;
+
+impl Installed {
+    fn is_old(&self, now_ns: u64) -> bool {
+        now_ns.saturating_sub(self.since_ns) >= SETTLED_NS
+    }
+
+    /// The second word of its slot.
+    fn region(&self) -> u64 {
+        let settled = if self.settled { SETTLED } else { 0 };
+        u64::from(self.first)
+            | u64::from(self.count) << COUNT_SHIFT
+            | u64::from(self.name) << NAME_SHIFT
+            | settled
+    }
 }
 
 impl Tables {
@@ -142,11 +168,24 @@ impl Tables {
         low < installed.first + installed.count && word(low, 0) < range.end
     }
 
-    /// A sample was taken of a process.
-    pub fn touch_process(&mut self, pid: u32) {
+    /// A sample was taken of a process, at `time_ns`, whose main thread's name has this mark (0: not at hand).
+    pub fn touch_process(&mut self, pid: u32, name: u32, time_ns: u64) {
         self.clock += 1;
-        if let Some(installed) = self.processes.get_mut(&pid) {
-            installed.used = self.clock;
+        let Some(installed) = self.processes.get_mut(&pid) else { return };
+        installed.used = self.clock;
+        let is_news = installed.name == 0 && name != 0 || !installed.settled && installed.is_old(time_ns);
+        if !is_news {
+            return;
+        }
+        installed.settled = installed.is_old(time_ns);
+        if installed.name == 0 {
+            installed.name = name;
+        }
+        let region = installed.region();
+        for slot in process_slots(&self.memory.processes, pid) {
+            if is_of(&self.memory.processes, slot, pid) {
+                self.memory.processes[slot + 1].store(region, Relaxed);
+            }
         }
     }
 
@@ -204,14 +243,25 @@ impl Tables {
         true
     }
 
+    /// The mark of the name under which a process is in; 0 if there is none.
+    pub fn name_of(&self, pid: u32) -> u32 {
+        self.processes.get(&pid).map_or(0, |installed| installed.name)
+    }
+
     /// Puts in the mappings of a process, sorted by address, instead of those it had; whether there was room.
-    pub fn set_process(&mut self, pid: u32, mappings: &[TableMapping]) -> bool {
+    /// `name` and `time_ns` as of [`Tables::touch_process`].
+    pub fn set_process(&mut self, pid: u32, mappings: &[TableMapping], name: u32, time_ns: u64) -> bool {
+        let old = self.processes.get(&pid).copied();
         self.remove_process(pid);
         let Ok(count) = u32::try_from(mappings.len()) else { return false };
         if count == 0 || pid == 0 {
             return false;
         }
         let Some(first) = self.room_for_mappings(count) else { return false };
+        if count >> (NAME_SHIFT - COUNT_SHIFT) != 0 || first >> COUNT_SHIFT != 0 {
+            self.mapping_slab.give_back(first, count);
+            return false;
+        }
         for (index, mapping) in mappings.iter().enumerate() {
             let at = (first as usize + index) * MAPPING_WORDS;
             let what = u64::from(mapping.executable) | u64::from(mapping.kind) << 32;
@@ -227,11 +277,22 @@ impl Tables {
             self.mapping_slab.give_back(first, count);
             return false;
         };
-        self.memory.processes[slot + 1].store(u64::from(first) | u64::from(count) << 32, Relaxed);
         self.epoch = self.epoch.wrapping_add(1).max(1);
-        self.memory.processes[slot].store(u64::from(pid) | u64::from(self.epoch) << 32, Release);
         self.clock += 1;
-        self.processes.insert(pid, Installed { first, count, epoch: self.epoch, used: self.clock });
+        let old = old.filter(|old| name == 0 || old.name == name);
+        let mut installed = Installed {
+            first,
+            count,
+            epoch: self.epoch,
+            used: self.clock,
+            name: old.map_or(name, |old| old.name),
+            since_ns: old.map_or(time_ns, |old| old.since_ns),
+            settled: false,
+        };
+        installed.settled = installed.is_old(time_ns);
+        self.memory.processes[slot + 1].store(installed.region(), Relaxed);
+        self.memory.processes[slot].store(u64::from(pid) | u64::from(self.epoch) << 32, Release);
+        self.processes.insert(pid, installed);
         true
     }
 
@@ -257,7 +318,7 @@ impl Tables {
     pub fn remove_process(&mut self, pid: u32) {
         let Some(installed) = self.processes.remove(&pid) else { return };
         for slot in process_slots(&self.memory.processes, pid) {
-            if self.memory.processes[slot].load(Relaxed) & 0xffff_ffff == u64::from(pid) {
+            if is_of(&self.memory.processes, slot, pid) {
                 self.memory.processes[slot].store(0, Release);
             }
         }
@@ -401,6 +462,18 @@ fn process_slots(processes: &SharedWords, pid: u32) -> impl Iterator<Item = usiz
     })
 }
 
+fn is_of(processes: &SharedWords, slot: usize, pid: u32) -> bool {
+    processes[slot].load(Relaxed) & 0xffff_ffff == u64::from(pid)
+}
+
+/// `name_mark` of unwind.h: what is kept of a thread's name.
+pub fn name_mark(comm: &[u8; 16]) -> u32 {
+    let words = comm.as_chunks::<8>().0;
+    let hash = u64::from_ne_bytes(words[0]) ^ u64::from_ne_bytes(words[1]).wrapping_mul(HASH_FACTOR);
+    let mark = (hash ^ hash >> 32).wrapping_mul(HASH_FACTOR) >> (u64::BITS - NAME_BITS);
+    u32::try_from(mark).unwrap_or(0) | 1
+}
+
 /// Waits until every run of the sampler that is under way has ended: it runs inside an RCU read-side
 /// critical section, and membarrier(2) waits for those (kernel/sched/membarrier.c, MEMBARRIER_CMD_GLOBAL).
 fn wait_for_grace() {
@@ -469,13 +542,36 @@ mod tests {
     fn knows_what_a_new_mapping_would_take_away() {
         let mut tables = tables(31, 10);
         let mapping = |start| TableMapping { start, end: start + 10, bias: 0, executable: 0, kind: 0 };
-        assert!(tables.set_process(1, &[mapping(20), mapping(40), mapping(60)]));
+        assert!(tables.set_process(1, &[mapping(20), mapping(40), mapping(60)], 0, 0));
         for (range, expected) in
             [(0..20, false), (0..21, true), (30..40, false), (29..31, true), (69..70, true), (70..99, false)]
         {
             assert_eq!(tables.overlaps(1, range.clone()), expected, "{range:?}");
         }
         assert!(!tables.overlaps(2, 0..99));
+    }
+
+    #[test]
+    fn a_process_settles_and_keeps_the_name_that_it_was_sampled_under() {
+        let mut tables = tables(40, 10);
+        let mapping = TableMapping { start: 1, end: 2, bias: 0, executable: 0, kind: 0 };
+        let slot = |tables: &Tables| {
+            let slot = process_slots(&tables.memory.processes, 1)
+                .find(|slot| is_of(&tables.memory.processes, *slot, 1));
+            tables.memory.processes[slot.unwrap() + 1].load(Relaxed)
+        };
+        let name = name_mark(b"sh\0\0\0\0\0\0\0\0\0\0\0\0\0\0");
+        assert!(tables.set_process(1, &[mapping], 0, 5));
+        assert_eq!((tables.name_of(1), slot(&tables) & SETTLED), (0, 0));
+        tables.touch_process(1, name, 6);
+        assert_eq!((tables.name_of(1), slot(&tables) & SETTLED), (name, 0));
+        tables.touch_process(1, 0, 5 + SETTLED_NS);
+        assert_eq!((tables.name_of(1), slot(&tables) & SETTLED), (name, SETTLED));
+        assert!(tables.set_process(1, &[mapping; 2], 0, 5 + SETTLED_NS));
+        assert_eq!((tables.name_of(1), slot(&tables) & SETTLED), (name, SETTLED), "other mappings");
+        assert!(tables.set_process(1, &[mapping; 2], name + 2, 5 + SETTLED_NS));
+        assert_eq!((tables.name_of(1), slot(&tables) & SETTLED), (name + 2, 0), "another program");
+        assert_eq!(slot(&tables) >> COUNT_SHIFT & 0xfffff, 2);
     }
 
     #[test]
@@ -490,11 +586,11 @@ mod tests {
         let mut tables = tables(40, 10);
         let mapping = TableMapping { start: 1, end: 2, bias: 0, executable: 0, kind: 0 };
         for pid in [1, 2] {
-            assert!(tables.set_process(pid, &[mapping; 5]));
+            assert!(tables.set_process(pid, &[mapping; 5], 0, 0));
         }
-        tables.touch_process(1);
-        assert!(tables.set_process(3, &[mapping; 4]));
+        tables.touch_process(1, 0, 0);
+        assert!(tables.set_process(3, &[mapping; 4], 0, 0));
         assert!(tables.has_process(1) && !tables.has_process(2) && tables.has_process(3));
-        assert!(!tables.set_process(4, &[mapping; 11]), "more than the table holds");
+        assert!(!tables.set_process(4, &[mapping; 11], 0, 0), "more than the table holds");
     }
 }

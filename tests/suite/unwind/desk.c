@@ -74,14 +74,20 @@ static u32 page_mask(void)
 	return desk->page_lines - 1;
 }
 
-/* Walks as the sampler does. Returns how it ended; `frames` has room for MAX_USER_FRAMES. */
-int desk_walk(const struct desk *memory, u32 pid, struct walk *walk, u64 *frames)
+/* As the sampler marks a thread's name. */
+u32 desk_name_mark(const u64 *name)
+{
+	return name_mark(name);
+}
+
+/* Walks as the sampler does; `name`: the mark of the process's name, or 0. Returns how it ended; `frames` has room for MAX_USER_FRAMES. */
+int desk_walk(const struct desk *memory, u32 pid, u32 name, struct walk *walk, u64 *frames)
 {
 	desk = memory;
 	walk->window_start = ~0ULL - sizeof(walk->window);
 	walk->count = 1;
 	frames[0] = walk->pc;
-	if (!find_process(walk, pid))
+	if (!find_process(walk, pid, name))
 		return USER_END_NO_PROCESS;
 	while (walk->count < MAX_USER_FRAMES) {
 		u8 moved = leave_frame(walk);

@@ -47,14 +47,22 @@ struct Walk {
 }
 
 unsafe extern "C" {
-    fn desk_walk(memory: *const Desk, pid: u32, walk: *mut Walk, frames: *mut u64) -> libc::c_int;
+    fn desk_walk(memory: *const Desk, pid: u32, name: u32, walk: *mut Walk, frames: *mut u64) -> libc::c_int;
     fn desk_walk_bytes() -> u64;
+    fn desk_name_mark(name: *const u64) -> u32;
 }
 
-/// How a walk ended (a value of [`stacksonde_ebpf::user_end`]), its frames, and the registers of the last one.
+/// The mark of a name as the sampler makes it.
+pub(super) fn name_mark(comm: &[u8; 16]) -> u32 {
+    let words: [u64; 2] = std::array::from_fn(|word| u64::from_ne_bytes(comm.as_chunks::<8>().0[word]));
+    // SAFETY: two words, as declared.
+    unsafe { desk_name_mark(words.as_ptr()) }
+}
+
+/// How a walk of a process under a name (0: not known) ended (a value of [`stacksonde_ebpf::user_end`]), its frames, and the registers of the last one.
 pub(super) fn walk(
     memory: &TableMemory,
-    pid: u32,
+    (pid, name): (u32, u32),
     from: &Registers,
     leaf: [u64; LEAF_WORDS],
     stack: &StackCopy,
@@ -99,7 +107,7 @@ pub(super) fn walk(
     };
     let mut frames = vec![0u64; USER_FRAMES_MAX];
     // SAFETY: all pointers are to live memory of the stated lengths; the C code checks every index.
-    let end = unsafe { desk_walk(&raw const desk, pid, &raw mut walk, frames.as_mut_ptr()) };
+    let end = unsafe { desk_walk(&raw const desk, pid, name, &raw mut walk, frames.as_mut_ptr()) };
     frames.truncate(walk.count as usize);
     let last =
         Registers { pc: walk.pc, sp: walk.sp, fp: walk.fp, bx: walk.bx, lr: walk.lr, exact: walk.exact != 0 };

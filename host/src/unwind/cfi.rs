@@ -40,11 +40,21 @@ pub fn rows(
     within: &Range<u64>,
     architecture: Architecture,
 ) -> Result<(Vec<Row>, u64), BadEntry> {
+    entry_rows(entry, within, architecture, &mut UnwindContext::new())
+}
+
+/// The same with a context, which is large, and serves for others after it.
+pub(super) fn entry_rows(
+    entry: Entry<'_>,
+    within: &Range<u64>,
+    architecture: Architecture,
+    context: &mut UnwindContext<usize>,
+) -> Result<(Vec<Row>, u64), BadEntry> {
     let mut section = EhFrame::new(entry.bytes, LittleEndian);
     section.set_address_size(8);
     let start = entry.address.wrapping_sub(entry.description as u64);
     let bases = BaseAddresses::default().set_eh_frame(start);
-    rows_in(&section, entry.description.into(), &bases, within, architecture)
+    rows_in(&section, entry.description.into(), &bases, within, architecture, context)
 }
 
 /// The same for an entry of a whole `.debug_frame` at an offset in it.
@@ -53,10 +63,11 @@ pub(super) fn debug_rows(
     offset: usize,
     within: &Range<u64>,
     architecture: Architecture,
+    context: &mut UnwindContext<usize>,
 ) -> Result<(Vec<Row>, u64), BadEntry> {
     let mut section = DebugFrame::new(section, LittleEndian);
     section.set_address_size(8);
-    rows_in(&section, offset.into(), &BaseAddresses::default(), within, architecture)
+    rows_in(&section, offset.into(), &BaseAddresses::default(), within, architecture, context)
 }
 
 fn rows_in<'a, S>(
@@ -65,6 +76,7 @@ fn rows_in<'a, S>(
     bases: &BaseAddresses,
     within: &Range<u64>,
     architecture: Architecture,
+    context: &mut UnwindContext<usize>,
 ) -> Result<(Vec<Row>, u64), BadEntry>
 where
     S: UnwindSection<EndianSlice<'a, LittleEndian>>,
@@ -83,8 +95,7 @@ where
     if description.is_signal_trampoline() {
         return Ok((vec![(first.max(within.start), Rule::SIGNAL)], end));
     }
-    let mut context = UnwindContext::new();
-    let mut table = description.rows(section, bases, &mut context)?;
+    let mut table = description.rows(section, bases, context)?;
     let mut upto = first;
     loop {
         let row = match table.next_row() {

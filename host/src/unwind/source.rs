@@ -1,11 +1,11 @@
 //! Where an executable keeps its call frame information, and how to read just that of a page.
 
 use super::bare::{self, KnownCode};
-use super::cfi::{Entry, Row, debug_rows, rows};
+use super::cfi::{Entry, Row, debug_rows, entry_rows};
 use super::go;
 use super::rule::{Architecture, Rule};
 use crate::process::{GoFunctions, Pieces};
-use gimli::{BaseAddresses, CieOrFde, DebugFrame, EhFrame, LittleEndian, UnwindSection};
+use gimli::{BaseAddresses, CieOrFde, DebugFrame, EhFrame, LittleEndian, UnwindContext, UnwindSection};
 use object::elf::{DT_FINI, DT_INIT, FileHeader64, PT_GNU_EH_FRAME, PT_LOAD};
 use object::read::elf::{Dyn, FileHeader, ProgramHeader, SectionHeader};
 use object::{LittleEndian as Little, read::ReadCache};
@@ -115,7 +115,7 @@ impl CallFrames {
     /// The rows of a page of file addresses, by address; the first one is at its first byte.
     pub fn rows_of_page(&self, file: &File, page: u64) -> io::Result<Vec<Row>> {
         let within = page << PAGE_BITS..(page + 1) << PAGE_BITS;
-        let mut reader = Pieces::of(file);
+        let (mut reader, mut context) = (Pieces::of(file), UnwindContext::new());
         let mut found = Vec::new();
         // Descriptions are in the order of addresses; what lies between two functions has no rule.
         let mut upto = within.start;
@@ -138,7 +138,9 @@ impl CallFrames {
                     // the other, which stands after them.
                     for attempt in 0..HIDDEN_MAX {
                         let Some(entry) = self.entry(&mut reader, at)? else { break };
-                        if let Ok((rows, end)) = rows(entry.as_entry(), &within, self.architecture) {
+                        if let Ok((rows, end)) =
+                            entry_rows(entry.as_entry(), &within, self.architecture, &mut context)
+                        {
                             let start = rows.first().map(|(first, _)| *first);
                             if attempt == 0 || start == Some(function.max(within.start)) {
                                 place(rows, end);
@@ -169,12 +171,13 @@ impl CallFrames {
                             usize::try_from(offset).unwrap_or(usize::MAX),
                             &within,
                             self.architecture,
+                            &mut context,
                         )
                     } else {
                         let Some(entry) = self.entry(&mut reader, address.wrapping_add(offset))? else {
                             continue;
                         };
-                        rows(entry.as_entry(), &within, self.architecture)
+                        entry_rows(entry.as_entry(), &within, self.architecture, &mut context)
                     };
                     if let Ok((rows, end)) = read {
                         place(rows, end);
@@ -299,13 +302,14 @@ struct Table {
 impl Table {
     const ENTRY_BYTES: u64 = 8;
 
+    fn offset_of(&self, index: u64) -> u64 {
+        self.offset.saturating_add(index * Self::ENTRY_BYTES)
+    }
+
     /// {function, description} of an entry.
-    fn get(&self, reader: &mut Pieces<'_>, index: u64) -> io::Result<Option<(u64, u64)>> {
-        let bytes = reader.get(self.offset.saturating_add(index * Self::ENTRY_BYTES), 8)?;
-        let Some((function, rest)) = bytes.split_first_chunk::<4>() else { return Ok(None) };
-        let Some((description, _)) = rest.split_first_chunk::<4>() else { return Ok(None) };
+    fn read(&self, [a, b, c, d, description @ ..]: [u8; 8]) -> (u64, u64) {
         let absolute = |bytes: [u8; 4]| self.address.wrapping_add_signed(i32::from_le_bytes(bytes).into());
-        Ok(Some((absolute(*function), absolute(*description))))
+        (absolute([a, b, c, d]), absolute(description))
     }
 
     /// {function, description} of those that may lie in `within`, by address.
@@ -314,14 +318,15 @@ impl Table {
         let (mut low, mut high) = (0, self.count);
         while high - low > 1 {
             let middle = low + (high - low) / 2;
-            match self.get(reader, middle)? {
+            match reader.probe(self.offset_of(middle))?.map(|bytes| self.read(bytes)) {
                 Some((function, _)) if function <= within.start => low = middle,
                 _ => high = middle,
             }
         }
         let mut found = Vec::new();
         for index in low..self.count {
-            match self.get(reader, index)? {
+            let bytes = reader.get(self.offset_of(index), 8)?;
+            match bytes.first_chunk().map(|bytes| self.read(*bytes)) {
                 Some((function, description)) if function < within.end => found.push((function, description)),
                 _ => break,
             }

@@ -53,6 +53,8 @@ pub(super) struct Cost {
     pub(super) peak_rss: u64,
     /// Bytes of BPF maps.
     pub(super) map_bytes: u64,
+    /// What of these it has mapped, so that it is in `peak_rss`, too.
+    pub(super) mapped_map_bytes: u64,
     /// Share of stacks that are complete.
     pub(super) complete: Option<f64>,
 }
@@ -178,6 +180,7 @@ fn while_it_runs(
         first,
         cpu: used / options.seconds.max(1) as f64,
         map_bytes,
+        mapped_map_bytes: tree.mapped_map_bytes(),
         ..Cost::default()
     })
 }

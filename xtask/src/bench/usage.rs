@@ -46,6 +46,11 @@ impl Tree {
         self.pids().into_iter().filter_map(cpu_of).sum()
     }
 
+    /// What of the resident memory are pages of BPF maps that the processes have mapped, in bytes.
+    pub(super) fn mapped_map_bytes(&self) -> u64 {
+        self.pids().into_iter().map(mapped_map_bytes_of).sum()
+    }
+
     /// Takes a look at the processes' memory. Each keeps its own peak, so looks may be rare.
     pub(super) fn look(&mut self) {
         let sum = self.pids().into_iter().filter_map(peak_rss_of).sum();
@@ -120,6 +125,26 @@ pub(super) fn peak_rss_of(pid: u32) -> Option<u64> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
     Some(line.split_whitespace().next()?.parse::<u64>().ok()? * 1024)
+}
+
+/// Sum of `Rss` of the mappings that proc_pid_smaps(5) calls after BPF maps.
+fn mapped_map_bytes_of(pid: u32) -> u64 {
+    let smaps = std::fs::read_to_string(format!("/proc/{pid}/smaps")).unwrap_or_default();
+    let (mut is_map, mut kib) = (false, 0);
+    for line in smaps.lines() {
+        match line.strip_prefix("Rss:") {
+            Some(rest) if is_map => {
+                kib += rest.split_whitespace().next().and_then(|text| text.parse::<u64>().ok()).unwrap_or(0);
+            }
+            Some(_) => {}
+            // The line that begins a mapping begins with its addresses.
+            None if line.starts_with(|first: char| first.is_ascii_digit() || first.is_ascii_lowercase()) => {
+                is_map = line.ends_with("anon_inode:bpf-map");
+            }
+            None => {}
+        }
+    }
+    kib * 1024
 }
 
 /// Waits, looking at the memory now and then; an error if the process ended meanwhile.

@@ -3,7 +3,8 @@
 //! A copy is cut at its limit. A frame beyond it belongs to a function that called for long: it mostly still
 //! waits there when the walk goes on, a few milliseconds later, and can be read from the process itself. Whether
 //! it does is checked by the return address that led to it: if the process still has the same one at the same
-//! place, it has not returned to there, and whoever called is waiting as well.
+//! place, it has not returned to there, and whoever called is waiting as well. Another one may be of the same
+//! function, which goes on and called something else: that is for the walk to find out, which knows its frame.
 
 use crate::bpf::StackCopy;
 use stacksonde_ebpf::STACK_PAGE;
@@ -34,18 +35,39 @@ pub(super) struct Beyond<'a> {
     sp: Cell<u64>,
     /// The stack pointer for which the process was found not to have returned.
     waits: Cell<Option<u64>>,
+    /// The return address that was found where another one led to the frame.
+    anew: Cell<Option<u64>>,
     pages: RefCell<Vec<(u64, Box<[u8; STACK_PAGE]>)>>,
 }
 
 impl<'a> Beyond<'a> {
     /// `read` fills a buffer from an address of the process; whether it could.
     pub(super) fn new(copy: &'a StackCopy, read: &'a dyn Fn(u64, &mut [u8]) -> bool) -> Self {
-        Self { copy, read, sp: Cell::new(0), waits: Cell::new(None), pages: RefCell::default() }
+        Self {
+            copy,
+            read,
+            sp: Cell::new(0),
+            waits: Cell::new(None),
+            anew: Cell::new(None),
+            pages: RefCell::default(),
+        }
     }
 
     /// The walk leaves the frame with this stack pointer next.
     pub(super) fn leaving(&self, sp: u64) {
         self.sp.set(sp);
+        self.anew.set(None);
+    }
+
+    /// The return address with which the process has called anew from where the frame that is being left was, if a
+    /// word was refused for that.
+    pub(super) fn called_anew(&self) -> Option<u64> {
+        self.anew.take()
+    }
+
+    /// It called from the same frame: whoever called that still waits.
+    pub(super) fn is_same_frame(&self) {
+        self.waits.set(Some(self.sp.get()));
     }
 
     /// Whether anything was read from the process.
@@ -62,14 +84,18 @@ impl<'a> Beyond<'a> {
         }
         let place = sp.wrapping_sub(8);
         let mut now = [0; 8];
-        let same = match self.copy.word(place).or_else(|_| self.remembered(place).ok_or(0)) {
-            Ok(then) => (self.read)(place, &mut now) && u64::from_ne_bytes(now) == then,
-            Err(_) => false,
+        let Ok(then) = self.copy.word(place).or_else(|_| self.remembered(place).ok_or(0)) else {
+            return false;
         };
-        if same {
-            self.waits.set(Some(sp));
+        if !(self.read)(place, &mut now) {
+            return false;
         }
-        same
+        let now = u64::from_ne_bytes(now);
+        match now == then {
+            true => self.waits.set(Some(sp)),
+            false => self.anew.set(Some(now)),
+        }
+        now == then
     }
 
     fn remembered(&self, address: u64) -> Option<u64> {
@@ -218,6 +244,17 @@ mod tests {
         stack.leaving(0x10_0100);
         assert_eq!(stack.word(0x18_0010), CUT);
         assert!(!stack.was_used());
+    }
+
+    #[test]
+    fn a_call_from_the_same_frame_is_no_return_to_it() {
+        let (copy, read) = (copy(), reader(Some(0x10_00f8)));
+        let stack = Beyond::new(&copy, &read);
+        stack.leaving(0x10_0100);
+        assert_eq!((stack.word(0x18_0010), stack.called_anew()), (CUT, Some(1)));
+        assert_eq!(stack.called_anew(), None, "it is told once");
+        stack.is_same_frame();
+        assert_eq!(stack.word(0x18_0010), Ok(0x18_0010));
     }
 
     #[test]

@@ -203,15 +203,25 @@ impl Unwinder {
             }
             let address = frame.address();
             let code = processes.code_at(sample.pid, sample.tid, address, sample.time_ns);
-            let rule = match code {
+            let rule = match &code {
                 // The sampled address itself may be a jump into nowhere; its caller is not.
                 Code::Nothing if frames.len() > 1 || !frame.exact => break user_end::NO_CODE,
                 Code::Nothing | Code::Anonymous => Rule::NONE,
-                Code::File(executable, address) => self.rule(&executable, address.0, frames.len() == 1),
+                Code::File(executable, address) => self.rule(executable, address.0, frames.len() == 1),
             };
             let leaf = (frames.len() == 1).then_some(&rest.leaf);
             stack.leaving(frame.sp);
-            match leave(&frame, rule, leaf, &stack, Architecture::OURS) {
+            let mut left = leave(&frame, rule, leaf, &stack, Architecture::OURS);
+            if let (Err(_), Some(address)) = (left, stack.called_anew())
+                && rule.is_large()
+                && let now =
+                    processes.code_at(sample.pid, sample.tid, address.wrapping_sub(1), sample.time_ns)
+                && self.is_frame_of(&code, rule, &now)
+            {
+                stack.is_same_frame();
+                left = leave(&frame, rule, leaf, &stack, Architecture::OURS);
+            }
+            match left {
                 Ok(caller) => {
                     frame = caller;
                     frames.push(frame.pc);
@@ -226,6 +236,16 @@ impl Unwinder {
         }
         sample.user = frames.into();
         self.install(sample, processes);
+    }
+
+    /// Whether `now`, inside a call, has the frame that `code` has by `rule`: of the same size in the same file.
+    fn is_frame_of(&mut self, code: &Code, rule: Rule, now: &Code) -> bool {
+        match (code, now) {
+            (Code::File(executable, _), Code::File(other, address)) if executable == other => {
+                self.rule(other, address.0, false) == rule
+            }
+            _ => false,
+        }
     }
 
     /// Puts in the caller of an innermost frame that the sampler had no rows for, if its frame pointer is still that

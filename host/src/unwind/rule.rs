@@ -35,6 +35,12 @@ impl Rule {
         Self { kind, cfa: 0, fp: 0, other: 0 }
     }
 
+    /// Whether the frame alone says which function it is, or nearly: few have one that large.
+    pub(super) fn is_large(self) -> bool {
+        const LARGE_BYTES: i32 = 16 << 10;
+        self.kind == rule_kind::SP && self.cfa >= LARGE_BYTES / 8
+    }
+
     /// As a word of the table.
     pub fn to_word(self) -> u64 {
         let half = |value: i16| u64::from(value.cast_unsigned());

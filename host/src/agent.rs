@@ -15,6 +15,7 @@ use crate::feed::Feed;
 use crate::filter::{Filter, Rules, Slots};
 use crate::health::Vitals;
 use crate::plugins::Exporters;
+use crate::priority;
 use crate::process::{Budget, Processes};
 use crate::profile::{self, Builder, Profile};
 use crate::progress::{Progress, Seen};
@@ -94,11 +95,11 @@ impl Agent {
             stop,
             rules,
             reader: spawn("reader", &ended, move || {
-                go_first();
+                priority::go_first();
                 reader.run(interval, &to_profiler)
             })?,
             profiler: spawn("profiler", &ended, move || {
-                go_first();
+                priority::go_first();
                 if let Ok(rules) = wanted.recv() {
                     let processes = Processes::new(budget).unnoticed(by_proc);
                     let sweeps = by_proc.then(Instant::now);
@@ -183,18 +184,10 @@ fn spawn<T: Send + 'static>(
     let ends = Ends(ended.clone());
     let run = move || {
         let _ends = ends;
+        priority::go_as_usual();
         stage()
     };
     std::thread::Builder::new().name(name.into()).spawn(run).map_err(LoadError::Wait)
-}
-
-/// Goes before other programs: what this thread does is little, and while it waits for a CPU the rings fill and
-/// stacks are copied for want of tables. Where that is refused it goes on as it is.
-fn go_first() {
-    // SAFETY: plain numbers; 0 is the calling thread (setpriority(2), "C library/kernel differences").
-    if unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, -15) } != 0 {
-        tracing::debug!(error = %std::io::Error::last_os_error(), "this thread cannot go before others");
-    }
 }
 
 /// How often `/proc` is looked through where notices are lacking.

@@ -18,6 +18,7 @@ pub mod memory;
 pub mod negotiate;
 pub mod plan;
 pub mod plugins;
+mod priority;
 pub mod process;
 pub mod profile;
 pub mod progress;

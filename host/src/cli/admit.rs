@@ -4,6 +4,7 @@ use crate::config::{Config, Exporter, dotted};
 use crate::plugins::{
     self, ExporterInstance, ExporterSettings, FileRules, Inspected, Manifest, Plugin, Refusal,
 };
+use crate::priority::Turn;
 use anyhow::{Context, bail};
 use stacksonde_plugin::{Capabilities, Offer};
 
@@ -51,6 +52,8 @@ pub(super) fn load_plugins(
             loaded.misconfigured.push((instance, refusal));
         }
     }
+    // From here on others' code runs.
+    let _usual = Turn::as_usual();
     for (name, inspected) in judged {
         match plugins::load(inspected) {
             Ok(plugin) => loaded.plugins.push(plugin),

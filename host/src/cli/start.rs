@@ -12,6 +12,7 @@ use crate::kernel::PidNamespace;
 use crate::negotiate::{Severity, State, features};
 use crate::plan::{self, Plan, Survey};
 use crate::plugins::{BATCH_FORMAT, Exporters, FileRules};
+use crate::priority::Turn;
 use crate::process::Budget;
 use crate::symbolize;
 use crate::telemetry::reached;
@@ -120,6 +121,7 @@ pub(super) fn prepare(
     rules: &FileRules,
     feed: Option<Feed>,
 ) -> anyhow::Result<(Parts, Exporting)> {
+    let _first = Turn::first();
     reached("configuration read", monotonic_ns());
     let survey = Survey::take(config)?;
     reached("system probed", monotonic_ns());
@@ -183,7 +185,9 @@ pub(super) fn prepare(
 /// Starts sampling, and says which CPUs are left out.
 pub(super) fn arm(parts: Parts) -> anyhow::Result<Agent> {
     reached("exporters ready", monotonic_ns());
+    let first = Turn::first();
     let agent = Agent::start(parts)?;
+    drop(first);
     // From here on files and exporters of others are dealt with.
     release_admin();
     reached("programs loaded, sampling", monotonic_ns());

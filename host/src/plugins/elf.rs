@@ -3,6 +3,7 @@
 //! Reads a 64-bit little-endian ELF file through its program headers only, the way the loader does; a
 //! section table may be absent or lie. Structures and constants are those of `elf(5)`.
 
+use object::ReadRef;
 use thiserror::Error;
 
 const HEADER: usize = 64;
@@ -53,9 +54,13 @@ pub(crate) struct SharedLibrary<'a> {
     pub(super) search_paths: Vec<&'a str>,
 }
 
-/// Reads `bytes`, a whole file, and looks for the note of `owner` and one of the types `kinds`.
-pub(super) fn read<'a>(bytes: &'a [u8], owner: &str, kinds: &[u32]) -> Result<SharedLibrary<'a>, ElfError> {
-    if !bytes.starts_with(b"\x7fELF") {
+/// Reads of a file what it takes, and looks for the note of `owner` and one of the types `kinds`.
+pub(super) fn read<'a>(
+    bytes: impl ReadRef<'a>,
+    owner: &str,
+    kinds: &[u32],
+) -> Result<SharedLibrary<'a>, ElfError> {
+    if bytes.read_bytes_at(0, 4) != Ok(b"\x7fELF") {
         return Err(ElfError::NotElf);
     }
     let file = File { bytes, segments: segments(bytes)? };
@@ -80,8 +85,8 @@ struct Segment {
     align: u64,
 }
 
-fn segments(bytes: &[u8]) -> Result<Vec<Segment>, ElfError> {
-    let header = slice(bytes, 0, HEADER as u64).ok_or(ElfError::Outside("the ELF header"))?;
+fn segments<'a>(bytes: impl ReadRef<'a>) -> Result<Vec<Segment>, ElfError> {
+    let header = bytes.read_bytes_at(0, HEADER as u64).map_err(|()| ElfError::Outside("the ELF header"))?;
     if header[4] != 2 || header[5] != 1 {
         return Err(ElfError::OtherClass);
     }
@@ -99,7 +104,7 @@ fn segments(bytes: &[u8]) -> Result<Vec<Segment>, ElfError> {
     if usize::from(size) < PROGRAM_HEADER {
         return Err(outside);
     }
-    let rows = slice(bytes, table, u64::from(size) * u64::from(count)).ok_or(outside)?;
+    let rows = bytes.read_bytes_at(table, u64::from(size) * u64::from(count)).map_err(|()| outside)?;
     rows.chunks_exact(usize::from(size)).map(|row| segment(row).ok_or(outside)).collect()
 }
 
@@ -139,14 +144,14 @@ fn find_note<'a>(
     Ok(None)
 }
 
-struct File<'a> {
-    bytes: &'a [u8],
+struct File<R> {
+    bytes: R,
     segments: Vec<Segment>,
 }
 
-impl<'a> File<'a> {
+impl<'a, R: ReadRef<'a>> File<R> {
     fn content(&self, segment: &Segment, what: &'static str) -> Result<&'a [u8], ElfError> {
-        slice(self.bytes, segment.offset, segment.size).ok_or(ElfError::Outside(what))
+        self.bytes.read_bytes_at(segment.offset, segment.size).map_err(|()| ElfError::Outside(what))
     }
 
     fn read_dynamic(&self, segment: &Segment, library: &mut SharedLibrary<'a>) -> Result<(), ElfError> {
@@ -176,16 +181,18 @@ impl<'a> File<'a> {
     /// The NUL-terminated text at `address`.
     fn text(&self, address: u64) -> Result<&'a str, ElfError> {
         let outside = ElfError::Outside("a name");
+        const LONGEST: u64 = 4096;
         let rest = self
             .segments
             .iter()
             .filter(|segment| segment.kind == PT_LOAD)
             .find_map(|segment| {
                 let skip = address.checked_sub(segment.address).filter(|skip| *skip < segment.size)?;
-                slice(self.bytes, segment.offset.checked_add(skip)?, segment.size - skip)
+                let length = (segment.size - skip).min(LONGEST);
+                self.bytes.read_bytes_at(segment.offset.checked_add(skip)?, length).ok()
             })
             .ok_or(outside)?;
-        let end = rest.iter().take(4096).position(|byte| *byte == 0).ok_or(outside)?;
+        let end = rest.iter().position(|byte| *byte == 0).ok_or(outside)?;
         std::str::from_utf8(&rest[..end]).map_err(|_| ElfError::NotText("a name"))
     }
 }

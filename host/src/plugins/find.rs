@@ -4,8 +4,9 @@ use super::elf::SharedLibrary;
 use super::verify::{self, FileRules};
 use super::{Door, Inspected, Refusal, manifest, pin, policy};
 use crate::config;
+use object::read::ReadCache;
 use stacksonde_plugin::manifest::C_NOTE_KIND;
-use std::io::{self, Read};
+use std::io;
 use std::path::{Path, PathBuf};
 
 /// Libraries that every Rust plugin may need: the C library, its parts and the unwinder.
@@ -66,13 +67,8 @@ pub fn inspect(path: &Path, rules: &FileRules) -> Result<Inspected, Refusal> {
     if let Some(pin) = rules.pin(path) {
         file = pin::seal(path, &mut file, pin)?;
     }
-    let mut bytes = Vec::new();
-    file.read_to_end(&mut bytes).map_err(|error| Refusal::Unreadable {
-        path: path.into(),
-        at: path.into(),
-        error,
-    })?;
-    let library = manifest::read(&bytes).map_err(|error| Refusal::Elf { path: path.into(), error })?;
+    let content = ReadCache::new(&file);
+    let library = manifest::read(&content).map_err(|error| Refusal::Elf { path: path.into(), error })?;
     check_libraries(path, &library, rules)?;
     let (kind, note) = library.note.ok_or_else(|| Refusal::NoManifest { path: path.into() })?;
     let door = if kind == C_NOTE_KIND { Door::C } else { Door::Rust };

@@ -1,6 +1,7 @@
 //! What a plugin says of itself, read from its file.
 
 use super::elf::{self, ElfError, SharedLibrary};
+use object::ReadRef;
 use stacksonde_plugin::manifest::{C_NOTE_KIND, NOTE_KIND, OWNER};
 use std::fs::File;
 use std::path::PathBuf;
@@ -32,9 +33,9 @@ pub struct Inspected {
     pub(super) file: File,
 }
 
-/// Reads `bytes`, a whole file.
-pub(crate) fn read(bytes: &[u8]) -> Result<SharedLibrary<'_>, ElfError> {
-    elf::read(bytes, OWNER, &[NOTE_KIND, C_NOTE_KIND])
+/// Reads of a file what it says before it is loaded.
+pub(crate) fn read<'a>(file: impl ReadRef<'a>) -> Result<SharedLibrary<'a>, ElfError> {
+    elf::read(file, OWNER, &[NOTE_KIND, C_NOTE_KIND])
 }
 
 /// Reads the text of a manifest; an error is a reason in words.

@@ -1,5 +1,6 @@
 //! Threads that run plugins.
 
+use crate::priority;
 use std::io;
 use std::mem::MaybeUninit;
 use std::sync::mpsc::{SendError, SyncSender, sync_channel};
@@ -13,6 +14,7 @@ use std::thread::Builder;
 /// a plugin.
 pub(super) fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> io::Result<()> {
     let guarded = move || {
+        priority::go_as_usual();
         block_signals();
         body();
         loop {

@@ -7,6 +7,7 @@
 //! function, which goes on and called something else: that is for the walk to find out, which knows its frame.
 
 use crate::bpf::StackCopy;
+use crate::priority;
 use stacksonde_ebpf::STACK_PAGE;
 use std::cell::{Cell, RefCell};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -152,6 +153,7 @@ impl Memory {
         let (ask, asked) = sync_channel::<(u32, u64, usize)>(1);
         let (answer, answers) = sync_channel(1);
         std::thread::Builder::new().name("stacks".into()).spawn(move || {
+            priority::go_first();
             for (pid, address, length) in asked {
                 let mut bytes = vec![0; length];
                 let read = read_process(pid, address, &mut bytes);

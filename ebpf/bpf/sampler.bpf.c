@@ -191,13 +191,24 @@ static ALWAYS_INLINE u32 page_mask(void)
 }
 
 /*
- * One frame of the walk that this CPU's scratch area holds. A global function: the verifier checks
- * it once, by itself, and not once a frame.
+ * One frame of the walk that this CPU's scratch area holds; `first` is the index of its first frame. A global
+ * function: the verifier checks it once, by itself, and not once a frame.
  */
-__attribute__((noinline)) int unwind_frame(u32 cpu)
+__attribute__((noinline)) int unwind_frame(u32 cpu, u32 first)
 {
 	struct scratch *record = bpf_map_lookup_elem(&scratch, &cpu);
-	return record ? leave_frame(&record->walk) : USER_END_REGISTERS_UNREADABLE;
+
+	if (!record)
+		return USER_END_REGISTERS_UNREADABLE;
+	u8 moved = leave_frame(&record->walk);
+	u32 slot = first + record->walk.count;
+	if (moved != MOVED)
+		return moved;
+	if (slot >= MAX_KERNEL_FRAMES + MAX_USER_FRAMES)
+		return USER_END_TOO_DEEP;
+	record->frames[slot] = record->walk.pc;
+	record->walk.count++;
+	return MOVED;
 }
 
 /* A macro: the verifier wants the perf context read a register at a time, from the context itself. */
@@ -253,22 +264,17 @@ static ALWAYS_INLINE u32 walk_by_tables(struct scratch *record, u32 cpu, u32 fir
 		*end = USER_END_NO_PROCESS;
 		return 1;
 	}
-	*end = USER_END_TOO_DEEP;
+	int moved = MOVED;
 #pragma clang loop unroll(disable)
-	for (u32 i = 1; i < MAX_USER_FRAMES; i++) {
-		u8 moved = unwind_frame(cpu);
-		if (moved != MOVED) {
-			*end = moved;
-			break;
-		}
-		u32 slot = first + i;
-		if (slot >= MAX_KERNEL_FRAMES + MAX_USER_FRAMES)
-			break;
-		record->frames[slot] = record->walk.pc;
-		record->walk.count = i + 1;
-	}
-	return record->walk.count;
+	for (u32 i = 1; i < MAX_USER_FRAMES && moved == MOVED; i++)
+		moved = unwind_frame(cpu, first);
+	*end = moved == MOVED ? USER_END_TOO_DEEP : moved;
+	u32 count = record->walk.count;
+	return count <= MAX_USER_FRAMES ? count : MAX_USER_FRAMES;
 }
+
+/* Turns of the loop below: each page that is copied is one, and the largest hole eleven. */
+#define STACK_TURNS (MAX_STACK_PAGES + 4 * 11)
 
 /*
  * Copies the stack from the page of `sp` on into this CPU's scratch area. Pages that cannot be read are left
@@ -290,7 +296,7 @@ __attribute__((noinline)) int copy_stack(u32 cpu, u64 sp)
 	record->sample.stack_start = start;
 	record->sample.stack_present = 0;
 #pragma clang loop unroll(disable)
-	for (u32 turn = 0; turn < 2 * STACK_SPAN_PAGES; turn++) {
+	for (u32 turn = 0; turn < STACK_TURNS; turn++) {
 		u64 at = search->copied, page = search->page, low = search->low, high = search->high;
 		u8 byte;
 

@@ -18,43 +18,23 @@ pub struct Budget {
 
 /// What a distinct frame takes, with its place in the table that finds it, which is three quarters full.
 const FRAME_BYTES: usize = (size_of::<(Frame, u32)>() + 1) * 4 / 3;
-/// A distinct stack, while the interval lasts and as the profile has it, without its frames; and that a thread has it.
-const STACK_BYTES: usize =
-    (size_of::<(Parts, u32)>() + size_of::<((u32, u32), Vec<u64>)>() + 2) * 4 / 3 + size_of::<Stack>() + 48;
-/// A part, without its frames, and what leads to it.
-const PART_BYTES: usize = (size_of::<(Box<[u32]>, u32)>() + size_of::<(Box<[u64]>, u32)>() + 2) * 4 / 3 + 32;
+/// A distinct stack, without its frames; and that a thread has it.
+const STACK_BYTES: usize = (size_of::<(Stack, u32)>() + size_of::<((u32, u32), Vec<u64>)>() + 2) * 4 / 3 + 48;
 
-/// The part without any frame.
-const NO_FRAMES: u32 = 0;
-
-/// A stack of parts, which many stacks have in common.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct Parts {
-    /// The kernel's frames.
-    kernel: u32,
-    /// Among frames, not parts.
-    leaf: Option<u32>,
-    /// All user frames but the innermost.
-    callers: u32,
-    user_end: u8,
-    kernel_end: u8,
-}
+/// Callers whose frames are remembered: a few hundred KiB of them, and two MiB if all were as deep as can be.
+const CALLERS: usize = 2048;
 
 /// The profile of the interval that is under way.
 #[derive(Debug)]
 pub struct Builder {
     frames: Interned<Frame>,
-    /// Runs of frames.
-    parts: Interned<Box<[u32]>>,
-    /// Parts by addresses in the kernel.
-    kernel_parts: HashMap<Box<[u64]>, u32>,
-    /// Parts by [`crate::process::Callers::id`].
-    callers_parts: HashMap<u64, u32>,
-    stacks: Interned<Parts>,
+    stacks: Interned<Stack>,
     threads: Interned<Thread>,
     samples: HashMap<(u32, u32), Vec<u64>>,
     losses: Losses,
     excluded: u64,
+    /// Frames by [`crate::process::Callers::id`], of those that were added lately.
+    callers: HashMap<u64, Box<[u32]>>,
     budget: Budget,
     /// What is held, by the sizes above.
     bytes: usize,
@@ -64,18 +44,14 @@ pub struct Builder {
 impl Builder {
     /// A profile within `budget`, in which a sample stands for `period_ns` of CPU time.
     pub fn new(period_ns: u64, budget: Budget) -> Self {
-        let mut parts = Interned::default();
-        parts.id(Box::default());
         Self {
             frames: Interned::default(),
-            parts,
-            kernel_parts: HashMap::new(),
-            callers_parts: HashMap::new(),
             stacks: Interned::default(),
             threads: Interned::default(),
             samples: HashMap::new(),
             losses: Losses::default(),
             excluded: 0,
+            callers: HashMap::new(),
             budget,
             bytes: 0,
             period_ns,
@@ -88,15 +64,18 @@ impl Builder {
             self.losses.add(Loss::StacksFull, 1);
             return false;
         }
-        let kernel = self.kernel_part(&sample);
-        let leaf = sample.leaf.clone().map(|frame| self.frame(frame));
-        let callers = self.callers_part(&sample);
+        let known = self.frames.len();
+        let stack = Stack {
+            frames: self.frames_of(&sample),
+            kernel_frames: u32::try_from(sample.raw.kernel.len()).unwrap_or(u32::MAX),
+            user_end: sample.raw.user_end,
+            kernel_end: sample.raw.kernel_end,
+        };
         let AttributedSample { raw, process, .. } = sample;
-        let stack = Parts { kernel, leaf, callers, user_end: raw.user_end, kernel_end: raw.kernel_end };
         let stack = match self.stacks.get(&stack) {
             Some(id) => id,
             None if self.stacks.len() < self.budget.stacks => {
-                self.bytes += STACK_BYTES + (raw.kernel.len() + raw.user.len()) * size_of::<u32>();
+                self.bytes += STACK_BYTES + size_of_val(&*stack.frames);
                 self.stacks.id(stack)
             }
             None => {
@@ -104,52 +83,29 @@ impl Builder {
                 return false;
             }
         };
-        self.bytes += size_of::<u64>();
+        self.bytes += (self.frames.len() - known) * FRAME_BYTES + size_of::<u64>();
         let thread = self.threads.id(Thread { tid: raw.tid, comm: raw.comm, process });
         self.samples.entry((thread, stack)).or_default().push(raw.time_ns);
         true
     }
 
-    /// The number of the part that the kernel's frames are.
-    fn kernel_part(&mut self, sample: &AttributedSample) -> u32 {
-        if sample.raw.kernel.is_empty() {
-            return NO_FRAMES;
+    /// Frames of a sample by number, leaf first: the kernel's, then the user's.
+    fn frames_of(&mut self, sample: &AttributedSample) -> Box<[u32]> {
+        let (kernel, callers) = (sample.raw.kernel.len(), sample.callers.as_ref());
+        let mut frames = Vec::with_capacity(kernel + 1 + callers.map_or(0, |callers| callers.frames.len()));
+        frames.extend(sample.kernel().chain(sample.leaf.clone()).map(|frame| self.frames.id(frame)));
+        let Some(callers) = callers else { return frames.into() };
+        if let Some(known) = self.callers.get(&callers.id) {
+            frames.extend_from_slice(known);
+            return frames.into();
         }
-        if let Some(known) = self.kernel_parts.get(&sample.raw.kernel) {
-            return *known;
+        let first = frames.len();
+        frames.extend(callers.frames.iter().map(|frame| self.frames.id(frame.clone())));
+        if self.callers.len() >= CALLERS {
+            self.callers.clear();
         }
-        let frames = sample.kernel().map(|frame| self.frame(frame)).collect();
-        let part = self.part(frames);
-        self.bytes += PART_BYTES + size_of_val(&*sample.raw.kernel);
-        self.kernel_parts.insert(sample.raw.kernel.clone(), part);
-        part
-    }
-
-    /// The number of the part that all user frames but the innermost are.
-    fn callers_part(&mut self, sample: &AttributedSample) -> u32 {
-        let Some(callers) = &sample.callers else { return NO_FRAMES };
-        if let Some(known) = self.callers_parts.get(&callers.id) {
-            return *known;
-        }
-        let frames = callers.frames.iter().map(|frame| self.frame(frame.clone())).collect();
-        let part = self.part(frames);
-        self.bytes += PART_BYTES;
-        self.callers_parts.insert(callers.id, part);
-        part
-    }
-
-    fn part(&mut self, frames: Box<[u32]>) -> u32 {
-        let (known, bytes) = (self.parts.len(), PART_BYTES + size_of_val(&*frames));
-        let part = self.parts.id(frames);
-        self.bytes += (self.parts.len() - known) * bytes;
-        part
-    }
-
-    fn frame(&mut self, frame: Frame) -> u32 {
-        let known = self.frames.len();
-        let id = self.frames.id(frame);
-        self.bytes += (self.frames.len() - known) * FRAME_BYTES;
-        id
+        self.callers.insert(callers.id, frames[first..].into());
+        frames.into()
     }
 
     /// Counts a sample that was sent and is not wanted.
@@ -175,22 +131,12 @@ impl Builder {
             .map(|((thread, stack), times_ns)| Sample { thread, stack, times_ns })
             .collect();
         samples.sort_by_key(|sample| (sample.thread, sample.stack));
-        let parts = done.parts.into_values();
-        let stack = |stack: Parts| {
-            let (kernel, callers) = (&parts[stack.kernel as usize], &parts[stack.callers as usize]);
-            Stack {
-                frames: kernel.iter().copied().chain(stack.leaf).chain(callers.iter().copied()).collect(),
-                kernel_frames: u32::try_from(kernel.len()).unwrap_or(u32::MAX),
-                user_end: stack.user_end,
-                kernel_end: stack.kernel_end,
-            }
-        };
         Profile {
             start_ns: interval.start_ns,
             end_ns: interval.end_ns,
             period_ns: done.period_ns,
             frames: done.frames.into_values(),
-            stacks: done.stacks.into_values().into_iter().map(stack).collect(),
+            stacks: done.stacks.into_values(),
             threads: done.threads.into_values(),
             samples,
             losses,
@@ -276,6 +222,17 @@ mod tests {
         assert_eq!(profile.samples.len(), 3);
         assert_eq!(profile.samples[0].times_ns, [5, 6]);
         assert_eq!(builder.finish(&interval(Ticks::default())).sample_count(), 0);
+    }
+
+    #[test]
+    fn equal_stacks_of_many_processes_take_the_room_of_one() {
+        let mut builder = Builder::new(10, Budget { stacks: 2, bytes: 1 << 20 });
+        let many = 100_000;
+        // Callers are another each time: `sample` makes their id of the time.
+        assert!((0..many).all(|time_ns| builder.add(sample(1, time_ns, &[1, 2, 3]))));
+        let profile = builder.finish(&interval(Ticks::default()));
+        assert_eq!((profile.sample_count(), profile.stacks.len(), profile.losses.total()), (many, 1, 0));
+        assert_eq!(profile.stacks[0].frames.len(), 3);
     }
 
     #[test]

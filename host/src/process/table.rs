@@ -9,7 +9,7 @@ use super::maps_file::{MapsLine, read_first};
 use super::proc_files::{cgroup_path, parent_in_stat};
 use super::{AttributedSample, Callers, Code, Executable, Frame, Identity, comm_text, in_call};
 use crate::bpf::{Identity as FileIdentity, Notice, NoticeKind, RawSample};
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -46,6 +46,10 @@ const REREAD_PAUSE: u64 = 100;
 /// The same where an address was found, but what is known of the process may be out of date.
 const RECHECK_PAUSE: u64 = 1000;
 
+/// How long a process that was never sampled is known after its end: the kernel may give notice of it before the last
+/// that can be sampled.
+const LEAVING_NS: u64 = 100_000_000;
+
 /// Every process that was sampled or was seen to start.
 #[derive(Debug)]
 pub struct Processes {
@@ -57,6 +61,8 @@ pub struct Processes {
     budget: Budget,
     counters: TableCounters,
     mappings: usize,
+    /// When processes ended that had not been sampled.
+    leaving: VecDeque<(u64, u32)>,
     /// Whether fork, exec and exit may go unnoticed.
     unnoticed: bool,
     /// When `/proc` was last looked through.
@@ -128,6 +134,7 @@ impl Processes {
             budget,
             counters: TableCounters::default(),
             mappings: 0,
+            leaving: VecDeque::new(),
             unnoticed: false,
             swept_ns: 0,
             versions: 0,
@@ -179,14 +186,28 @@ impl Processes {
             // Whose they were is not known, so no table is believed whole any more.
             NoticeKind::Lost { .. } => self.known.values_mut().for_each(|process| process.whole = false),
             NoticeKind::Exit if main_thread => {
-                // Of one that was never sampled nothing is kept; others may be sampled on their way out.
-                if self.known.get(&notice.pid).is_some_and(|process| process.identity.is_none()) {
-                    self.forget(notice.pid);
-                } else if let Some(process) = self.known.get_mut(&notice.pid) {
+                if let Some(process) = self.known.get_mut(&notice.pid) {
                     process.ended = true;
+                    if process.identity.is_none() {
+                        self.leaving.push_back((notice.time_ns, notice.pid));
+                    }
                 }
+                self.let_go(notice.time_ns);
             }
             _ => {}
+        }
+    }
+
+    /// Forgets processes that ended a while ago and were not sampled even then.
+    fn let_go(&mut self, now_ns: u64) {
+        while let Some((ended, pid)) = self.leaving.front().copied()
+            && ended + LEAVING_NS < now_ns
+        {
+            self.leaving.pop_front();
+            // Others that were sampled are wanted for the rest of the interval, and another may have the id by now.
+            if self.known.get(&pid).is_some_and(|process| process.ended && process.identity.is_none()) {
+                self.forget(pid);
+            }
         }
     }
 
@@ -496,4 +517,32 @@ fn next_version(versions: &mut u64) -> u64 {
 fn first_program(mappings: &Mappings<What>) -> Option<String> {
     let path = &mappings.iter().next()?.what.mapped.path;
     path.starts_with('/').then(|| path.clone())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_that_just_ended_is_known_a_little_longer() {
+        // An id that no process has.
+        let pid = u32::MAX / 2;
+        let here = tests::a_process_that_just_ended_is_known_a_little_longer as fn() as usize as u64;
+        let maps = super::super::parse_maps(&std::fs::read("/proc/self/maps").unwrap());
+        let map = maps.into_iter().find(|map| (map.start..map.end).contains(&here)).unwrap();
+        let identity = FileIdentity::Inode { major: map.major, minor: map.minor, inode: map.inode };
+        let (start, end, file_offset) = (map.start, map.end, map.file_offset);
+        let mut processes = Processes::new(Budget { processes: 9, mappings: 99, executables: 9 });
+        let tell = |processes: &mut Processes, time_ns, pid, kind| {
+            processes.notice(&Notice { time_ns, pid, tid: pid, kind });
+        };
+        tell(&mut processes, 1, pid, NoticeKind::Exec { comm: "short".into(), mappings_follow: true });
+        let mapped = NoticeKind::Map { start, end, file_offset, identity, path: map.path };
+        tell(&mut processes, 2, pid, mapped);
+        tell(&mut processes, 3, pid, NoticeKind::Exit);
+        assert!(matches!(processes.code_at(pid, pid, here, 4), Code::File(..)), "sampled on its way out");
+        assert_eq!(processes.sizes().0, 1);
+        tell(&mut processes, 4 + LEAVING_NS, 77, NoticeKind::Exit);
+        assert_eq!((processes.sizes().0, processes.leaving.len()), (0, 0), "nothing is kept for long");
+    }
 }

@@ -93,6 +93,8 @@ where
         return Ok((found, within.start));
     }
     if description.is_signal_trampoline() {
+        // It ends with the system call that it makes, in which the task stands a byte further.
+        let end = first.saturating_add(length).saturating_add(1).min(within.end);
         return Ok((vec![(first.max(within.start), Rule::SIGNAL)], end));
     }
     let mut table = description.rows(section, bases, context)?;

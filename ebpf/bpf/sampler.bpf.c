@@ -255,7 +255,6 @@ static ALWAYS_INLINE u32 walk_by_tables(struct scratch *record, u32 cpu, u32 fir
 	struct sample *head = &record->sample;
 	u32 name = head->pid == head->tid ? name_mark((u64 *)head->comm) : 0;
 
-
 	record->frames[first & 127] = record->walk.pc;
 	record->walk.count = 1;
 	record->walk.recalled = record->walk.looked_up = record->walk.mistaken = 0;
@@ -273,7 +272,8 @@ static ALWAYS_INLINE u32 walk_by_tables(struct scratch *record, u32 cpu, u32 fir
 	return count <= MAX_USER_FRAMES ? count : MAX_USER_FRAMES;
 }
 
-/* Turns of the loop below: each page that is copied is one, and the largest hole eleven. */
+/* Turns of the loop below: each page that is copied is one, and the largest hole eleven, so that four of those are
+ * crossed. */
 #define STACK_TURNS (MAX_STACK_PAGES + 4 * 11)
 
 /*

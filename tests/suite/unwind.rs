@@ -277,6 +277,28 @@ fn who_called_go_s_innermost_function_is_found_when_its_page_is_not_there() {
     assert_eq!((end, frames), (user_end::COMPLETE, vec![TEXT + 8, TEXT + 0x30, TEXT + 0x40]));
 }
 
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn in_the_system_call_that_leaves_a_signal_handler_the_frame_is_still_the_signals() {
+    // `mov $15, %rax; syscall` of __restore_rt (glibc's sysdeps/unix/sysv/linux/x86_64/libc_sigaction.c).
+    const RETURN: [u8; 9] = [0x48, 0xc7, 0xc0, 15, 0, 0, 0, 0x0f, 0x05];
+    let ourselves = Ourselves::look();
+    let trampoline = ourselves.mappings.iter().find_map(|mapping| {
+        let length = usize::try_from(mapping.end - mapping.start).unwrap();
+        // SAFETY: a mapping of our own that stays.
+        let code = unsafe { std::slice::from_raw_parts(mapping.start as *const u8, length) };
+        Some(mapping.start + code.windows(RETURN.len()).position(|bytes| bytes == RETURN)? as u64)
+    });
+    let (executable, address) = ourselves.locate(trampoline.unwrap()).unwrap();
+    let mut tables = tables();
+    ourselves.add_page(&mut tables, executable, address);
+    let rule_at = |tables: &mut Tables, offset| tables.rule_at(executable, address + offset);
+    for offset in [0, 7, 9] {
+        assert_eq!(rule_at(&mut tables, offset), Some(Rule::SIGNAL), "{offset} bytes after its start");
+    }
+    assert_ne!(rule_at(&mut tables, 10), Some(Rule::SIGNAL));
+}
+
 #[test]
 fn under_another_name_a_process_is_another_program() {
     let mut tables = tables();

@@ -40,12 +40,8 @@ impl Merge {
         self.first_urgent_ns().is_some()
     }
 
-    /// Whether there is one and all of them are younger than `until_ns`.
-    pub(super) fn is_urgent_after(&self, until_ns: u64) -> bool {
-        self.first_urgent_ns().is_some_and(|first| first > until_ns)
-    }
-
-    fn first_urgent_ns(&self) -> Option<u64> {
+    /// When the first of those was taken, if there is one.
+    pub(super) fn first_urgent_ns(&self) -> Option<u64> {
         let urgent = |event: &&Event| matches!(event, Event::Sample(sample) if sample.urgent);
         self.held.iter().filter(urgent).map(Event::time_ns).min()
     }

@@ -161,8 +161,11 @@ impl Reader {
             self.follow_cpus(now);
             let settled = if stopped { u64::MAX } else { now.saturating_sub(SETTLE_NS) };
             let over = deadline.filter(|end| *end <= settled);
-            if over.is_none() && self.merge.is_urgent_after(settled) {
-                // It can be sent in a moment, and the others with it: one wake-up for all of them.
+            let left = self.merge.first_urgent_ns().map_or(0, |first| first.saturating_sub(settled));
+            if left > 0 && over.is_none() {
+                // It can be sent in a moment, and the others with it: one wake-up for all of them. (Waiting for
+                // events counts in milliseconds, in which its process may be gone.)
+                std::thread::sleep(Duration::from_nanos(left));
                 continue;
             }
             if !self.send_events(over.unwrap_or(settled), now, to) {
@@ -220,10 +223,9 @@ impl Reader {
 
     /// Waits for a filling ring, the poll's end, the interval's end or the stop; true for the stop.
     fn wait(&self, deadline_ns: Option<u64>) -> io::Result<bool> {
-        // What waits to be put into the tables waits no longer than it must.
         let now = monotonic_ns();
         let poll = if self.merge.is_urgent() {
-            Duration::from_nanos(SETTLE_NS + 1_000_000)
+            Duration::ZERO
         } else if now.saturating_sub(self.haste.0.load(Ordering::Relaxed)) < LATELY_NS {
             HASTY_POLL
         } else if now.saturating_sub(self.wanting_ns) < LATELY_NS {

@@ -111,11 +111,11 @@ pub(super) fn write(outcomes: &[Outcome], mixed: &Tally) -> anyhow::Result<()> {
          {} Samples of kernel threads and of processes that are ending and have no memory any more \
          have no user stack, and are not in the tables: {} of them. `stolen` are ticks in which the hypervisor ran \
          something else.\n\n\
-         What falls short, and why: the compiler of rustc puts half a megabyte on its stack, more than any copy, so a \
-         sample in a page of code whose rows are not in the tables yet ends as `stack_cut`, unless the process itself \
-         can still be read there; once a page was sampled, the kernel walks on. Hand-written assembly without call frame \
-         information (BLAKE3 in rust-lld) and the first instructions of the C runtime's own pieces are followed by frame \
-         pointers that nobody set (`bad_frame_pointer`, `no_frame_pointer`, `no_code`).\n",
+         What falls short, and why: a process whose stack is larger than any copy, and that has ended or runs another \
+         program a few milliseconds later, ends as `stack_cut` (rustup's proxy, which stands before each rustc). \
+         Hand-written assembly without call frame information (GMP in cc1, BLAKE3 in rust-lld) is followed by frame \
+         pointers that nobody set (`bad_frame_pointer`, `no_frame_pointer`, `no_code`), and a page of the stack that \
+         the kernel is just copying after a fork cannot be read (`stack_unreadable`).\n",
         programs(outcomes),
         mix(mixed),
         lost(&mixed.lost, all.samples + all.without),

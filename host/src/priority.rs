@@ -3,7 +3,8 @@
 //! What they do is little, and while it waits for a CPU something is lost: rings fill, stacks are copied for want of
 //! tables, and until sampling begins nothing is sampled. The start alone has some dozens of steps, each of which
 //! would wait on a busy machine, and that is where one starts a profiler. What plugins do goes as usual. Where
-//! precedence is refused (it takes CAP_SYS_NICE) all go as usual.
+//! precedence is refused (it takes CAP_SYS_NICE) all go as usual, and where groups of tasks share the CPU by weight
+//! (sched(7), "The autogroup feature"; cgroups) it is only the order within ours.
 
 use libc::{PRIO_PROCESS, c_int};
 use std::sync::OnceLock;

@@ -5,6 +5,7 @@
 
 mod books;
 mod confirm;
+mod early;
 mod idle;
 mod ids;
 mod lifecycle;
@@ -24,6 +25,8 @@ mod trial;
 
 pub use books::{Frames, Interval, Ticks};
 pub use confirm::{IdFacts, OwnNamespace, confirm_entry_registers, confirm_ids};
+pub use early::EarlyStack;
+pub(crate) use early::read_process;
 pub use idle::{CpuTimes, parse_cpu_times};
 pub use ids::Ids;
 pub use lifecycle::parse_lifecycle;

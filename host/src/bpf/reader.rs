@@ -1,6 +1,7 @@
 //! The thread that empties the kernel's rings and keeps the books of its ticks.
 
 use super::books::{Books, Interval, Received};
+use super::early::EarlyStacks;
 use super::merge::{Event, Merge};
 use super::sampler::{Cpu, LoadError, Sampler};
 use super::{Notice, RawSample};
@@ -99,6 +100,8 @@ pub struct Reader {
     /// Where it is told, once a second, how many samples did not fit into rings.
     lost: Option<Arc<AtomicU64>>,
     haste: Haste,
+    /// Reads large stacks; `None` if no thread could be had.
+    early: Option<EarlyStacks>,
     /// When a sample was last read for which tables were wanting.
     wanting_ns: u64,
     /// When a message was last sent.
@@ -125,6 +128,11 @@ impl Reader {
             has_sampled: false,
             lost: None,
             haste: Haste::default(),
+            early: EarlyStacks::new()
+                .inspect_err(
+                    |error| tracing::debug!(%error, "large stacks are only read when their turn comes"),
+                )
+                .ok(),
             wanting_ns: start_ns,
             sent_ns: start_ns,
         })
@@ -263,7 +271,12 @@ impl Reader {
                         if record.head.stack_bytes > 0 {
                             self.wanting_ns = record.head.time_ns;
                         }
-                        self.merge.add([Event::Sample(RawSample::from(&record))]);
+                        let mut sample = RawSample::from(&record);
+                        if let Some(rest) = sample.rest.as_mut().filter(|rest| rest.stack.is_full()) {
+                            let early = self.early.as_ref();
+                            rest.early = early.and_then(|early| early.read(sample.pid, rest.stack.start));
+                        }
+                        self.merge.add([Event::Sample(sample)]);
                     }
                     Err(error) => {
                         tracing::debug!(cpu = cpu.number, %error, "a record of the sampler could not be read");

@@ -1,5 +1,6 @@
 //! A sample, decoded.
 
+use super::early::EarlyStack;
 use stacksonde_ebpf::{LEAF_WORDS, STACK_HOLE, STACK_PAGE, STACK_PAGES_USUAL, STACK_SPAN, Sample, user_end};
 
 /// One sample, decoded.
@@ -64,6 +65,8 @@ pub struct Rest {
     pub leaf: [u64; LEAF_WORDS],
     /// The stack from there on.
     pub stack: StackCopy,
+    /// The same and more, where the copy has all that it may have.
+    pub early: Option<EarlyStack>,
 }
 
 impl Rest {
@@ -80,6 +83,7 @@ impl Rest {
             registers,
             leaf,
             stack: StackCopy { start: head.stack_start, present: head.stack_present, bytes: stack.into() },
+            early: None,
         }
     }
 }
@@ -125,6 +129,11 @@ impl StackCopy {
         Self { start, present: u64::MAX, bytes: bytes.into() }
     }
 
+    /// Whether it has as much as a copy may have, so that there may be more.
+    pub fn is_full(&self) -> bool {
+        self.bytes.len() >= STACK_PAGES_USUAL * STACK_PAGE
+    }
+
     /// The word at an address, or how a walk ends that needs it: a value of [`user_end`].
     pub fn word(&self, address: u64) -> Result<u64, u8> {
         let at = address.checked_sub(self.start).and_then(|at| usize::try_from(at).ok());
@@ -153,12 +162,11 @@ impl StackCopy {
 
     /// Pages from the first one on that were copied or could not be read; of others nothing is known.
     fn tried(&self) -> usize {
-        let full = self.bytes.len() >= STACK_PAGES_USUAL * STACK_PAGE;
         let last = match self.present {
             u64::MAX => self.bytes.len().div_ceil(STACK_PAGE),
             present => (u64::BITS - present.leading_zeros()) as usize,
         };
-        if full { last } else { (last + STACK_HOLE + 1).min(STACK_SPAN) }
+        if self.is_full() { last } else { (last + STACK_HOLE + 1).min(STACK_SPAN) }
     }
 }
 

@@ -6,7 +6,7 @@
 //! place, it has not returned to there, and whoever called is waiting as well. Another one may be of the same
 //! function, which goes on and called something else: that is for the walk to find out, which knows its frame.
 
-use crate::bpf::StackCopy;
+use crate::bpf::{StackCopy, read_process};
 use crate::priority;
 use stacksonde_ebpf::STACK_PAGE;
 use std::cell::{Cell, RefCell};
@@ -28,28 +28,34 @@ impl Stack for StackCopy {
 /// Pages that one walk reads from a process at most.
 const PAGES_MAX: usize = 64;
 
+/// Fills a buffer from an address of a process; whether it could.
+pub(super) type Read<'a> = &'a dyn Fn(u64, &mut [u8]) -> bool;
+
 /// A copy, and beyond it the stack of a process that still runs.
 pub(super) struct Beyond<'a> {
     copy: &'a StackCopy,
-    read: &'a dyn Fn(u64, &mut [u8]) -> bool,
+    /// The stack as it was soon after the sample, and as it is now.
+    reads: [Read<'a>; 2],
     /// The stack pointer of the frame that is being left.
     sp: Cell<u64>,
-    /// The stack pointer for which the process was found not to have returned.
-    waits: Cell<Option<u64>>,
-    /// The return address that was found where another one led to the frame.
+    /// The stack pointer for which the process was found not to have returned, by each of these.
+    waits: [Cell<Option<u64>>; 2],
+    /// The return address that was found where another one led to the frame, and by which reading.
     anew: Cell<Option<u64>>,
+    anew_by: Cell<usize>,
     pages: RefCell<Vec<(u64, Box<[u8; STACK_PAGE]>)>>,
 }
 
 impl<'a> Beyond<'a> {
-    /// `read` fills a buffer from an address of the process; whether it could.
-    pub(super) fn new(copy: &'a StackCopy, read: &'a dyn Fn(u64, &mut [u8]) -> bool) -> Self {
+    /// `early` reads the stack as it was soon after the sample, as far as that is known; `now` as it is.
+    pub(super) fn new(copy: &'a StackCopy, early: Read<'a>, now: Read<'a>) -> Self {
         Self {
             copy,
-            read,
+            reads: [early, now],
             sp: Cell::new(0),
-            waits: Cell::new(None),
+            waits: Default::default(),
             anew: Cell::new(None),
+            anew_by: Cell::new(0),
             pages: RefCell::default(),
         }
     }
@@ -68,7 +74,7 @@ impl<'a> Beyond<'a> {
 
     /// It called from the same frame: whoever called that still waits.
     pub(super) fn is_same_frame(&self) {
-        self.waits.set(Some(self.sp.get()));
+        self.waits[self.anew_by.get()].set(Some(self.sp.get()));
     }
 
     /// Whether anything was read from the process.
@@ -77,10 +83,10 @@ impl<'a> Beyond<'a> {
     }
 
     /// Whether the function whose frame is being left has not been returned to since: the return address
-    /// into it lies just below its frame.
-    fn still_waits(&self) -> bool {
-        let sp = self.sp.get();
-        if self.waits.get() == Some(sp) {
+    /// into it lies just below its frame. By the reading of this number.
+    fn still_waits(&self, reading: usize) -> bool {
+        let (sp, waits) = (self.sp.get(), &self.waits[reading]);
+        if waits.get() == Some(sp) {
             return true;
         }
         let place = sp.wrapping_sub(8);
@@ -88,13 +94,16 @@ impl<'a> Beyond<'a> {
         let Ok(then) = self.copy.word(place).or_else(|_| self.remembered(place).ok_or(0)) else {
             return false;
         };
-        if !(self.read)(place, &mut now) {
+        if !(self.reads[reading])(place, &mut now) {
             return false;
         }
         let now = u64::from_ne_bytes(now);
         match now == then {
-            true => self.waits.set(Some(sp)),
-            false => self.anew.set(Some(now)),
+            true => waits.set(Some(sp)),
+            false => {
+                self.anew.set(Some(now));
+                self.anew_by.set(reading);
+            }
         }
         now == then
     }
@@ -121,12 +130,13 @@ impl Stack for Beyond<'_> {
         if let Some(word) = self.remembered(address) {
             return Ok(word);
         }
-        if self.pages.borrow().len() >= PAGES_MAX || !self.still_waits() {
+        if self.pages.borrow().len() >= PAGES_MAX {
             return Err(end);
         }
         let page = address & !(STACK_PAGE as u64 - 1);
         let mut bytes = Box::new([0; STACK_PAGE]);
-        if !(self.read)(page, &mut bytes[..]) {
+        let mut readings = 0..self.reads.len();
+        if !readings.any(|reading| self.still_waits(reading) && (self.reads[reading])(page, &mut bytes[..])) {
             return Err(end);
         }
         self.pages.borrow_mut().push((page, bytes));
@@ -156,7 +166,7 @@ impl Memory {
             priority::go_first();
             for (pid, address, length) in asked {
                 let mut bytes = vec![0; length];
-                let read = read_process(pid, address, &mut bytes);
+                let read = read_process(pid, address, &mut bytes) == length;
                 if answer.send(read.then_some(bytes)).is_err() {
                     return;
                 }
@@ -189,16 +199,6 @@ impl Memory {
     }
 }
 
-/// Reads memory of a process (process_vm_readv(2)), all of it or nothing.
-fn read_process(pid: u32, address: u64, to: &mut [u8]) -> bool {
-    let (Ok(pid), Ok(address)) = (libc::pid_t::try_from(pid), usize::try_from(address)) else { return false };
-    let local = libc::iovec { iov_base: to.as_mut_ptr().cast(), iov_len: to.len() };
-    let remote = libc::iovec { iov_base: std::ptr::without_provenance_mut(address), iov_len: to.len() };
-    // SAFETY: the local vector is `to`, writable for its length; the kernel checks the remote one.
-    let read = unsafe { libc::process_vm_readv(pid, &raw const local, 1, &raw const remote, 1, 0) };
-    usize::try_from(read).is_ok_and(|read| read == to.len())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -228,7 +228,7 @@ mod tests {
     #[test]
     fn what_lies_beyond_a_copy_is_read_while_the_callers_wait() {
         let (copy, read) = (copy(), reader(None));
-        let stack = Beyond::new(&copy, &read);
+        let stack = Beyond::new(&copy, &|_, _| false, &read);
         stack.leaving(0x10_0100);
         assert_eq!(stack.word(0x10_0008), Ok(0x10_0008));
         assert!(!stack.was_used());
@@ -242,16 +242,28 @@ mod tests {
     #[test]
     fn nothing_is_read_once_a_caller_was_returned_to() {
         let (copy, read) = (copy(), reader(Some(0x10_00f8)));
-        let stack = Beyond::new(&copy, &read);
+        let stack = Beyond::new(&copy, &|_, _| false, &read);
         stack.leaving(0x10_0100);
         assert_eq!(stack.word(0x18_0010), CUT);
         assert!(!stack.was_used());
     }
 
     #[test]
+    fn what_was_read_early_serves_where_the_process_moved_on() {
+        let (copy, early, now) = (copy(), reader(None), |_: u64, _: &mut [u8]| false);
+        let stack = Beyond::new(&copy, &early, &now);
+        stack.leaving(0x10_0100);
+        assert_eq!(stack.word(0x18_0010), Ok(0x18_0010));
+        let (late, now) = (reader(Some(0x10_00f8)), reader(None));
+        let stack = Beyond::new(&copy, &late, &now);
+        stack.leaving(0x10_0100);
+        assert_eq!(stack.word(0x18_0010), Ok(0x18_0010), "or else as it is now");
+    }
+
+    #[test]
     fn a_call_from_the_same_frame_is_no_return_to_it() {
         let (copy, read) = (copy(), reader(Some(0x10_00f8)));
-        let stack = Beyond::new(&copy, &read);
+        let stack = Beyond::new(&copy, &|_, _| false, &read);
         stack.leaving(0x10_0100);
         assert_eq!((stack.word(0x18_0010), stack.called_anew()), (CUT, Some(1)));
         assert_eq!(stack.called_anew(), None, "it is told once");

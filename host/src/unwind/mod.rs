@@ -196,7 +196,8 @@ impl Unwinder {
         let memory = self.memory.take();
         let read =
             |address, to: &mut [u8]| memory.as_ref().is_some_and(|memory| memory.read(pid, address, to));
-        let stack = Beyond::new(&rest.stack, &read);
+        let early = |address, to: &mut [u8]| rest.early.as_ref().is_some_and(|early| early.read(address, to));
+        let stack = Beyond::new(&rest.stack, &early, &read);
         sample.user_end = loop {
             if frames.len() >= USER_FRAMES_MAX {
                 break user_end::TOO_DEEP;

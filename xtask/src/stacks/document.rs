@@ -112,10 +112,10 @@ pub(super) fn write(outcomes: &[Outcome], mixed: &Tally) -> anyhow::Result<()> {
          have no user stack, and are not in the tables: {} of them. `stolen` are ticks in which the hypervisor ran \
          something else.\n\n\
          What falls short, and why: a process whose stack is larger than any copy, and that has ended or runs another \
-         program a few milliseconds later, ends as `stack_cut` (rustup's proxy, which stands before each rustc). \
-         Hand-written assembly without call frame information (GMP in cc1, BLAKE3 in rust-lld) is followed by frame \
-         pointers that nobody set (`bad_frame_pointer`, `no_frame_pointer`, `no_code`), and a page of the stack that \
-         the kernel is just copying after a fork cannot be read (`stack_unreadable`).\n",
+         program before more of it can be read, ends as `stack_cut`. Hand-written assembly without call frame \
+         information (GMP in cc1, BLAKE3 in rust-lld) is followed by frame pointers that nobody set \
+         (`bad_frame_pointer`, `no_frame_pointer`, `no_code`), and a page of the stack that the kernel is just \
+         copying after a fork cannot be read (`stack_unreadable`).\n",
         programs(outcomes),
         mix(mixed),
         lost(&mixed.lost, all.samples + all.without),

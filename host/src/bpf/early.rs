@@ -7,11 +7,11 @@ use std::sync::{Arc, OnceLock};
 use std::{fmt, io, ptr};
 
 /// What is read of one stack: what the copy has, too, which shows whether the process moved on meanwhile, and
-/// a quarter of a MiB beyond it.
-const BYTES: usize = (STACK_PAGES_USUAL + 64) * STACK_PAGE;
+/// beyond it room for a frame of half a MiB, such as rustc has.
+const BYTES: usize = (STACK_PAGES_USUAL + 144) * STACK_PAGE;
 
 /// Stacks that are held at a time.
-const HELD: usize = 8;
+const HELD: usize = 4;
 
 /// A stack that is being read, or was.
 #[derive(Clone)]

@@ -39,6 +39,7 @@ pub(super) fn rows(gap: &Range<u64>, code: &[u8], known: &KnownCode, architectur
             let start = gap.start + at as u64;
             pieces.push((start..start + 4, pushed(1)));
         }
+        pieces.extend(stub_rows(gap.start, code));
         if let Some(length) = clone_bytes(code) {
             pieces.push((gap.start..gap.start + length as u64, pushed(1)));
         }
@@ -76,6 +77,34 @@ const fn pushed(words: i32) -> Rule {
     Rule { kind: rule_kind::SP, cfa: words, fp: NOT_SAVED, other: NOT_SAVED }
 }
 
+/// Stubs of the procedure linkage table (x86-64 psABI, 5.2), for which lld, other than GNU's linkers, writes no call
+/// frame information: `jmp; push index; jmp`, or a jump and padding; and before them `push; jmp`.
+fn stub_rows(start: u64, code: &[u8]) -> Vec<(Range<u64>, Rule)> {
+    let mut found = Vec::new();
+    let mut at = 0;
+    while let Some(rest) = code.get(at..).filter(|rest| rest.len() >= 8) {
+        let here = start + at as u64;
+        let length = match rest {
+            [0xff, 0x25, _, _, _, _, 0x68, _, _, _, _, 0xe9, ..] => {
+                found.extend([(here..here + 11, pushed(1)), (here + 11..here + 16, pushed(2))]);
+                16
+            }
+            // Padding: `xchg %ax, %ax`, or a long `nop`.
+            [0xff, 0x25, _, _, _, _, 0x66, 0x90 | 0x0f, ..] => {
+                found.push((here..here + 6, pushed(1)));
+                8
+            }
+            [0xff, 0x35, _, _, _, _, 0xff, 0x25, ..] => {
+                found.extend([(here..here + 6, pushed(2)), (here + 6..here + 12, pushed(3))]);
+                12
+            }
+            _ => 1,
+        };
+        at += length;
+    }
+    found
+}
+
 /// `_init` and `_fini` make room for a word, call what is to be called, and return.
 fn init_rows(init: u64, code: &[u8]) -> Vec<(Range<u64>, Rule)> {
     let skipped = if code.starts_with(&ENDBR64) { 4 } else { 0 };
@@ -102,6 +131,28 @@ fn clone_bytes(code: &[u8]) -> Option<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn stubs_of_the_procedure_linkage_table_have_pushed_little() {
+        // As lld writes them: push and jump, a stub, and one without an index.
+        let mut code = vec![0xff, 0x35, 1, 2, 3, 4, 0xff, 0x25, 5, 6, 7, 8, 0x0f, 0x1f, 0x40, 0];
+        code.extend([0xff, 0x25, 1, 2, 3, 4, 0x68, 0, 0, 0, 0, 0xe9, 1, 2, 3, 4]);
+        code.extend([0xff, 0x25, 1, 2, 3, 4, 0x66, 0x90]);
+        let gap = 0x1000..0x1000 + code.len() as u64;
+        let found = rows(&gap, &code, &KnownCode::default(), Architecture::X86_64);
+        let expected = [
+            (0x1000, pushed(2)),
+            (0x1006, pushed(3)),
+            (0x100c, Rule::NONE),
+            (0x1010, pushed(1)),
+            (0x101b, pushed(2)),
+            (0x1020, pushed(1)),
+            (0x1026, Rule::NONE),
+        ];
+        assert_eq!(found, expected);
+        let found = rows(&gap, &code, &KnownCode::default(), Architecture::Aarch64);
+        assert_eq!(found, [(0x1000, Rule::NONE)]);
+    }
 
     #[test]
     fn an_entry_has_no_caller() {

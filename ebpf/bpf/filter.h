@@ -11,6 +11,7 @@
 #ifndef STACKSONDE_FILTER_H
 #define STACKSONDE_FILTER_H
 
+#include "hash.h"
 #include "kernel.h"
 #include "layout.h"
 
@@ -23,13 +24,6 @@ static ALWAYS_INLINE struct filter_line *filter_line(u32 line);
 static ALWAYS_INLINE u32 filter_mask(void);
 static ALWAYS_INLINE void current_name(u64 name[2]);
 static ALWAYS_INLINE u64 current_cgroup(void);
-
-static ALWAYS_INLINE u32 filter_hash(u64 first, u64 second)
-{
-	u64 hash = first ^ second * TABLE_HASH_FACTOR;
-
-	return (hash ^ hash >> 32) * TABLE_HASH_FACTOR >> 32;
-}
 
 /* Whether a bucket has a slot with these words; of the first one only the bits of `mask` count. */
 static ALWAYS_INLINE u32 filter_holds(u32 hash, u64 first, u64 mask, u64 second)
@@ -63,7 +57,7 @@ static ALWAYS_INLINE u32 is_excluded(u64 ids)
 	if (asks & FILTER_ASKS_CGROUP) {
 		u64 kind = (u64)FILTER_CGROUP << FILTER_KIND_SHIFT;
 		cgroup = current_cgroup();
-		if (asks & FILTER_HAS_CGROUPS && filter_holds(filter_hash(cgroup, kind), cgroup, ~0ULL, kind))
+		if (asks & FILTER_HAS_CGROUPS && filter_holds(pair_hash(cgroup, kind), cgroup, ~0ULL, kind))
 			return 1;
 	}
 	/* A process is called what its main thread is called; of other threads that name is not at hand. */
@@ -71,16 +65,16 @@ static ALWAYS_INLINE u32 is_excluded(u64 ids)
 		u64 name[2] = {};
 		current_name(name);
 		u64 second = name[1] | (u64)FILTER_NAME << FILTER_KIND_SHIFT;
-		if (asks & FILTER_HAS_NAMES && filter_holds(filter_hash(name[0], second), name[0], ~0ULL, second))
+		if (asks & FILTER_HAS_NAMES && filter_holds(pair_hash(name[0], second), name[0], ~0ULL, second))
 			return 1;
-		first |= (u64)filter_hash(name[0], name[1]) << 32;
+		first |= (u64)pair_hash(name[0], name[1]) << 32;
 		mask = ~0ULL;
 	}
 	if (!(asks & FILTER_HAS_PROCESSES))
 		return 0;
 	u64 kind = (u64)FILTER_PROCESS << FILTER_KIND_SHIFT;
 	u64 low = cgroup & ((1ULL << FILTER_KIND_SHIFT) - 1);
-	return filter_holds(filter_hash(pid, kind), first, mask, kind | low);
+	return filter_holds(pair_hash(pid, kind), first, mask, kind | low);
 }
 
 #endif

@@ -8,6 +8,7 @@
 #ifndef STACKSONDE_UNWIND_H
 #define STACKSONDE_UNWIND_H
 
+#include "hash.h"
 #include "kernel.h"
 #include "layout.h"
 
@@ -71,9 +72,7 @@ static ALWAYS_INLINE u32 check_recent(void);
 /* What is kept of a name, {its first 8 bytes, the others}; never 0. */
 static ALWAYS_INLINE u32 name_mark(const u64 name[2])
 {
-	u64 hash = name[0] ^ name[1] * TABLE_HASH_FACTOR;
-
-	return ((hash ^ hash >> 32) * TABLE_HASH_FACTOR >> (64 - REGION_NAME_BITS)) | 1;
+	return pair_hash(name[0], name[1]) >> (32 - REGION_NAME_BITS) | 1;
 }
 
 /* Begins a walk among the mappings of a process; 0 if it is not in the tables. `name`: the mark of its main

@@ -13,11 +13,13 @@ mod layout {
     include!(concat!(env!("OUT_DIR"), "/layout.rs"));
 }
 
+mod hash;
 pub mod object;
 pub mod raw;
 pub mod sample;
 pub mod selfprobe;
 
+pub use hash::pair_hash;
 pub use layout::*;
 
 /// Bytes with the alignment that ELF readers want of a file's start.

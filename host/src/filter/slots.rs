@@ -7,7 +7,8 @@ use crate::bpf::SharedWords;
 use stacksonde_ebpf::filter::{
     ASKS_CGROUP, ASKS_NAME, CGROUP, HAS_CGROUPS, HAS_NAMES, HAS_PROCESSES, KIND_SHIFT, NAME, PROCESS,
 };
-use stacksonde_ebpf::tables::{HASH_FACTOR, WORDS};
+use stacksonde_ebpf::pair_hash;
+use stacksonde_ebpf::tables::WORDS;
 use std::sync::atomic::Ordering::{Relaxed, Release};
 
 /// Slots of a bucket.
@@ -67,7 +68,7 @@ impl Slots {
     /// Excludes a cgroup, whoever is in it.
     pub fn add_cgroup(&mut self, id: u64) {
         let kind = CGROUP << KIND_SHIFT;
-        self.add(hash(id, kind), id, kind, |_, _| false);
+        self.add(pair_hash(id, kind), id, kind, |_, _| false);
         self.set_head(self.head | HAS_CGROUPS);
     }
 
@@ -75,7 +76,7 @@ impl Slots {
     pub fn add_name(&mut self, name: &[u8; 16]) {
         let (first, rest) = name_words(name);
         let second = rest | NAME << KIND_SHIFT;
-        self.add(hash(first, second), first, second, |_, _| false);
+        self.add(pair_hash(first, second), first, second, |_, _| false);
         self.set_head(self.head | HAS_NAMES);
     }
 
@@ -83,10 +84,10 @@ impl Slots {
     pub fn add_process(&mut self, pid: u32, name: &[u8; 16], cgroup_id: u64) {
         let mut first = u64::from(pid);
         let mut second = PROCESS << KIND_SHIFT;
-        let bucket = hash(first, second);
+        let bucket = pair_hash(first, second);
         if self.head & ASKS_NAME != 0 {
             let (name, rest) = name_words(name);
-            first |= u64::from(hash(name, rest)) << 32;
+            first |= u64::from(pair_hash(name, rest)) << 32;
         }
         if self.head & ASKS_CGROUP != 0 {
             second |= cgroup_id & LOW;
@@ -101,7 +102,7 @@ impl Slots {
         if self.head & HAS_PROCESSES == 0 {
             return;
         }
-        for index in self.bucket(hash(pid.into(), PROCESS << KIND_SHIFT)) {
+        for index in self.bucket(pair_hash(pid.into(), PROCESS << KIND_SHIFT)) {
             if is_of(pid, self.words[index].load(Relaxed), self.words[index + 1].load(Relaxed)) {
                 self.words[index + 1].store(0, Release);
             }
@@ -170,12 +171,6 @@ impl Slots {
 /// Whether a slot is one of a process.
 fn is_of(pid: u32, first: u64, second: u64) -> bool {
     second >> KIND_SHIFT == PROCESS && first & u64::from(u32::MAX) == u64::from(pid)
-}
-
-/// `filter_hash` of filter.h.
-fn hash(first: u64, second: u64) -> u32 {
-    let hash = first ^ second.wrapping_mul(HASH_FACTOR);
-    ((hash ^ (hash >> 32)).wrapping_mul(HASH_FACTOR) >> 32) as u32
 }
 
 /// A name as two words; its last byte is always zero.

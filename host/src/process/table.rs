@@ -6,7 +6,7 @@ use super::files::MappedFiles;
 use super::labels;
 use super::mappings::{Mapping, Mappings};
 use super::maps_file::{MapsLine, read_first};
-use super::proc_files::{cgroup_path, parent_in_stat};
+use super::proc_files::{Incarnation, cgroup_path, incarnation, parent_in_stat};
 use super::{AttributedSample, Callers, Code, Executable, Frame, Identity, comm_text, in_call};
 use crate::bpf::{Identity as FileIdentity, Notice, NoticeKind, RawSample};
 use std::collections::{HashMap, VecDeque};
@@ -92,19 +92,6 @@ struct Process {
     ended: bool,
     /// What a look through `/proc` last found, if there was one: `None` for nothing.
     incarnation: Option<Option<Incarnation>>,
-}
-
-/// What tells a process from another one of the same id, and a program from the one before it.
-type Incarnation = (u64, Option<std::path::PathBuf>);
-
-fn incarnation(pid: u32) -> Option<Incarnation> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    Some((start_in_stat(&stat)?, std::fs::read_link(format!("/proc/{pid}/exe")).ok()))
-}
-
-/// The 22nd field of `/proc/<pid>/stat`: when the process started, in ticks since boot.
-fn start_in_stat(stat: &str) -> Option<u64> {
-    stat.rsplit_once(')')?.1.split_whitespace().nth(19)?.parse().ok()
 }
 
 impl Process {

@@ -12,6 +12,7 @@
 //! cfi      one function's entry -> rows (gimli)
 //! rule     a row's meaning, in a word
 //! page     rows of a page as the block that the sampler searches
+//! slot     a process as the sampler finds it
 //! tables   what is in the shared tables, within a budget
 //! walk     leaving a frame in user space
 //! beyond   stacks larger than their copy
@@ -24,6 +25,7 @@ mod go;
 mod page;
 mod rule;
 mod slab;
+mod slot;
 mod source;
 mod tables;
 mod walk;
@@ -32,8 +34,9 @@ pub use beyond::Stack;
 pub use cfi::{BadEntry, Entry, Row, rows};
 pub use page::PageKey;
 pub use rule::{Architecture, Rule};
+pub use slot::name_mark;
 pub use source::CallFrames;
-pub use tables::{TableMapping, Tables, TablesCounters, name_mark};
+pub use tables::{TableMapping, Tables, TablesCounters};
 pub use walk::leave;
 
 use crate::bpf::{Notice, NoticeKind, RawSample, Rest};

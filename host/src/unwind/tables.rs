@@ -8,10 +8,10 @@ use super::cfi::Row;
 use super::page::{PageKey, block, rule_number};
 use super::rule::Rule;
 use super::slab::Slab;
+use super::slot::{Installed, is_of, process_slots};
 use crate::bpf::{SharedWords, TableMemory};
 use stacksonde_ebpf::tables::{
-    COUNT_SHIFT, HASH_FACTOR, MAPPING_WORDS, NAME_BITS, NAME_SHIFT, PAGE_BITS, PAGE_LINES, PROCESS_LINES,
-    SETTLED, WORDS,
+    COUNT_SHIFT, HASH_FACTOR, MAPPING_WORDS, NAME_SHIFT, PAGE_BITS, PAGE_LINES, WORDS,
 };
 use std::collections::HashMap;
 use std::ops::Range;
@@ -71,37 +71,6 @@ struct Resident {
     line: u32,
     lines: u32,
     used: u64,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Installed {
-    first: u32,
-    count: u32,
-    epoch: u32,
-    used: u64,
-    /// [`name_mark`] of its main thread; 0 if that was not sampled.
-    name: u32,
-    /// When it was first put in, as far as that is known: CLOCK_MONOTONIC, nanoseconds.
-    since_ns: u64,
-    settled: bool,
-}
-
-/// How long a process must have been there for what is wanting of it to wait.
-const SETTLED_NS: u64 = 2_000_000_000;
-
-impl Installed {
-    fn is_old(&self, now_ns: u64) -> bool {
-        now_ns.saturating_sub(self.since_ns) >= SETTLED_NS
-    }
-
-    /// The second word of its slot.
-    fn region(&self) -> u64 {
-        let settled = if self.settled { SETTLED } else { 0 };
-        u64::from(self.first)
-            | u64::from(self.count) << COUNT_SHIFT
-            | u64::from(self.name) << NAME_SHIFT
-            | settled
-    }
 }
 
 impl Tables {
@@ -452,28 +421,6 @@ fn page_slots(pages: &SharedWords, key: PageKey) -> impl Iterator<Item = usize> 
     })
 }
 
-/// First words of the slots in which a process may stand.
-fn process_slots(processes: &SharedWords, pid: u32) -> impl Iterator<Item = usize> + use<> {
-    let hash = u64::from(pid).wrapping_mul(HASH_FACTOR);
-    let (start, mask) = ((hash >> 32) as usize, processes.len() / WORDS - 1);
-    (0..PROCESS_LINES).flat_map(move |probe| {
-        let line = (start + probe) & mask;
-        (line * WORDS..(line + 1) * WORDS).step_by(2)
-    })
-}
-
-fn is_of(processes: &SharedWords, slot: usize, pid: u32) -> bool {
-    processes[slot].load(Relaxed) & 0xffff_ffff == u64::from(pid)
-}
-
-/// `name_mark` of unwind.h: what is kept of a thread's name.
-pub fn name_mark(comm: &[u8; 16]) -> u32 {
-    let words = comm.as_chunks::<8>().0;
-    let hash = u64::from_ne_bytes(words[0]) ^ u64::from_ne_bytes(words[1]).wrapping_mul(HASH_FACTOR);
-    let mark = (hash ^ hash >> 32).wrapping_mul(HASH_FACTOR) >> (u64::BITS - NAME_BITS);
-    u32::try_from(mark).unwrap_or(0) | 1
-}
-
 /// Waits until every run of the sampler that is under way has ended: it runs inside an RCU read-side
 /// critical section, and membarrier(2) waits for those (kernel/sched/membarrier.c, MEMBARRIER_CMD_GLOBAL).
 fn wait_for_grace() {
@@ -488,9 +435,10 @@ fn wait_for_grace() {
 
 #[cfg(test)]
 mod tests {
+    use super::super::slot::{SETTLED_NS, name_mark};
     use super::*;
     use crate::bpf::TableSizes;
-    use stacksonde_ebpf::tables::rule_kind;
+    use stacksonde_ebpf::tables::{SETTLED, rule_kind};
 
     fn tables(row_lines: u32, mappings: u32) -> Tables {
         let sizes = TableSizes {

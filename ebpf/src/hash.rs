@@ -1,0 +1,9 @@
+//! The hash by which both sides find what is in shared tables.
+
+use crate::tables::HASH_FACTOR;
+
+/// A hash of two words: `pair_hash` of `bpf/hash.h`.
+pub fn pair_hash(first: u64, second: u64) -> u32 {
+    let hash = first ^ second.wrapping_mul(HASH_FACTOR);
+    ((hash ^ (hash >> 32)).wrapping_mul(HASH_FACTOR) >> 32) as u32
+}

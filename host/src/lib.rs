@@ -14,6 +14,7 @@ pub mod filter;
 pub mod fuzz;
 pub mod health;
 pub mod kernel;
+mod map;
 pub mod memory;
 pub mod negotiate;
 pub mod plan;

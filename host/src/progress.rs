@@ -1,8 +1,8 @@
 //! What was sampled so far, while the profile is still being made: for a person who waits.
 
+use crate::map::Map;
 use crate::process::{AttributedSample, Identity};
 use crate::profile::is_complete;
-use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -20,7 +20,7 @@ struct Kept {
     complete: u64,
     excluded: u64,
     /// Samples by process. There are no more of them than of threads in the profile, which is bounded.
-    processes: HashMap<u32, u64>,
+    processes: Map<u32, u64>,
     hottest: Option<(u64, Arc<Identity>)>,
 }
 

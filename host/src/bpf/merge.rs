@@ -21,6 +21,9 @@ impl Event {
     }
 }
 
+/// Room for so many events is kept, for the next time.
+const ROOM: usize = 1024;
+
 /// Holds what was read until nothing older can still come, then gives it out in time order.
 ///
 /// Each CPU has rings of its own, and they are read one after the other: what was read first
@@ -50,8 +53,9 @@ impl Merge {
     pub(super) fn take(&mut self, until_ns: u64) -> Vec<Event> {
         self.held.sort_by_key(|event| (event.time_ns(), matches!(event, Event::Sample(_))));
         let later = self.held.partition_point(|event| event.time_ns() <= until_ns);
-        let rest = self.held.split_off(later);
-        std::mem::replace(&mut self.held, rest)
+        let ready = self.held.drain(..later).collect();
+        self.held.shrink_to(ROOM);
+        ready
     }
 }
 

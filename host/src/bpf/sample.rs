@@ -37,6 +37,9 @@ pub struct RawSample {
 impl From<&stacksonde_ebpf::sample::Record<'_>> for RawSample {
     fn from(record: &stacksonde_ebpf::sample::Record<'_>) -> Self {
         let head = &record.head;
+        // The kernel's own walk may end in a zero.
+        let user = record.user_frames();
+        let known = record.user_frames().position(|address| address == 0).unwrap_or(user.len());
         Self {
             time_ns: head.time_ns,
             pid: head.pid,
@@ -45,8 +48,7 @@ impl From<&stacksonde_ebpf::sample::Record<'_>> for RawSample {
             cgroup_id: head.cgroup_id,
             comm: head.comm,
             kernel: record.kernel_frames().collect(),
-            // The kernel's own walk may end in a zero.
-            user: record.user_frames().take_while(|address| *address != 0).collect(),
+            user: user.take(known).collect(),
             rest: record.stack().map(|stack| Box::new(Rest::of(head, record.leaf(), stack))),
             urgent: head.urgent != 0,
             epoch: head.epoch,

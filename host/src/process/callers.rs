@@ -4,7 +4,7 @@
 //! found as a whole: one line of a table and the addresses themselves, instead of several lines a frame.
 
 use super::Frame;
-use std::collections::HashMap;
+use crate::map::Map;
 use std::sync::Arc;
 
 /// The frames of a user stack but the innermost.
@@ -23,7 +23,7 @@ const BYTES: usize = 1 << 20;
 #[derive(Debug, Default)]
 pub(super) struct CallersSeen {
     /// By the state of a process's mappings and the return addresses.
-    known: HashMap<Box<[u64]>, Arc<Callers>>,
+    known: Map<Box<[u64]>, Arc<Callers>>,
     /// The key that is looked for: kept for its memory.
     key: Vec<u64>,
     bytes: usize,

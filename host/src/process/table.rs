@@ -9,7 +9,8 @@ use super::maps_file::{MapsLine, read_first};
 use super::proc_files::{Incarnation, cgroup_path, incarnation, parent_in_stat};
 use super::{AttributedSample, Callers, Code, Executable, Frame, Identity, comm_text, in_call};
 use crate::bpf::{Identity as FileIdentity, Notice, NoticeKind, RawSample};
-use std::collections::{HashMap, VecDeque};
+use crate::map::Map;
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -53,7 +54,7 @@ const LEAVING_NS: u64 = 100_000_000;
 /// Every process that was sampled or was seen to start.
 #[derive(Debug)]
 pub struct Processes {
-    known: HashMap<u32, Process>,
+    known: Map<u32, Process>,
     executables: Executables,
     files: MappedFiles,
     /// Of this interval.
@@ -114,7 +115,7 @@ impl Processes {
     /// An empty table.
     pub fn new(budget: Budget) -> Self {
         Self {
-            known: HashMap::new(),
+            known: Map::default(),
             executables: Executables::new(budget.executables),
             files: MappedFiles::default(),
             callers: CallersSeen::default(),

@@ -1,10 +1,11 @@
 //! Makes a profile out of attributed samples.
 
 use super::{Profile, Sample, Stack, Thread};
-use crate::bpf::Interval;
-use crate::process::{AttributedSample, Frame};
+use crate::bpf::{Interval, RawSample};
+use crate::map::Map;
+use crate::process::{AttributedSample, Callers, Frame};
 use crate::telemetry::{Loss, Losses};
-use std::collections::HashMap;
+use std::borrow::Borrow;
 use std::hash::Hash;
 
 /// How much a profile may hold.
@@ -19,22 +20,29 @@ pub struct Budget {
 /// What a distinct frame takes, with its place in the table that finds it, which is three quarters full.
 const FRAME_BYTES: usize = (size_of::<(Frame, u32)>() + 1) * 4 / 3;
 /// A distinct stack, without its frames; and that a thread has it.
-const STACK_BYTES: usize = (size_of::<(Stack, u32)>() + size_of::<((u32, u32), Vec<u64>)>() + 2) * 4 / 3 + 48;
+const STACK_BYTES: usize = size_of::<Stack>()
+    + (size_of::<(Box<[u32]>, u32)>() + size_of::<((u32, u32), Vec<u64>)>() + 2) * 4 / 3
+    + 48;
 
-/// Callers whose frames are remembered: a few hundred KiB of them, and two MiB if all were as deep as can be.
-const CALLERS: usize = 2048;
+/// Callers whose list is remembered.
+const CALLERS: usize = 8192;
 
 /// The profile of the interval that is under way.
 #[derive(Debug)]
 pub struct Builder {
     frames: Interned<Frame>,
-    stacks: Interned<Stack>,
+    /// Lists of frames that stacks have in common: all callers of an innermost user frame.
+    callers: Interned<Box<[u32]>>,
+    /// As [`Key`] writes them.
+    stacks: Interned<Box<[u32]>>,
     threads: Interned<Thread>,
-    samples: HashMap<(u32, u32), Vec<u64>>,
+    samples: Map<(u32, u32), Vec<u64>>,
     losses: Losses,
     excluded: u64,
-    /// Frames by [`crate::process::Callers::id`], of those that were added lately.
-    callers: HashMap<u64, Box<[u32]>>,
+    /// Lists by [`crate::process::Callers::id`], of those that were added lately.
+    lists: Map<u64, u32>,
+    /// The stack that is looked for: kept for its memory.
+    key: Key,
     budget: Budget,
     /// What is held, by the sizes above.
     bytes: usize,
@@ -46,12 +54,14 @@ impl Builder {
     pub fn new(period_ns: u64, budget: Budget) -> Self {
         Self {
             frames: Interned::default(),
+            callers: Interned::default(),
             stacks: Interned::default(),
             threads: Interned::default(),
-            samples: HashMap::new(),
+            samples: Map::default(),
             losses: Losses::default(),
             excluded: 0,
-            callers: HashMap::new(),
+            lists: Map::default(),
+            key: Key::default(),
             budget,
             bytes: 0,
             period_ns,
@@ -65,47 +75,42 @@ impl Builder {
             return false;
         }
         let known = self.frames.len();
-        let stack = Stack {
-            frames: self.frames_of(&sample),
-            kernel_frames: u32::try_from(sample.raw.kernel.len()).unwrap_or(u32::MAX),
-            user_end: sample.raw.user_end,
-            kernel_end: sample.raw.kernel_end,
-        };
-        let AttributedSample { raw, process, .. } = sample;
-        let stack = match self.stacks.get(&stack) {
+        let callers = sample.callers.as_ref().map(|callers| self.list_of(callers));
+        let inner = sample.kernel().chain(sample.leaf.clone()).map(|frame| self.frames.id(frame));
+        self.key.write(&sample.raw, callers, inner);
+        let stack = match self.stacks.get(&*self.key.0) {
             Some(id) => id,
             None if self.stacks.len() < self.budget.stacks => {
-                self.bytes += STACK_BYTES + size_of_val(&*stack.frames);
-                self.stacks.id(stack)
+                let callers = sample.callers.as_ref().map_or(0, |callers| callers.frames.len());
+                self.bytes += STACK_BYTES + (self.key.0.len() + callers) * size_of::<u32>();
+                self.stacks.id(self.key.0.as_slice().into())
             }
             None => {
                 self.losses.add(Loss::StacksFull, 1);
                 return false;
             }
         };
+        let AttributedSample { raw, process, .. } = sample;
         self.bytes += (self.frames.len() - known) * FRAME_BYTES + size_of::<u64>();
         let thread = self.threads.id(Thread { tid: raw.tid, comm: raw.comm, process });
         self.samples.entry((thread, stack)).or_default().push(raw.time_ns);
         true
     }
 
-    /// Frames of a sample by number, leaf first: the kernel's, then the user's.
-    fn frames_of(&mut self, sample: &AttributedSample) -> Box<[u32]> {
-        let (kernel, callers) = (sample.raw.kernel.len(), sample.callers.as_ref());
-        let mut frames = Vec::with_capacity(kernel + 1 + callers.map_or(0, |callers| callers.frames.len()));
-        frames.extend(sample.kernel().chain(sample.leaf.clone()).map(|frame| self.frames.id(frame)));
-        let Some(callers) = callers else { return frames.into() };
-        if let Some(known) = self.callers.get(&callers.id) {
-            frames.extend_from_slice(known);
-            return frames.into();
+    /// The number of the list of these callers.
+    fn list_of(&mut self, callers: &Callers) -> u32 {
+        if let Some(list) = self.lists.get(&callers.id) {
+            return *list;
         }
-        let first = frames.len();
-        frames.extend(callers.frames.iter().map(|frame| self.frames.id(frame.clone())));
-        if self.callers.len() >= CALLERS {
-            self.callers.clear();
+        let frames: Box<[u32]> = callers.frames.iter().map(|frame| self.frames.id(frame.clone())).collect();
+        let (lists, bytes) = (self.callers.len(), size_of::<(Box<[u32]>, u32)>() + size_of_val(&*frames));
+        let list = self.callers.id(frames);
+        self.bytes += (self.callers.len() - lists) * bytes;
+        if self.lists.len() >= CALLERS {
+            self.lists.clear();
         }
-        self.callers.insert(callers.id, frames[first..].into());
-        frames.into()
+        self.lists.insert(callers.id, list);
+        list
     }
 
     /// Counts a sample that was sent and is not wanted.
@@ -131,12 +136,14 @@ impl Builder {
             .map(|((thread, stack), times_ns)| Sample { thread, stack, times_ns })
             .collect();
         samples.sort_by_key(|sample| (sample.thread, sample.stack));
+        let lists = done.callers.into_values();
+        let stacks = done.stacks.into_values().into_iter().map(|key| Key::read(&key, &lists)).collect();
         Profile {
             start_ns: interval.start_ns,
             end_ns: interval.end_ns,
             period_ns: done.period_ns,
             frames: done.frames.into_values(),
-            stacks: done.stacks.into_values(),
+            stacks,
             threads: done.threads.into_values(),
             samples,
             losses,
@@ -146,18 +153,52 @@ impl Builder {
     }
 }
 
+/// A stack as words: how its parts ended and how many of its frames are the kernel's, its list of callers, and the
+/// frames that are not in that list.
+#[derive(Debug, Default)]
+struct Key(Vec<u32>);
+
+/// There are no callers.
+const NO_LIST: u32 = u32::MAX;
+
+impl Key {
+    fn write(&mut self, raw: &RawSample, callers: Option<u32>, inner: impl Iterator<Item = u32>) {
+        // No sample has 2^16 of the kernel's.
+        let [low, high, ..] = raw.kernel.len().to_le_bytes();
+        self.0.clear();
+        self.0.push(u32::from_le_bytes([raw.user_end, raw.kernel_end, low, high]));
+        self.0.push(callers.unwrap_or(NO_LIST));
+        self.0.extend(inner);
+    }
+
+    fn read(key: &[u32], lists: &[Box<[u32]>]) -> Stack {
+        let (head, inner) = key.split_first_chunk().unwrap_or((&[0, NO_LIST], &[]));
+        let [user_end, kernel_end, low, high] = head[0].to_le_bytes();
+        let callers = lists.get(head[1] as usize).map_or(&[][..], |list| list);
+        Stack {
+            frames: [inner, callers].concat().into(),
+            kernel_frames: u16::from_le_bytes([low, high]).into(),
+            user_end,
+            kernel_end,
+        }
+    }
+}
+
 /// Values numbered in the order of their first appearance.
 #[derive(Debug)]
-struct Interned<T>(HashMap<T, u32>);
+struct Interned<T>(Map<T, u32>);
 
 impl<T> Default for Interned<T> {
     fn default() -> Self {
-        Self(HashMap::new())
+        Self(Map::default())
     }
 }
 
 impl<T: Hash + Eq> Interned<T> {
-    fn get(&self, value: &T) -> Option<u32> {
+    fn get<Q: Hash + Eq + ?Sized>(&self, value: &Q) -> Option<u32>
+    where
+        T: Borrow<Q>,
+    {
         self.0.get(value).copied()
     }
 
@@ -181,8 +222,8 @@ impl<T: Hash + Eq> Interned<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bpf::{Frames, RawSample, Ticks};
-    use crate::process::{Callers, Identity};
+    use crate::bpf::{Frames, Ticks};
+    use crate::process::Identity;
     use std::sync::Arc;
 
     fn sample(tid: u32, time_ns: u64, frames: &[u64]) -> AttributedSample {

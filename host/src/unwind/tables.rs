@@ -10,10 +10,10 @@ use super::rule::Rule;
 use super::slab::Slab;
 use super::slot::{Installed, is_of, process_slots};
 use crate::bpf::{SharedWords, TableMemory};
+use crate::map::Map;
 use stacksonde_ebpf::tables::{
     COUNT_SHIFT, HASH_FACTOR, MAPPING_WORDS, NAME_SHIFT, PAGE_BITS, PAGE_LINES, WORDS,
 };
-use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::atomic::Ordering::{Relaxed, Release};
 use std::time::Duration;
@@ -50,11 +50,11 @@ pub struct TablesCounters {
 #[derive(Debug)]
 pub struct Tables {
     memory: TableMemory,
-    rule_numbers: HashMap<Rule, u16>,
+    rule_numbers: Map<Rule, u16>,
     row_slab: Slab,
-    pages: HashMap<PageKey, Resident>,
+    pages: Map<PageKey, Resident>,
     mapping_slab: Slab,
-    processes: HashMap<u32, Installed>,
+    processes: Map<u32, Installed>,
     /// Ranges that the sampler may still be in: of rows, and of mappings.
     retired_rows: Vec<(u32, u32)>,
     retired_mappings: Vec<(u32, u32)>,
@@ -80,12 +80,12 @@ impl Tables {
         let mappings = u32::try_from(memory.mappings.len() / MAPPING_WORDS).unwrap_or(u32::MAX);
         let mut tables = Self {
             memory,
-            rule_numbers: HashMap::new(),
+            rule_numbers: Map::default(),
             // Line 0 stands for none.
             row_slab: Slab::new(1..lines),
-            pages: HashMap::new(),
+            pages: Map::default(),
             mapping_slab: Slab::new(0..mappings),
-            processes: HashMap::new(),
+            processes: Map::default(),
             retired_rows: Vec::new(),
             retired_mappings: Vec::new(),
             counters: TablesCounters::default(),

@@ -8,6 +8,7 @@ mod elf;
 mod executable;
 mod files;
 mod go;
+mod identity;
 mod labels;
 mod mappings;
 mod maps_file;
@@ -19,6 +20,7 @@ mod vdso;
 pub use callers::Callers;
 pub use elf::{NotElf, Segment, build_id_of, segments};
 pub use executable::{Executable, ExecutableKind, Executables, Mapped};
+pub use identity::Identity;
 pub use labels::Labels;
 pub use mappings::{Mapping, Mappings};
 pub use maps_file::{MapsLine, parse_maps, read_maps};
@@ -33,7 +35,6 @@ pub(crate) use vdso::in_memory;
 pub(crate) use vdso::own_range as own_vdso;
 
 use crate::bpf::RawSample;
-use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 /// An address as stated in a file: the space of ELF's `p_vaddr`, the same in every process.
@@ -71,30 +72,6 @@ pub enum Code {
     Anonymous,
     /// Code of a file, at an address stated in it.
     File(Arc<Executable>, FileAddress),
-}
-
-/// What a process is called.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Identity {
-    /// Process id.
-    pub pid: u32,
-    /// Parent's process id; 0 if unknown.
-    pub parent_pid: u32,
-    /// Name of the main thread.
-    pub comm: String,
-    /// Path of the executable; empty for kernel threads and where it could not be read.
-    pub executable: String,
-    /// Path of the cgroup; empty where it could not be read.
-    pub cgroup: String,
-    /// What it says of itself, and its container.
-    pub labels: Labels,
-}
-
-impl Hash for Identity {
-    /// By the id alone: few processes have had the same one, and texts are long.
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        self.pid.hash(state);
-    }
 }
 
 /// A sample whose addresses are attributed.

@@ -3,10 +3,10 @@
 use super::callers::CallersSeen;
 use super::executable::{Executables, Mapped};
 use super::files::MappedFiles;
-use super::labels;
+use super::identity::Noticed;
 use super::mappings::{Mapping, Mappings};
 use super::maps_file::{MapsLine, read_first};
-use super::proc_files::{Incarnation, cgroup_path, incarnation, parent_in_stat};
+use super::proc_files::{Incarnation, incarnation};
 use super::{AttributedSample, Callers, Code, Executable, Frame, Identity, comm_text, in_call};
 use crate::bpf::{Identity as FileIdentity, Notice, NoticeKind, RawSample};
 use crate::map::Map;
@@ -360,28 +360,14 @@ impl Processes {
         if let Some(identity) = &process.identity {
             return Arc::clone(identity);
         }
-        let proc = |file: &str| std::fs::read_to_string(format!("/proc/{}/{file}", raw.pid)).ok();
-        let parent = self.known.get(&process.parent).and_then(|parent| parent.identity.clone());
-        let comm = process
-            .comm
-            .clone()
-            .or_else(|| proc("comm").map(|comm| comm.trim_end().to_owned()))
-            .unwrap_or_else(|| comm_text(&raw.comm));
-        let executable = std::fs::read_link(format!("/proc/{}/exe", raw.pid))
-            .map(|path| path.to_string_lossy().trim_end_matches(" (deleted)").to_owned())
-            .ok()
-            .or_else(|| first_program(&process.mappings))
-            .unwrap_or_default();
-        let cgroup = proc("cgroup")
-            .and_then(|text| cgroup_path(&text))
-            .or_else(|| parent.map(|parent| parent.cgroup.clone()))
-            .unwrap_or_default();
-        let parent_pid = match process.parent {
-            0 => proc("stat").and_then(|stat| parent_in_stat(&stat)).unwrap_or(0),
-            parent => parent,
+        let parent = self.known.get(&process.parent).and_then(|parent| parent.identity.as_ref());
+        let noticed = Noticed {
+            parent_pid: process.parent,
+            parent_cgroup: parent.map(|parent| parent.cgroup.clone()),
+            comm: process.comm.clone(),
+            program: first_program(&process.mappings),
         };
-        let labels = labels::of_process(raw.pid, &cgroup);
-        let identity = Arc::new(Identity { pid: raw.pid, parent_pid, comm, executable, cgroup, labels });
+        let identity = Arc::new(Identity::look(raw, noticed));
         if let Some(process) = self.known.get_mut(&raw.pid) {
             process.identity = Some(Arc::clone(&identity));
         }

@@ -23,6 +23,7 @@ mod beyond;
 mod cfi;
 mod go;
 mod page;
+mod pages;
 mod rule;
 mod slab;
 mod slot;

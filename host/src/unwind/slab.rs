@@ -1,19 +1,25 @@
 //! Ranges of a table, handed out and taken back.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 /// Which parts of `0..size` are free; neighbours are one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Slab {
     /// Length by start.
     free: BTreeMap<u32, u32>,
+    /// Ranges, {start, length}, that the sampler may still be in.
+    retired: Vec<(u32, u32)>,
 }
 
 impl Slab {
     /// All of `range` is free.
     pub(super) fn new(range: std::ops::Range<u32>) -> Self {
         let length = range.end.saturating_sub(range.start);
-        Self { free: (length > 0).then_some((range.start, length)).into_iter().collect() }
+        Self {
+            free: (length > 0).then_some((range.start, length)).into_iter().collect(),
+            retired: Vec::new(),
+        }
     }
 
     /// Takes the first free range that is long enough; its start.
@@ -27,7 +33,25 @@ impl Slab {
         Some(start)
     }
 
-    /// Takes a range back.
+    /// Takes a range back that nothing leads to any more, but in which the sampler may still be.
+    pub(super) fn retire(&mut self, start: u32, length: u32) {
+        self.retired.push((start, length));
+    }
+
+    /// Whether there are such.
+    pub(super) fn has_retired(&self) -> bool {
+        !self.retired.is_empty()
+    }
+
+    /// Frees them, after a grace period.
+    pub(super) fn reclaim(&mut self) {
+        wait_for_grace();
+        for (start, length) in std::mem::take(&mut self.retired) {
+            self.give_back(start, length);
+        }
+    }
+
+    /// Takes a range back that the sampler never saw.
     pub(super) fn give_back(&mut self, start: u32, length: u32) {
         let (mut start, mut length) = (start, length);
         if let Some((before, free)) = self.free.range(..start).next_back().map(|(at, free)| (*at, *free))
@@ -42,6 +66,18 @@ impl Slab {
         if length > 0 {
             self.free.insert(start, length);
         }
+    }
+}
+
+/// Waits until every run of the sampler that is under way has ended: it runs inside an RCU read-side
+/// critical section, and membarrier(2) waits for those (kernel/sched/membarrier.c, MEMBARRIER_CMD_GLOBAL).
+fn wait_for_grace() {
+    const MEMBARRIER_CMD_GLOBAL: libc::c_int = 1;
+    // SAFETY: plain numbers.
+    let done = unsafe { libc::syscall(libc::SYS_membarrier, MEMBARRIER_CMD_GLOBAL, 0, 0) };
+    if done != 0 {
+        // Refused on kernels with nohz_full CPUs. A run takes some microseconds.
+        std::thread::sleep(Duration::from_secs(1));
     }
 }
 

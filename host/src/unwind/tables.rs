@@ -5,18 +5,16 @@
 //! the sampler can still be in it. So nothing is locked and nothing is read twice.
 
 use super::cfi::Row;
-use super::page::{PageKey, block, rule_number};
+use super::page::PageKey;
+use super::pages::Pages;
 use super::rule::Rule;
 use super::slab::Slab;
 use super::slot::{Installed, is_of, process_slots};
-use crate::bpf::{SharedWords, TableMemory};
+use crate::bpf::TableMemory;
 use crate::map::Map;
-use stacksonde_ebpf::tables::{
-    COUNT_SHIFT, HASH_FACTOR, MAPPING_WORDS, NAME_SHIFT, PAGE_BITS, PAGE_LINES, WORDS,
-};
+use stacksonde_ebpf::tables::{COUNT_SHIFT, MAPPING_WORDS, NAME_SHIFT};
 use std::ops::Range;
 use std::sync::atomic::Ordering::{Relaxed, Release};
-use std::time::Duration;
 
 /// A mapping as the sampler sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,15 +48,11 @@ pub struct TablesCounters {
 #[derive(Debug)]
 pub struct Tables {
     memory: TableMemory,
-    rule_numbers: Map<Rule, u16>,
-    row_slab: Slab,
-    pages: Map<PageKey, Resident>,
-    mapping_slab: Slab,
+    pages: Pages,
+    mappings: Slab,
     processes: Map<u32, Installed>,
-    /// Ranges that the sampler may still be in: of rows, and of mappings.
-    retired_rows: Vec<(u32, u32)>,
-    retired_mappings: Vec<(u32, u32)>,
-    counters: TablesCounters,
+    /// Processes that were thrown out for others.
+    evicted: u64,
     /// Counts touches; larger is more recent.
     clock: u64,
     /// Counts states of processes that were put in. (After 2^32 of them the sampler could recall what it found
@@ -66,40 +60,18 @@ pub struct Tables {
     epoch: u32,
 }
 
-#[derive(Clone, Copy, Debug)]
-struct Resident {
-    line: u32,
-    lines: u32,
-    used: u64,
-}
-
 impl Tables {
     /// Empty tables in `memory`, which is all zero.
     pub fn new(memory: TableMemory) -> Self {
-        let lines = u32::try_from(memory.rows.len() / WORDS).unwrap_or(u32::MAX);
         let mappings = u32::try_from(memory.mappings.len() / MAPPING_WORDS).unwrap_or(u32::MAX);
-        let mut tables = Self {
+        Self {
+            pages: Pages::new(&memory),
             memory,
-            rule_numbers: Map::default(),
-            // Line 0 stands for none.
-            row_slab: Slab::new(1..lines),
-            pages: Map::default(),
-            mapping_slab: Slab::new(0..mappings),
+            mappings: Slab::new(0..mappings),
             processes: Map::default(),
-            retired_rows: Vec::new(),
-            retired_mappings: Vec::new(),
-            counters: TablesCounters::default(),
+            evicted: 0,
             clock: 0,
             epoch: 0,
-        };
-        tables.number_fixed_rules();
-        tables
-    }
-
-    /// Those without unwind information have the numbers that the sampler takes for granted.
-    fn number_fixed_rules(&mut self) {
-        for rule in [Rule::NONE, Rule::BARE] {
-            self.rule_number(rule);
         }
     }
 
@@ -110,7 +82,7 @@ impl Tables {
 
     /// What was given up so far.
     pub fn counters(&self) -> TablesCounters {
-        self.counters
+        TablesCounters { processes_evicted: self.evicted, ..self.pages.counters() }
     }
 
     /// How many pages and processes are in.
@@ -160,56 +132,17 @@ impl Tables {
 
     /// A sample was taken in a page.
     pub fn touch_page(&mut self, executable: u32, address: u64) {
-        self.clock += 1;
-        if let Some(resident) = PageKey::of(executable, address).and_then(|key| self.pages.get_mut(&key)) {
-            resident.used = self.clock;
-        }
+        self.pages.touch(executable, address);
     }
 
     /// The rule at a file address whose page is in; `None` where it is not.
     pub fn rule_at(&mut self, executable: u32, address: u64) -> Option<Rule> {
-        let resident = self.pages.get_mut(&PageKey::of(executable, address)?)?;
-        self.clock += 1;
-        resident.used = self.clock;
-        let first = resident.line as usize * WORDS;
-        let in_page = (address & ((1 << PAGE_BITS) - 1)) as u32;
-        let number = rule_number(|index| self.memory.rows[first + index].load(Relaxed), in_page);
-        Some(Rule::from_word(self.memory.rules[usize::from(number)].load(Relaxed)))
+        self.pages.rule_at(&self.memory, executable, address)
     }
 
     /// Puts in the rows of a page; whether there was room.
     pub fn add_page(&mut self, key: PageKey, rows: &[Row]) -> bool {
-        if self.pages.contains_key(&key) {
-            return true;
-        }
-        let words = match block(key, rows, |rule| self.rule_number(rule)) {
-            Some(words) => words,
-            None => {
-                // Rules are few; only damaged files have so many.
-                self.flush_pages();
-                self.counters.rules_flushed += 1;
-                let Some(words) = block(key, rows, |rule| self.rule_number(rule)) else { return false };
-                words
-            }
-        };
-        let lines = u32::try_from(words.len() / WORDS).unwrap_or(u32::MAX);
-        let Some(line) = self.room_for_rows(lines) else { return false };
-        let first = line as usize * WORDS;
-        for (place, word) in self.memory.rows[first..].iter().zip(&words) {
-            place.store(*word, Relaxed);
-        }
-        while !self.publish_page(key, line) {
-            // Its lines of the index are full: the page there that was used least recently makes room.
-            let Some(other) = self.oldest_neighbour(key) else {
-                self.row_slab.give_back(line, lines);
-                return false;
-            };
-            self.evict_page(other);
-        }
-        self.clock += 1;
-        self.pages.insert(key, Resident { line, lines, used: self.clock });
-        self.counters.pages_added += 1;
-        true
+        self.pages.add(&self.memory, key, rows)
     }
 
     /// The mark of the name under which a process is in; 0 if there is none.
@@ -228,7 +161,7 @@ impl Tables {
         }
         let Some(first) = self.room_for_mappings(count) else { return false };
         if count >> (NAME_SHIFT - COUNT_SHIFT) != 0 || first >> COUNT_SHIFT != 0 {
-            self.mapping_slab.give_back(first, count);
+            self.mappings.give_back(first, count);
             return false;
         }
         for (index, mapping) in mappings.iter().enumerate() {
@@ -243,7 +176,7 @@ impl Tables {
         let slots = process_slots(&self.memory.processes, pid);
         let mut free = slots.filter(|slot| self.memory.processes[*slot].load(Relaxed) == 0);
         let Some(slot) = free.next() else {
-            self.mapping_slab.give_back(first, count);
+            self.mappings.give_back(first, count);
             return false;
         };
         self.epoch = self.epoch.wrapping_add(1).max(1);
@@ -291,43 +224,18 @@ impl Tables {
                 self.memory.processes[slot].store(0, Release);
             }
         }
-        self.retired_mappings.push((installed.first, installed.count));
-    }
-
-    fn rule_number(&mut self, rule: Rule) -> Option<u16> {
-        if let Some(number) = self.rule_numbers.get(&rule) {
-            return Some(*number);
-        }
-        let number = u16::try_from(self.rule_numbers.len()).ok()?;
-        self.memory.rules.get(usize::from(number))?.store(rule.to_word(), Release);
-        self.rule_numbers.insert(rule, number);
-        Some(number)
-    }
-
-    fn room_for_rows(&mut self, lines: u32) -> Option<u32> {
-        loop {
-            if let Some(line) = self.row_slab.take(lines) {
-                return Some(line);
-            }
-            if self.retired_rows.is_empty() {
-                self.evict_pages();
-            }
-            if self.retired_rows.is_empty() {
-                return None;
-            }
-            self.reclaim();
-        }
+        self.mappings.retire(installed.first, installed.count);
     }
 
     fn room_for_mappings(&mut self, count: u32) -> Option<u32> {
         loop {
-            if let Some(first) = self.mapping_slab.take(count) {
+            if let Some(first) = self.mappings.take(count) {
                 return Some(first);
             }
-            if self.retired_mappings.is_empty() {
+            if !self.mappings.has_retired() {
                 self.evict_processes()?;
             }
-            self.reclaim();
+            self.mappings.reclaim();
         }
     }
 
@@ -340,96 +248,9 @@ impl Tables {
         by_use.first()?;
         for (_, pid) in by_use.into_iter().take(count) {
             self.remove_process(pid);
-            self.counters.processes_evicted += 1;
+            self.evicted += 1;
         }
         Some(())
-    }
-
-    /// Throws out an eighth of the pages, those used least recently.
-    fn evict_pages(&mut self) {
-        let mut by_use: Vec<_> = self.pages.iter().map(|(key, resident)| (resident.used, *key)).collect();
-        by_use.sort_unstable();
-        let count = (by_use.len() / 8).max(1);
-        for (_, key) in by_use.into_iter().take(count) {
-            self.evict_page(key);
-        }
-    }
-
-    fn evict_page(&mut self, key: PageKey) {
-        let Some(resident) = self.pages.remove(&key) else { return };
-        for slot in page_slots(&self.memory.pages, key) {
-            if self.memory.pages[slot].load(Relaxed) >> 32 == u64::from(resident.line) {
-                self.memory.pages[slot].store(0, Release);
-            }
-        }
-        self.retired_rows.push((resident.line, resident.lines));
-        self.counters.pages_evicted += 1;
-    }
-
-    fn flush_pages(&mut self) {
-        for key in self.pages.keys().copied().collect::<Vec<_>>() {
-            self.evict_page(key);
-        }
-        // Afterwards no run of the sampler has any of the numbers in hand, and it must not recall them either.
-        self.reclaim();
-        self.memory.recent.iter().for_each(|word| word.store(0, Relaxed));
-        self.rule_numbers.clear();
-        self.number_fixed_rules();
-    }
-
-    /// Frees what was retired, after a grace period.
-    fn reclaim(&mut self) {
-        wait_for_grace();
-        for (line, lines) in self.retired_rows.drain(..) {
-            self.row_slab.give_back(line, lines);
-        }
-        for (first, count) in self.retired_mappings.drain(..) {
-            self.mapping_slab.give_back(first, count);
-        }
-    }
-
-    /// Whether the page's lines of the index had a free slot.
-    fn publish_page(&mut self, key: PageKey, line: u32) -> bool {
-        let mut free =
-            page_slots(&self.memory.pages, key).filter(|slot| self.memory.pages[*slot].load(Relaxed) == 0);
-        let Some(slot) = free.next() else { return false };
-        self.memory.pages[slot].store(page_hash(key).1 | u64::from(line) << 32, Release);
-        true
-    }
-
-    fn oldest_neighbour(&self, key: PageKey) -> Option<PageKey> {
-        let slots = page_slots(&self.memory.pages, key);
-        let lines: Vec<u64> = slots.map(|slot| self.memory.pages[slot].load(Relaxed) >> 32).collect();
-        let inside = self.pages.iter().filter(|(_, resident)| lines.contains(&resident.line.into()));
-        inside.min_by_key(|(_, resident)| resident.used).map(|(key, _)| *key)
-    }
-}
-
-/// Where the hash of a key leads, and its tag.
-fn page_hash(key: PageKey) -> (usize, u64) {
-    let key = key.word();
-    let hash = (key ^ key >> 29).wrapping_mul(HASH_FACTOR);
-    ((hash >> 32) as usize, hash & 0xffff_ffff | 1)
-}
-
-/// Slots in which a page may stand.
-fn page_slots(pages: &SharedWords, key: PageKey) -> impl Iterator<Item = usize> + use<> {
-    let (start, mask) = (page_hash(key).0, pages.len() / WORDS - 1);
-    (0..PAGE_LINES).flat_map(move |probe| {
-        let line = (start + probe) & mask;
-        line * WORDS..(line + 1) * WORDS
-    })
-}
-
-/// Waits until every run of the sampler that is under way has ended: it runs inside an RCU read-side
-/// critical section, and membarrier(2) waits for those (kernel/sched/membarrier.c, MEMBARRIER_CMD_GLOBAL).
-fn wait_for_grace() {
-    const MEMBARRIER_CMD_GLOBAL: libc::c_int = 1;
-    // SAFETY: plain numbers.
-    let done = unsafe { libc::syscall(libc::SYS_membarrier, MEMBARRIER_CMD_GLOBAL, 0, 0) };
-    if done != 0 {
-        // Refused on kernels with nohz_full CPUs. A run takes some microseconds.
-        std::thread::sleep(Duration::from_secs(1));
     }
 }
 
@@ -438,7 +259,7 @@ mod tests {
     use super::super::slot::{SETTLED_NS, name_mark};
     use super::*;
     use crate::bpf::TableSizes;
-    use stacksonde_ebpf::tables::{SETTLED, rule_kind};
+    use stacksonde_ebpf::tables::{PAGE_BITS, SETTLED, rule_kind};
 
     fn tables(row_lines: u32, mappings: u32) -> Tables {
         let sizes = TableSizes {

@@ -32,21 +32,18 @@ pub(super) fn functions(top: &Top, area: Rect, canvas: &mut Canvas<'_>) {
         FunctionOrder::Total => "by total",
         FunctionOrder::Name => "by name",
     };
-    let has_focus = top.view.focus == Pane::Functions;
-    title(canvas, area, &format!("Functions {order}"), has_focus);
-    canvas.put(area.x, area.y + 1, area.width, "  SELF%  TOTAL%  FUNCTION", style::dim());
-    let rows = usize::from(area.height.saturating_sub(2));
-    let selected = top.view.function_index(&top.tables);
     let samples = top.tables.samples;
-    let shown = top.tables.functions.iter().enumerate().skip(first(selected, rows)).take(rows);
-    for (y, (index, row)) in (area.y + 2..area.bottom()).zip(shown) {
+    let table = Table {
+        pane: Pane::Functions,
+        title: format!("Functions {order}"),
+        head: "  SELF%  TOTAL%  FUNCTION",
+        selected: top.view.function_index(&top.tables),
+        rows: &top.tables.functions,
+    };
+    table.draw(top, area, canvas, |row| {
         let (own, total) = (percent(row.own, samples), percent(row.total, samples));
-        let text = format!("{own:7.1} {total:7.1}  {}", name(row));
-        canvas.put(area.x, y, area.width, &text, style::row(&row.label, has_focus && index == selected));
-    }
-    if top.tables.functions.is_empty() {
-        nothing(top, area, canvas);
-    }
+        (&row.label, format!("{own:7.1} {total:7.1}  {}", name(row)))
+    });
 }
 
 pub(super) fn processes(top: &Top, area: Rect, canvas: &mut Canvas<'_>) {
@@ -55,21 +52,54 @@ pub(super) fn processes(top: &Top, area: Rect, canvas: &mut Canvas<'_>) {
         ProcessOrder::Name => "by name",
         ProcessOrder::Pid => "by PID",
     };
-    let has_focus = top.view.focus == Pane::Processes;
-    title(canvas, area, &format!("Processes {order}"), has_focus);
-    canvas.put(area.x, area.y + 1, area.width, "  CPU%     PID  NAME", style::dim());
-    let rows = usize::from(area.height.saturating_sub(2));
-    let selected = top.view.process_index(&top.tables);
-    let shown = top.tables.processes.iter().enumerate().skip(first(selected, rows)).take(rows);
-    for (y, (index, row)) in (area.y + 2..area.bottom()).zip(shown) {
-        let Label::Process { pid, comm } = &row.label else { continue };
-        let pid = if *pid == 0 { "-".into() } else { pid.to_string() };
+    let table = Table {
+        pane: Pane::Processes,
+        title: format!("Processes {order}"),
+        head: "  CPU%     PID  NAME",
+        selected: top.view.process_index(&top.tables),
+        rows: &top.tables.processes,
+    };
+    table.draw(top, area, canvas, |row| {
+        let (pid, comm) = match &row.label {
+            Label::Process { pid: 0, comm } => ("-".into(), comm.to_string()),
+            Label::Process { pid, comm } => (pid.to_string(), comm.to_string()),
+            label => ("-".into(), label.text()),
+        };
         let mark = if top.view.only.as_ref() == Some(&row.label) { '>' } else { ' ' };
-        let text = format!("{mark}{:5.1} {pid:>7}  {comm}", 100.0 * top.totals.cpus(row.samples));
-        canvas.put(area.x, y, area.width, &text, style::row(&row.label, has_focus && index == selected));
-    }
-    if top.tables.processes.is_empty() {
-        nothing(top, area, canvas);
+        (&row.label, format!("{mark}{:5.1} {pid:>7}  {comm}", 100.0 * top.totals.cpus(row.samples)))
+    });
+}
+
+/// One of them: a title, a head and rows, of which one is selected.
+struct Table<'a, R> {
+    pane: Pane,
+    title: String,
+    head: &'a str,
+    selected: usize,
+    rows: &'a [R],
+}
+
+impl<R> Table<'_, R> {
+    /// `text` says of a row what it is of and how it reads.
+    fn draw<'a>(
+        &'a self,
+        top: &Top,
+        area: Rect,
+        canvas: &mut Canvas<'_>,
+        text: impl Fn(&'a R) -> (&'a Label, String),
+    ) {
+        let has_focus = top.view.focus == self.pane;
+        title(canvas, area, &self.title, has_focus);
+        canvas.put(area.x, area.y + 1, area.width, self.head, style::dim());
+        let room = usize::from(area.height.saturating_sub(2));
+        let shown = self.rows.iter().enumerate().skip(first(self.selected, room)).take(room);
+        for (y, (index, row)) in (area.y + 2..area.bottom()).zip(shown) {
+            let (label, text) = text(row);
+            canvas.put(area.x, y, area.width, &text, style::row(label, has_focus && index == self.selected));
+        }
+        if self.rows.is_empty() {
+            nothing(top, area, canvas);
+        }
     }
 }
 

@@ -304,6 +304,7 @@ static ALWAYS_INLINE void look_at(struct walk *walk, u64 address, u32 words)
 #define SIGNAL_BX 128
 #define SIGNAL_SP 160
 #define SIGNAL_PC 168
+#define RETURN_ADDRESS(word) (word)
 #else
 /* struct rt_sigframe: siginfo (128), ucontext, whose uc_mcontext begins at 176; there fault_address and
  * regs[31], sp, pc (arch/arm64/include/uapi/asm/{ucontext,sigcontext}.h). */
@@ -313,7 +314,7 @@ static ALWAYS_INLINE void look_at(struct walk *walk, u64 address, u32 words)
 #define SIGNAL_PC (312 + 32 * 8)
 /* Pointer authentication signs the bits above the 48 of an address
  * (Documentation/arch/arm64/pointer-authentication.rst). */
-#define ADDRESS_BITS ((1ULL << 48) - 1)
+#define RETURN_ADDRESS(word) ((word) & ((1ULL << 48) - 1))
 #endif
 
 /* The registers that a signal interrupted. */
@@ -355,7 +356,7 @@ static ALWAYS_INLINE u8 follow_frame_pointer(struct walk *walk, u64 rule)
 		return USER_END_STACK_UNREADABLE;
 	walk->sp = fp + 16;
 	walk->fp = caller;
-	walk->pc = pc;
+	walk->pc = RETURN_ADDRESS(pc);
 	walk->lr = 0;
 	walk->exact = 0;
 	return MOVED;
@@ -409,7 +410,7 @@ static ALWAYS_INLINE u8 follow_rule(struct walk *walk, u64 rule)
 		return USER_END_STACK_UNREADABLE;
 	if (other_at == SAVED_NOT && !walk->exact)
 		return USER_END_BAD_FRAME;
-	pc &= ADDRESS_BITS;
+	pc = RETURN_ADDRESS(pc);
 #endif
 	if (fp_at != SAVED_NOT && load(walk, fp_at == SAVED_AT_FP ? walk->fp : cfa + fp_at * 8, &fp))
 		return USER_END_STACK_UNREADABLE;

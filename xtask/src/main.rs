@@ -31,7 +31,9 @@ usage: cargo xtask COMMAND
                                  agent takes to its first sample (start), what profiling costs beside other
                                  profilers (cost), or what many processes cost (scale)
   stacks [PROGRAM|mix]...        profile real programs, count whole stacks, write docs/complete-stacks.md
-  proof [rows|agreement]         our rows beside readelf's, our stacks beside libdw's
+  proof [rows|agreement|recalled]
+                                 our rows beside readelf's, our stacks beside libdw's, what the sampler
+                                 remembers beside what it finds
   lint                           formatting, clippy, licences and sources of dependencies
   dist [--profile PROFILE] [--revision N] [--out FOLDER]
                                  Debian and RPM packages of everything, into target/dist

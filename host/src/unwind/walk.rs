@@ -19,7 +19,7 @@ pub fn leave(
     let caller = match rule.kind {
         rule_kind::END => return Err(user_end::COMPLETE),
         rule_kind::SIGNAL => leave_signal(frame, stack, architecture),
-        rule_kind::NONE => follow_frame_pointer(frame, rule, stack),
+        rule_kind::NONE => follow_frame_pointer(frame, rule, stack, architecture),
         _ => follow_rule(frame, rule, leaf, stack, architecture),
     }?;
     match (caller.pc, caller.fp) {
@@ -48,7 +48,20 @@ fn leave_signal(frame: &Registers, stack: &impl Stack, architecture: Architectur
     })
 }
 
-fn follow_frame_pointer(frame: &Registers, rule: Rule, stack: &impl Stack) -> Result<Registers, u8> {
+/// An address without the bits that may sign it (`RETURN_ADDRESS` of `unwind.h`).
+fn return_address(word: u64, architecture: Architecture) -> u64 {
+    match architecture {
+        Architecture::X86_64 => word,
+        Architecture::Aarch64 => word & ((1 << 48) - 1),
+    }
+}
+
+fn follow_frame_pointer(
+    frame: &Registers,
+    rule: Rule,
+    stack: &impl Stack,
+    architecture: Architecture,
+) -> Result<Registers, u8> {
     let fp = frame.fp;
     if fp == 0 {
         return Err(if frame.exact { user_end::NO_FRAME_POINTER } else { user_end::COMPLETE });
@@ -56,7 +69,7 @@ fn follow_frame_pointer(frame: &Registers, rule: Rule, stack: &impl Stack) -> Re
     if !fp.is_multiple_of(8) || (fp < frame.sp && rule == Rule::NONE) {
         return Err(user_end::BAD_FRAME_POINTER);
     }
-    let (caller, pc) = (stack.word(fp)?, stack.word(fp.wrapping_add(8))?);
+    let (caller, pc) = (stack.word(fp)?, return_address(stack.word(fp.wrapping_add(8))?, architecture));
     Ok(Registers { pc, sp: fp.wrapping_add(16), fp: caller, bx: frame.bx, lr: 0, exact: false })
 }
 
@@ -106,8 +119,7 @@ fn follow_rule(
             if cfa < frame.sp || !cfa.is_multiple_of(16) || (standing && !frame.exact) {
                 return Err(user_end::BAD_FRAME);
             }
-            // The bits above the address may sign it.
-            (saved(other, frame.lr)? & ((1 << 48) - 1), 0)
+            (return_address(saved(other, frame.lr)?, architecture), 0)
         }
     };
     let fp = if rule.fp == AT_FP { stack.word(frame.fp)? } else { saved(rule.fp, frame.fp)? };
@@ -167,5 +179,8 @@ mod tests {
         assert_eq!((caller.pc, caller.sp), (0x40_1234, 0x1000));
         let second = leave(&caller, rule, None, &stack(&[]), Architecture::Aarch64);
         assert_eq!(second, Err(user_end::BAD_FRAME), "only a leaf");
+        let signed = stack(&[0x1020, 0xabcd_0000_0040_5678]);
+        let caller = leave(&at(0x1000, 0x1000), Rule::NONE, None, &signed, Architecture::Aarch64).unwrap();
+        assert_eq!((caller.pc, caller.fp), (0x40_5678, 0x1020), "by frame pointers, too");
     }
 }

@@ -86,6 +86,19 @@ pub(crate) fn run(arguments: &[String]) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// Does something while the mix runs, with a folder for what it writes.
+pub(crate) fn beside_mix<T>(
+    act: impl FnOnce(&stage::Stage, &Path) -> anyhow::Result<T>,
+) -> anyhow::Result<T> {
+    install::ensure(install::BUILD)?;
+    install::ensure(install::STACKS)?;
+    let stage = stage::build("stage")?;
+    let scratch = Scratch::new()?;
+    let folder = scratch.folder("mix")?;
+    let _running = mix::start(&folder)?;
+    act(&stage, &folder)
+}
+
 /// Records with the agent and counts.
 fn record(
     stage: &stage::Stage,

@@ -1,4 +1,7 @@
-//! `cargo xtask proof`: the unwinder beside others. Its rows beside readelf's, its stacks beside libdw's.
+//! `cargo xtask proof`: the unwinder beside others. Its rows beside readelf's, its stacks beside libdw's, and what it
+//! remembers beside what it would find.
+
+mod recalled;
 
 use crate::install;
 use crate::run::{as_root, cargo, must, workspace};
@@ -8,19 +11,22 @@ use std::process::{Command, ExitCode, Stdio};
 /// The document, in the checkout.
 const PATH: &str = "docs/unwinder-agreement.md";
 
-/// Both, and the document; or the one that is named.
+/// All, and the document; or the one that is named.
 pub(crate) fn run(arguments: &[String]) -> anyhow::Result<ExitCode> {
     install::ensure(install::BUILD)?;
     install::ensure(install::TEST)?;
     match arguments {
         [] => {
-            let (stacks, rows) = (check("agreement")?, check("rows")?);
-            write(&stacks, &rows)?;
+            let (stacks, rows, recalled) = (check("agreement")?, check("rows")?, recalled::check()?);
+            write(&stacks, &rows, &recalled)?;
         }
         [name] if name == "rows" || name == "agreement" => {
             check(name)?;
         }
-        _ => bail!("proof takes one of: rows, agreement; or nothing, for both and {PATH}"),
+        [name] if name == "recalled" => {
+            recalled::check()?;
+        }
+        _ => bail!("proof takes one of: rows, agreement, recalled; or nothing, for all and {PATH}"),
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -57,7 +63,7 @@ fn build(name: &str) -> anyhow::Result<String> {
     program.with_context(|| format!("cargo names no program for the check `{name}`"))
 }
 
-fn write(stacks: &str, rows: &str) -> anyhow::Result<()> {
+fn write(stacks: &str, rows: &str, recalled: &str) -> anyhow::Result<()> {
     let said = |program: &str, arguments: &[&str]| -> anyhow::Result<String> {
         let output = Command::new(program).args(arguments).current_dir(workspace()).output();
         let output = output.with_context(|| format!("cannot run {program}"))?;
@@ -77,7 +83,13 @@ fn write(stacks: &str, rows: &str) -> anyhow::Result<()> {
          ## Rows, beside readelf's\n\n\
          Every executable and library below /usr/bin, /usr/sbin and /usr/lib of this machine: the rule that we make for \
          each row of `readelf --debug-dump=frames-interp`.\n\n\
-         {rows}"
+         {rows}\n\
+         ## What the sampler remembers, beside what it finds\n\n\
+         The mix of programs of docs/complete-stacks.md, where thousands of processes come and go, at {hertz} Hz for {seconds} s \
+         with `sampling.verify_unwinding`: each frame whose rule the sampler had at hand was looked up, too.\n\n\
+         {recalled}",
+        hertz = recalled::HERTZ,
+        seconds = recalled::SECONDS,
     );
     let path = workspace().join(PATH);
     std::fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;

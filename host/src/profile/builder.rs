@@ -17,12 +17,16 @@ pub struct Budget {
     pub bytes: usize,
 }
 
-/// What a distinct frame takes, with its place in the table that finds it, which is three quarters full.
-const FRAME_BYTES: usize = (size_of::<(Frame, u32)>() + 1) * 4 / 3;
-/// A distinct stack, without its frames; and that a thread has it.
-const STACK_BYTES: usize = size_of::<Stack>()
-    + (size_of::<(Box<[u32]>, u32)>() + size_of::<((u32, u32), Vec<u64>)>() + 2) * 4 / 3
-    + 48;
+/// What an entry of a table takes, which is three quarters full.
+const fn entry_bytes<T>() -> usize {
+    (size_of::<T>() + 1) * 4 / 3
+}
+const FRAME_BYTES: usize = entry_bytes::<(Frame, u32)>();
+/// A distinct stack, without its frames.
+const STACK_BYTES: usize = size_of::<Stack>() + entry_bytes::<(Box<[u32]>, u32)>();
+const THREAD_BYTES: usize = entry_bytes::<(Thread, u32)>();
+/// That a thread has a stack: with room for its first four times.
+const SAMPLE_BYTES: usize = entry_bytes::<((u32, u32), Vec<u64>)>() + 4 * size_of::<u64>();
 
 /// Callers whose list is remembered.
 const CALLERS: usize = 8192;
@@ -78,6 +82,8 @@ impl Builder {
         let callers = sample.callers.as_ref().map(|callers| self.list_of(callers));
         let inner = sample.kernel().chain(sample.leaf.clone()).map(|frame| self.frames.id(frame));
         self.key.write(&sample.raw, callers, inner);
+        // They stay, whether there is room for the stack or not.
+        self.bytes += (self.frames.len() - known) * FRAME_BYTES;
         let stack = match self.stacks.get(&*self.key.0) {
             Some(id) => id,
             None if self.stacks.len() < self.budget.stacks => {
@@ -91,9 +97,11 @@ impl Builder {
             }
         };
         let AttributedSample { raw, process, .. } = sample;
-        self.bytes += (self.frames.len() - known) * FRAME_BYTES + size_of::<u64>();
+        let (pairs, threads) = (self.samples.len(), self.threads.len());
         let thread = self.threads.id(Thread { tid: raw.tid, comm: raw.comm, process });
         self.samples.entry((thread, stack)).or_default().push(raw.time_ns);
+        self.bytes += (self.samples.len() - pairs) * SAMPLE_BYTES + size_of::<u64>();
+        self.bytes += (self.threads.len() - threads) * THREAD_BYTES;
         true
     }
 
@@ -103,7 +111,7 @@ impl Builder {
             return *list;
         }
         let frames: Box<[u32]> = callers.frames.iter().map(|frame| self.frames.id(frame.clone())).collect();
-        let (lists, bytes) = (self.callers.len(), size_of::<(Box<[u32]>, u32)>() + size_of_val(&*frames));
+        let (lists, bytes) = (self.callers.len(), entry_bytes::<(Box<[u32]>, u32)>() + size_of_val(&*frames));
         let list = self.callers.id(frames);
         self.bytes += (self.callers.len() - lists) * bytes;
         if self.lists.len() >= CALLERS {
@@ -274,6 +282,16 @@ mod tests {
         let profile = builder.finish(&interval(Ticks::default()));
         assert_eq!((profile.sample_count(), profile.stacks.len(), profile.losses.total()), (many, 1, 0));
         assert_eq!(profile.stacks[0].frames.len(), 3);
+    }
+
+    #[test]
+    fn frames_of_samples_without_room_count_too() {
+        let mut builder = Builder::new(10, Budget { stacks: 1, bytes: 100 * FRAME_BYTES });
+        for address in 1..=1000 {
+            builder.add(sample(1, address, &[address, 7]));
+        }
+        assert!(builder.frames.len() <= 100, "{}", builder.frames.len());
+        assert_eq!(builder.losses.of(Loss::StacksFull), 999);
     }
 
     #[test]

@@ -84,8 +84,9 @@ fn a_selection_is_installed_runs_is_upgraded_and_purged() {
     assert_ne!(shipped.lines().count(), edited.lines().count());
     fs::write(root.path().join(CONFIG), &edited).unwrap();
     booted.run(&["stacksonde", "config", "check", "/etc/stacksonde/stacksonde.toml"]);
-    // Something to sample: on an idle machine there is nothing.
-    let _busy = Running::start(&mut booted.enter(&["sh", "-c", "while :; do :; done"]));
+    // Something to sample, in the kernel, too: on an idle machine there is nothing.
+    let _busy =
+        Running::start(&mut booted.enter(&["sh", "-c", "while read -r line < /etc/passwd; do :; done"]));
     booted.run(&["systemctl", "enable", "--now", "stacksonde.service"]);
     let file = folder.path().join("packaged.otlp");
     let size = || fs::metadata(&file).map_or(0, |file| file.len());

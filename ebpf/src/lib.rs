@@ -19,7 +19,7 @@ pub mod raw;
 pub mod sample;
 pub mod selfprobe;
 
-pub use hash::pair_hash;
+pub use hash::{name_words, pair_hash};
 pub use layout::*;
 
 /// Bytes with the alignment that ELF readers want of a file's start.

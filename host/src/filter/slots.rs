@@ -175,6 +175,6 @@ fn is_of(pid: u32, first: u64, second: u64) -> bool {
 
 /// A name as two words; its last byte is always zero.
 fn name_words(name: &[u8; 16]) -> (u64, u64) {
-    let word = |at: usize| u64::from_ne_bytes(std::array::from_fn(|i| name[at + i]));
-    (word(0), word(8) & LOW)
+    let [first, rest] = stacksonde_ebpf::name_words(name);
+    (first, rest & LOW)
 }

@@ -30,33 +30,36 @@ impl Hash for Identity {
 }
 
 /// What is known of a process without looking: it may be gone by now.
-#[derive(Debug, Default)]
-pub(super) struct Noticed {
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Noticed<'a> {
     /// Parent's process id; 0 if unknown.
     pub(super) parent_pid: u32,
     /// Path of the parent's cgroup.
-    pub(super) parent_cgroup: Option<String>,
+    pub(super) parent_cgroup: Option<&'a str>,
     /// Name of the main thread.
-    pub(super) comm: Option<String>,
+    pub(super) comm: Option<&'a str>,
     /// Path of the file that was mapped first.
-    pub(super) program: Option<String>,
+    pub(super) program: Option<&'a str>,
 }
 
 impl Identity {
     /// That of a sampled process; where it is gone, as far as it was noticed.
-    pub(super) fn look(raw: &RawSample, noticed: Noticed) -> Self {
+    pub(super) fn look(raw: &RawSample, noticed: Noticed<'_>) -> Self {
         let proc = |file: &str| std::fs::read_to_string(format!("/proc/{}/{file}", raw.pid)).ok();
         let comm = noticed
             .comm
+            .map(str::to_owned)
             .or_else(|| proc("comm").map(|comm| comm.trim_end().to_owned()))
             .unwrap_or_else(|| comm_text(&raw.comm));
         let executable = std::fs::read_link(format!("/proc/{}/exe", raw.pid))
             .map(|path| path.to_string_lossy().trim_end_matches(" (deleted)").to_owned())
             .ok()
-            .or(noticed.program)
+            .or_else(|| noticed.program.map(str::to_owned))
             .unwrap_or_default();
-        let cgroup =
-            proc("cgroup").and_then(|text| cgroup_path(&text)).or(noticed.parent_cgroup).unwrap_or_default();
+        let cgroup = proc("cgroup")
+            .and_then(|text| cgroup_path(&text))
+            .or_else(|| noticed.parent_cgroup.map(str::to_owned))
+            .unwrap_or_default();
         let parent_pid = match noticed.parent_pid {
             0 => proc("stat").and_then(|stat| parent_in_stat(&stat)).unwrap_or(0),
             parent => parent,

@@ -5,6 +5,7 @@
 
 mod callers;
 mod elf;
+mod entry;
 mod executable;
 mod files;
 mod go;

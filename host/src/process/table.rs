@@ -1,18 +1,17 @@
 //! The processes of the machine, as far as samples made them interesting.
 
 use super::callers::CallersSeen;
+use super::entry::{Process, What};
 use super::executable::{Executables, Mapped};
 use super::files::MappedFiles;
 use super::identity::Noticed;
-use super::mappings::{Mapping, Mappings};
-use super::maps_file::{MapsLine, read_first};
-use super::proc_files::{Incarnation, incarnation};
-use super::{AttributedSample, Callers, Code, Executable, Frame, Identity, comm_text, in_call};
-use crate::bpf::{Identity as FileIdentity, Notice, NoticeKind, RawSample};
+use super::mappings::Mapping;
+use super::proc_files::incarnation;
+use super::{AttributedSample, Callers, Code, Frame, Identity, comm_text, in_call};
+use crate::bpf::{Notice, NoticeKind, RawSample};
 use crate::map::Map;
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::Instant;
 
 /// How much is remembered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,43 +71,6 @@ pub struct Processes {
     versions: u64,
     /// Grows with every interval; tells which files were already tried in this one.
     interval: u64,
-}
-
-#[derive(Debug, Default)]
-struct Process {
-    identity: Option<Arc<Identity>>,
-    parent: u32,
-    comm: Option<String>,
-    mappings: Arc<Mappings<What>>,
-    /// Whether `mappings` is believed whole: read from `/proc`, or noticed from the start.
-    whole: bool,
-    /// When `/proc` was last read; 0 for never.
-    read_ns: u64,
-    /// How long that took.
-    reading_ns: u64,
-    /// The last event that concerned it.
-    touched_ns: u64,
-    /// Changes with `mappings`; never the same twice.
-    version: u64,
-    ended: bool,
-    /// What a look through `/proc` last found, if there was one: `None` for nothing.
-    incarnation: Option<Option<Incarnation>>,
-}
-
-impl Process {
-    /// It runs another program: its mappings and names are read at its next sample.
-    fn forget_program(&mut self, version: u64) {
-        self.mappings = Arc::default();
-        self.version = version;
-        (self.whole, self.read_ns, self.identity, self.comm) = (false, 0, None, None);
-    }
-}
-
-/// What a mapping shows; the executable is looked at when it is first sampled.
-#[derive(Clone, Debug)]
-struct What {
-    mapped: Arc<Mapped>,
-    executable: Option<(Arc<Executable>, u64)>,
 }
 
 impl Processes {
@@ -363,9 +325,9 @@ impl Processes {
         let parent = self.known.get(&process.parent).and_then(|parent| parent.identity.as_ref());
         let noticed = Noticed {
             parent_pid: process.parent,
-            parent_cgroup: parent.map(|parent| parent.cgroup.clone()),
-            comm: process.comm.clone(),
-            program: first_program(&process.mappings),
+            parent_cgroup: parent.map(|parent| parent.cgroup.as_str()),
+            comm: process.comm.as_deref(),
+            program: process.first_program(),
         };
         let identity = Arc::new(Identity::look(raw, noticed));
         if let Some(process) = self.known.get_mut(&raw.pid) {
@@ -425,33 +387,10 @@ impl Processes {
         let Some(process) = self.known.get_mut(&pid) else { return };
         process.read_ns = time_ns;
         let before = process.mappings.len();
-        let old = Arc::clone(&process.mappings);
-        let mut new = Mappings::default();
-        // One process leaves room for others; of its mappings those of files are worth most.
-        let most = self.budget.mappings / 2;
-        let mut left_out = 0;
-        let take = |line: MapsLine| {
-            if new.len() >= if line.path.is_empty() { most - most / 4 } else { most } {
-                left_out += 1;
-                return;
-            }
-            let identity = FileIdentity::Inode { major: line.major, minor: line.minor, inode: line.inode };
-            let mapped = self.files.one(Mapped { path: line.path, identity });
-            let mut what = What { mapped, executable: None };
-            // Keep what was noticed with a build id: it is the same mapping, better known.
-            let same = old.find(line.start).filter(|same| same.start == line.start && same.end == line.end);
-            if let Some(same) = same.filter(|same| same.what.mapped.path == what.mapped.path) {
-                what = same.what.clone();
-            }
-            new.insert(Mapping { start: line.start, end: line.end, file_offset: line.file_offset, what });
-        };
-        let began = Instant::now();
-        if !read_first(&paths, take) {
+        // One process leaves room for others.
+        let Some(left_out) = process.read_maps(&paths, self.budget.mappings / 2, &mut self.files) else {
             return;
-        }
-        process.reading_ns = u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX);
-        process.mappings = Arc::new(new);
-        process.whole = left_out == 0;
+        };
         self.counters.mappings_left_out += left_out;
         process.version = next_version(&mut self.versions);
         self.mappings = (self.mappings + process.mappings.len()).saturating_sub(before);
@@ -487,15 +426,10 @@ fn next_version(versions: &mut u64) -> u64 {
     *versions
 }
 
-/// After an exec the kernel maps the program first; the dynamic loader comes next.
-fn first_program(mappings: &Mappings<What>) -> Option<String> {
-    let path = &mappings.iter().next()?.what.mapped.path;
-    path.starts_with('/').then(|| path.clone())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bpf::Identity as FileIdentity;
 
     #[test]
     fn a_process_that_just_ended_is_known_a_little_longer() {

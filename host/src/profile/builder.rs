@@ -2,7 +2,7 @@
 
 use super::{Profile, Sample, Stack, Thread};
 use crate::bpf::{Interval, RawSample};
-use crate::map::Map;
+use crate::map::{Map, entry_bytes};
 use crate::process::{AttributedSample, Callers, Frame};
 use crate::telemetry::{Loss, Losses};
 use std::borrow::Borrow;
@@ -17,13 +17,11 @@ pub struct Budget {
     pub bytes: usize,
 }
 
-/// What an entry of a table takes, which is three quarters full.
-const fn entry_bytes<T>() -> usize {
-    (size_of::<T>() + 1) * 4 / 3
-}
+/// A distinct frame.
 const FRAME_BYTES: usize = entry_bytes::<(Frame, u32)>();
 /// A distinct stack, without its frames.
 const STACK_BYTES: usize = size_of::<Stack>() + entry_bytes::<(Box<[u32]>, u32)>();
+/// A distinct thread.
 const THREAD_BYTES: usize = entry_bytes::<(Thread, u32)>();
 /// That a thread has a stack: with room for its first four times.
 const SAMPLE_BYTES: usize = entry_bytes::<((u32, u32), Vec<u64>)>() + 4 * size_of::<u64>();

@@ -34,7 +34,7 @@ pub struct Profile {
 }
 
 /// A call stack.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stack {
     /// Indexes into [`Profile::frames`], leaf first.
     pub frames: Box<[u32]>,

@@ -1,5 +1,6 @@
 //! What stacks are made of, each text once, for as long as it is used.
 
+use crate::map::entry_bytes;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -54,7 +55,7 @@ impl Label {
 }
 
 /// What an entry takes beside its text, twice in the tables.
-const ENTRY_BYTES: usize = size_of::<Entry>() + (size_of::<(Label, u32)>() + 1) * 4 / 3 + 16;
+const ENTRY_BYTES: usize = size_of::<Entry>() + entry_bytes::<(Label, u32)>() + 16;
 
 #[derive(Debug)]
 struct Entry {

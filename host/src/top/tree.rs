@@ -1,6 +1,7 @@
 //! Stacks as a tree, root first, with the samples of what is in the window.
 
 use super::labels::{Label, Labels};
+use crate::map::entry_bytes;
 use std::collections::HashMap;
 
 /// A place in the tree.
@@ -21,7 +22,7 @@ struct Node {
 }
 
 /// What a node takes, with its places in the tables.
-const NODE_BYTES: usize = size_of::<Node>() + (size_of::<((NodeId, u32), NodeId)>() + 1) * 4 / 3 + 8;
+const NODE_BYTES: usize = size_of::<Node>() + entry_bytes::<((NodeId, u32), NodeId)>() + 8;
 
 /// The tree.
 #[derive(Debug)]

@@ -41,11 +41,11 @@ pub use tables::{TableMapping, Tables, TablesCounters};
 pub use walk::leave;
 
 use crate::bpf::{Notice, NoticeKind, RawSample, Rest};
+use crate::map::Map;
 use crate::process::{Code, Executable, Frame, Processes};
 use beyond::{Beyond, Memory};
 use stacksonde_ebpf::tables::{PAGE_BITS, mapping_kind};
 use stacksonde_ebpf::{USER_FRAMES_MAX, user_end};
-use std::collections::HashMap;
 use std::sync::Arc;
 
 /// What unwinding in user space did, since it began.
@@ -70,12 +70,12 @@ const MAX_REPLACED: usize = 4096;
 pub struct Unwinder {
     tables: Tables,
     /// By [`Executable::id`]; `None` for those without unwind information.
-    sources: HashMap<u32, Option<CallFrames>>,
+    sources: Map<u32, Option<CallFrames>>,
     /// Which state of a process's mappings is in the tables.
-    versions: HashMap<u32, u64>,
+    versions: Map<u32, u64>,
     /// The last epoch of a process in which its tables were right, where other code took their place: what is
     /// walked by them from then on is not. The sampler may do so until it sees that they are gone.
-    replaced: HashMap<u32, u32>,
+    replaced: Map<u32, u32>,
     max_sources: usize,
     counters: UnwindCounters,
     /// Stacks of processes, beyond their copies; `None` if no thread could be had.
@@ -87,9 +87,9 @@ impl Unwinder {
     pub fn new(tables: Tables, max_sources: usize) -> Self {
         Self {
             tables,
-            sources: HashMap::new(),
-            versions: HashMap::new(),
-            replaced: HashMap::new(),
+            sources: Map::default(),
+            versions: Map::default(),
+            replaced: Map::default(),
             max_sources,
             counters: UnwindCounters::default(),
             memory: Memory::new()

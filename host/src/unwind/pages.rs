@@ -4,6 +4,7 @@ use super::cfi::Row;
 use super::page::{PageKey, block, rule_number};
 use super::rule::Rule;
 use super::slab::Slab;
+use super::slot::probed_lines;
 use super::tables::TablesCounters;
 use crate::bpf::{SharedWords, TableMemory};
 use crate::map::Map;
@@ -187,22 +188,22 @@ impl Pages {
 fn publish(memory: &TableMemory, key: PageKey, line: u32) -> bool {
     let mut free = page_slots(&memory.pages, key).filter(|slot| memory.pages[*slot].load(Relaxed) == 0);
     let Some(slot) = free.next() else { return false };
-    memory.pages[slot].store(page_hash(key).1 | u64::from(line) << 32, Release);
+    memory.pages[slot].store(page_tag(key) | u64::from(line) << 32, Release);
     true
 }
 
-/// Where the hash of a key leads, and its tag.
-fn page_hash(key: PageKey) -> (usize, u64) {
+/// Its high half leads to the page's lines of the index.
+fn page_hash(key: PageKey) -> u64 {
     let key = key.word();
-    let hash = (key ^ key >> 29).wrapping_mul(HASH_FACTOR);
-    ((hash >> 32) as usize, hash & 0xffff_ffff | 1)
+    (key ^ key >> 29).wrapping_mul(HASH_FACTOR)
+}
+
+/// What stands in the low half of the page's slot.
+fn page_tag(key: PageKey) -> u64 {
+    page_hash(key) & 0xffff_ffff | 1
 }
 
 /// Slots in which a page may stand.
 fn page_slots(pages: &SharedWords, key: PageKey) -> impl Iterator<Item = usize> + use<> {
-    let (start, mask) = (page_hash(key).0, pages.len() / WORDS - 1);
-    (0..PAGE_LINES).flat_map(move |probe| {
-        let line = (start + probe) & mask;
-        line * WORDS..(line + 1) * WORDS
-    })
+    probed_lines(pages, page_hash(key), PAGE_LINES).flatten()
 }

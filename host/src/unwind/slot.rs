@@ -1,10 +1,11 @@
-//! A process's slot in the tables (`processes` in `ebpf/bpf/layout.h`).
+//! Slots of tables of open addressing, and what stands in a process's (`processes` in `ebpf/bpf/layout.h`).
 
 use crate::bpf::SharedWords;
-use stacksonde_ebpf::pair_hash;
 use stacksonde_ebpf::tables::{
     COUNT_SHIFT, HASH_FACTOR, NAME_BITS, NAME_SHIFT, PROCESS_LINES, SETTLED, WORDS,
 };
+use stacksonde_ebpf::{name_words, pair_hash};
+use std::ops::Range;
 use std::sync::atomic::Ordering::Relaxed;
 
 /// What stands in it, and what else is known of a process that is in.
@@ -40,14 +41,24 @@ impl Installed {
     }
 }
 
+/// The lines of a table of open addressing in which may stand what has this hash, as its words: `count` of them, from the
+/// one on that the high half chooses.
+pub(super) fn probed_lines(
+    table: &SharedWords,
+    hash: u64,
+    count: usize,
+) -> impl Iterator<Item = Range<usize>> + use<> {
+    let (start, mask) = ((hash >> 32) as usize, table.len() / WORDS - 1);
+    (0..count).map(move |probe| {
+        let line = (start + probe) & mask;
+        line * WORDS..(line + 1) * WORDS
+    })
+}
+
 /// First words of the slots in which a process may stand.
 pub(super) fn process_slots(processes: &SharedWords, pid: u32) -> impl Iterator<Item = usize> + use<> {
     let hash = u64::from(pid).wrapping_mul(HASH_FACTOR);
-    let (start, mask) = ((hash >> 32) as usize, processes.len() / WORDS - 1);
-    (0..PROCESS_LINES).flat_map(move |probe| {
-        let line = (start + probe) & mask;
-        (line * WORDS..(line + 1) * WORDS).step_by(2)
-    })
+    probed_lines(processes, hash, PROCESS_LINES).flat_map(|line| line.step_by(2))
 }
 
 /// Whether a slot, by its first word, is that of a process.
@@ -57,6 +68,6 @@ pub(super) fn is_of(processes: &SharedWords, slot: usize, pid: u32) -> bool {
 
 /// `name_mark` of unwind.h: what is kept of a thread's name.
 pub fn name_mark(comm: &[u8; 16]) -> u32 {
-    let [first, second] = [0, 1].map(|word| u64::from_ne_bytes(comm.as_chunks::<8>().0[word]));
+    let [first, second] = name_words(comm);
     pair_hash(first, second) >> (u32::BITS - NAME_BITS) | 1
 }

@@ -54,7 +54,7 @@ unsafe extern "C" {
 
 /// The mark of a name as the sampler makes it.
 pub(super) fn name_mark(comm: &[u8; 16]) -> u32 {
-    let words: [u64; 2] = std::array::from_fn(|word| u64::from_ne_bytes(comm.as_chunks::<8>().0[word]));
+    let words = stacksonde_ebpf::name_words(comm);
     // SAFETY: two words, as declared.
     unsafe { desk_name_mark(words.as_ptr()) }
 }

@@ -60,11 +60,11 @@ pub(super) fn processes(top: &Top, area: Rect, canvas: &mut Canvas<'_>) {
         rows: &top.tables.processes,
     };
     table.draw(top, area, canvas, |row| {
-        let (pid, comm) = match &row.label {
-            Label::Process { pid: 0, comm } => ("-".into(), comm.to_string()),
-            Label::Process { pid, comm } => (pid.to_string(), comm.to_string()),
-            label => ("-".into(), label.text()),
+        let pid = match row.label {
+            Label::Process { pid: pid @ 1.., .. } => pid.to_string(),
+            _ => "-".into(),
         };
+        let comm = row.label.name();
         let mark = if top.view.only.as_ref() == Some(&row.label) { '>' } else { ' ' };
         (&row.label, format!("{mark}{:5.1} {pid:>7}  {comm}", 100.0 * top.totals.cpus(row.samples)))
     });

@@ -1,7 +1,6 @@
 //! What the sampler remembers of unwinding, each time looked up, too.
 
-use crate::run::as_root;
-use crate::stacks::beside_mix;
+use crate::stacks::record_mix;
 use anyhow::{Context, bail};
 
 /// Samples per second and CPU.
@@ -13,30 +12,11 @@ const ENOUGH: u64 = 1_000_000;
 
 /// Records the mix; the table.
 pub(super) fn check() -> anyhow::Result<String> {
-    let log = beside_mix(|stage, folder| {
-        // sudo does not pass the environment on.
-        let mut record = as_root("env")?;
-        record.arg("STACKSONDE_SAMPLING__VERIFY_UNWINDING=true").arg(&stage.agent);
-        record.args([
-            "record",
-            "--quiet",
-            "--log",
-            "debug",
-            "-d",
-            &SECONDS.to_string(),
-            "-F",
-            &HERTZ.to_string(),
-        ]);
-        record.arg("--config").arg(&stage.config).arg("-o").arg(folder.join("profile.folded"));
-        let output = record.output().context("cannot run the agent")?;
-        let log = String::from_utf8_lossy(&output.stderr).into_owned();
-        if !output.status.success() {
-            bail!("the agent failed: {}", log.lines().last().unwrap_or("it did not say why"));
-        }
-        Ok(log)
-    })?;
-    let [recalled, looked_up, mistaken] =
-        ["recalled", "looked_up", "mistaken"].map(|name| counted(&log, name));
+    let verify = ["STACKSONDE_SAMPLING__VERIFY_UNWINDING=true"];
+    let output = record_mix(&verify, (SECONDS, HERTZ), &["--quiet", "--log", "debug"])?;
+    let log = String::from_utf8_lossy(&output.stderr);
+    let (recalled, looked_up) = (counted(&log, "recalled")?, counted(&log, "looked_up")?);
+    let mistaken = counted(&log, "mistaken")?;
     let table = format!(
         "| what | count |\n|------|-------|\n| frames whose rule was remembered | {recalled} |\n\
          | of these, another rule when looked up | {mistaken} |\n| frames whose rule was only looked up | {looked_up} |\n"
@@ -54,10 +34,15 @@ pub(super) fn check() -> anyhow::Result<String> {
 }
 
 /// A number of the log, such as `recalled: 12`, summed over intervals.
-fn counted(log: &str, name: &str) -> u64 {
-    let name = format!("{name}: ");
-    let values = log.match_indices(&name).filter_map(|(at, found)| {
-        log[at + found.len()..].split(|c: char| !c.is_ascii_digit()).next()?.parse::<u64>().ok()
+fn counted(log: &str, name: &str) -> anyhow::Result<u64> {
+    let label = format!("{name}: ");
+    let numbers = log.split(&label).skip(1).map(|rest| {
+        let digits = rest.split(|c: char| !c.is_ascii_digit()).next().unwrap_or_default();
+        digits.parse::<u64>().with_context(|| format!("`{name}` of the agent's log is `{digits}`"))
     });
-    values.sum()
+    let numbers = numbers.collect::<anyhow::Result<Vec<_>>>()?;
+    if numbers.is_empty() {
+        bail!("the agent's log says nothing of `{name}`");
+    }
+    Ok(numbers.iter().sum())
 }

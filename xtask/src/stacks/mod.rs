@@ -12,7 +12,7 @@ use crate::{install, stage};
 use anyhow::{Context, bail};
 use programs::PROGRAMS;
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
+use std::process::{ExitCode, Output};
 use tally::Tally;
 
 /// How long each program is recorded.
@@ -42,10 +42,7 @@ pub(crate) fn run(arguments: &[String]) -> anyhow::Result<ExitCode> {
         bail!("there is no program `{unknown}`; known are: {}", known().collect::<Vec<_>>().join(", "));
     }
     let wanted = |name: &str| arguments.is_empty() || arguments.iter().any(|wanted| wanted == name);
-    install::ensure(install::BUILD)?;
-    install::ensure(install::STACKS)?;
-    let stage = stage::build("stage")?;
-    let scratch = Scratch::new()?;
+    let (stage, scratch) = prepare()?;
     let mut outcomes = Vec::new();
     for program in PROGRAMS.iter().filter(|program| wanted(program.name)) {
         let folder = scratch.folder(program.name)?;
@@ -62,10 +59,7 @@ pub(crate) fn run(arguments: &[String]) -> anyhow::Result<ExitCode> {
     }
     let mut mix = None;
     if wanted("mix") {
-        let folder = scratch.folder("mix")?;
-        let running = mix::start(&folder)?;
-        let tally = record(&stage, &folder, (MIX_SECONDS, MIX_HERTZ), &[])?;
-        drop(running);
+        let tally = beside_mix(&scratch, |folder| record(&stage, folder, (MIX_SECONDS, MIX_HERTZ), &[]))?;
         println!("{:14} {tally}", "mix");
         mix = Some(tally);
     }
@@ -86,36 +80,56 @@ pub(crate) fn run(arguments: &[String]) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Does something while the mix runs, with a folder for what it writes.
-pub(crate) fn beside_mix<T>(
-    act: impl FnOnce(&stage::Stage, &Path) -> anyhow::Result<T>,
-) -> anyhow::Result<T> {
-    install::ensure(install::BUILD)?;
+/// Records the mix for so many seconds and at so many hertz, with these variables in the agent's environment; what it said.
+pub(crate) fn record_mix(
+    environment: &[&str],
+    rate: (u32, u32),
+    arguments: &[&str],
+) -> anyhow::Result<Output> {
+    let (stage, scratch) = prepare()?;
+    beside_mix(&scratch, |folder| run_agent(&stage, environment, folder, rate, arguments))
+}
+
+fn prepare() -> anyhow::Result<(stage::Stage, Scratch)> {
     install::ensure(install::STACKS)?;
-    let stage = stage::build("stage")?;
-    let scratch = Scratch::new()?;
+    Ok((stage::build("stage")?, Scratch::new()?))
+}
+
+/// Does something while the mix runs, with a folder for what it writes.
+fn beside_mix<T>(scratch: &Scratch, act: impl FnOnce(&Path) -> anyhow::Result<T>) -> anyhow::Result<T> {
     let folder = scratch.folder("mix")?;
     let _running = mix::start(&folder)?;
-    act(&stage, &folder)
+    act(&folder)
 }
 
 /// Records with the agent and counts.
-fn record(
+fn record(stage: &stage::Stage, folder: &Path, rate: (u32, u32), whose: &[&str]) -> anyhow::Result<Tally> {
+    let output = run_agent(stage, &[], folder, rate, whose)?;
+    let file = folder.join(PROFILE);
+    let folded = std::fs::read(&file).with_context(|| format!("cannot read {}", file.display()))?;
+    Tally::parse(&String::from_utf8_lossy(&folded), &String::from_utf8_lossy(&output.stdout))
+}
+
+/// What the agent writes into its folder.
+const PROFILE: &str = "profile.folded";
+
+fn run_agent(
     stage: &stage::Stage,
+    environment: &[&str],
     folder: &Path,
     (seconds, hertz): (u32, u32),
-    whose: &[&str],
-) -> anyhow::Result<Tally> {
-    let file = folder.join("profile.folded");
-    let mut record = as_root(&stage.agent)?;
-    record.arg("record").arg("--config").arg(&stage.config).arg("-o").arg(&file);
-    record.args(["-d", &seconds.to_string(), "-F", &hertz.to_string()]).args(whose);
+    arguments: &[&str],
+) -> anyhow::Result<Output> {
+    // sudo does not pass the environment on.
+    let mut record = as_root("env")?;
+    record.args(environment).arg(&stage.agent).arg("record").arg("--config").arg(&stage.config);
+    record.arg("-o").arg(folder.join(PROFILE));
+    record.args(["-d", &seconds.to_string(), "-F", &hertz.to_string()]).args(arguments);
     let output = record.output().context("cannot run the agent")?;
     if !output.status.success() {
         bail!("the agent failed: {}", String::from_utf8_lossy(&output.stderr).trim());
     }
-    let folded = std::fs::read(&file).with_context(|| format!("cannot read {}", file.display()))?;
-    Tally::parse(&String::from_utf8_lossy(&folded), &String::from_utf8_lossy(&output.stdout))
+    Ok(output)
 }
 
 /// A folder for what programs write, gone with this value.

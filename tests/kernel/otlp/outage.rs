@@ -2,6 +2,7 @@
 
 use super::{Agent, collector_tier, counter, eventually, sampled};
 use stacksonde_tests::collector::{self, Receiver};
+use stacksonde_tests::target::Spinners;
 use std::fs;
 use std::io::{Read, Write};
 use std::os::unix::net::{UnixDatagram, UnixStream};
@@ -154,6 +155,9 @@ fn an_agent_that_is_killed_leaves_its_spool_to_the_next_one_and_what_is_damaged_
         files.sort();
         files
     };
+    // Something to sample: on an idle machine batches are empty.
+    let busy = Spinners::new();
+    let _busy = busy.spin("busy", 0);
     let mut agent = Agent::start(folder, &toml);
     eventually("the spool", || files().len() >= 4);
     agent.child.kill().unwrap();

@@ -43,6 +43,7 @@ fn two_builds_in_two_folders_have_the_same_bytes() {
     dist.args(["xtask", "dist", "--profile", &std::env::var(PROFILE).unwrap(), "--out"]).arg(&second);
     dist.current_dir(&copy).env("CARGO_TARGET_DIR", folder.path().join("target"));
     // No network, and not what the test's own cargo sets.
+    dist.env_remove("CARGO_ENCODED_RUSTFLAGS");
     dist.env("CARGO_NET_OFFLINE", "true").env("SOURCE_DATE_EPOCH", epoch).env_remove("CARGO_MANIFEST_DIR");
     run(&mut dist);
     assert_eq!(digests(&first), digests(&second));

@@ -12,14 +12,15 @@ use std::process::{Command, Output};
 pub fn built() -> PathBuf {
     plugin::once("the agent", || {
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-        // As part of the workspace, so that what it depends on is what the tests have built.
+        let build = plugin::Build::of_this_program();
         let output = Command::new(cargo)
-            .args(["build", "--quiet", "--workspace", "--bin", "stacksonde"])
+            .args(["build", "--quiet", "--package", "stacksonde", "--bin", "stacksonde"])
+            .args(build.arguments)
             .current_dir(plugin::workspace())
             .output()
             .unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        plugin::target().join("debug/stacksonde")
+        build.folder.join("stacksonde")
     })
 }
 

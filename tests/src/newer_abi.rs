@@ -3,7 +3,7 @@
 //!
 //! It is made anew from the sources each time, so it follows them.
 
-use crate::plugin::{build_crate, once, target, workspace};
+use crate::plugin::{Build, build_crate, once, target, workspace};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -88,15 +88,17 @@ pub fn host() -> PathBuf {
     let copy = copy();
     once("a host of 1.1", || {
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+        let build = Build::of_this_program();
         let output = Command::new(cargo)
             .args(["build", "--quiet", "--package", "newer-host"])
+            .args(build.arguments)
             .current_dir(copy)
             // What the host depends on is there already.
             .env("CARGO_TARGET_DIR", target())
             .output()
             .unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        target().join("debug/newer-host")
+        build.folder.join("newer-host")
     })
 }
 

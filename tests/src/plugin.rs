@@ -41,6 +41,36 @@ pub fn target() -> PathBuf {
     env::var_os("CARGO_TARGET_DIR").map_or_else(|| workspace().join("target"), PathBuf::from)
 }
 
+/// The way in which this very program was built, so that what tests build of the workspace is not built twice.
+#[derive(Debug)]
+pub struct Build {
+    /// Cargo's arguments.
+    pub arguments: Vec<String>,
+    /// The folder of the workspace's programs.
+    pub folder: PathBuf,
+}
+
+impl Build {
+    /// Tells it by the folder of this program: `target/[TRIPLE/]PROFILE/deps`.
+    ///
+    /// # Panics
+    ///
+    /// If cargo did not build this program.
+    pub fn of_this_program() -> Self {
+        let program = env::current_exe().unwrap();
+        let folder = program.ancestors().find(|folder| !folder.ends_with("deps") && folder.is_dir()).unwrap();
+        let name = |folder: &Path| folder.file_name().unwrap().to_str().unwrap().to_owned();
+        let profile = name(folder);
+        let profile = if profile == "debug" { "dev" } else { &profile };
+        let mut arguments = vec!["--profile".into(), profile.to_owned()];
+        let triple = name(folder.parent().unwrap());
+        if triple.contains("-linux-") {
+            arguments.extend(["--target".into(), triple]);
+        }
+        Self { arguments, folder: folder.into() }
+    }
+}
+
 /// A command of the cargo that runs the tests, for a crate outside of the workspace: in `folder`, with the
 /// versions that the workspace has, so that nothing new is fetched and what is shared is built once.
 ///

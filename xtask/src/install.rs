@@ -1,7 +1,8 @@
 //! Installs what is missing, from Debian's packages.
 
-use crate::run::{as_root, is_installed, must};
+use crate::run::{as_root, is_installed};
 use anyhow::{Context, bail};
+use std::process::Stdio;
 
 /// A program, and the package that has it.
 pub(crate) struct Tool(&'static str, &'static str);
@@ -89,6 +90,9 @@ pub(crate) const VM: &[Tool] = &[
     Tool("/usr/share/keyrings/debian-archive-keyring.gpg", "debian-archive-keyring"),
 ];
 
+/// What unpacks interpreters.
+pub(crate) const RUNTIMES: &[Tool] = &[Tool("mmdebstrap", "mmdebstrap"), Tool("npm", "npm")];
+
 /// Real programs to profile, and what gives them something to do.
 pub(crate) const STACKS: &[Tool] = &[
     Tool("openssl", "openssl"),
@@ -105,8 +109,11 @@ pub(crate) const STACKS: &[Tool] = &[
 ];
 
 /// Installs the packages of those tools that are missing.
-pub(crate) fn ensure(tools: &[Tool]) -> anyhow::Result<()> {
-    let missing: Vec<_> = tools.iter().filter(|tool| !is_installed(tool.0)).map(|tool| tool.1).collect();
+pub(crate) fn ensure<'a>(tools: impl IntoIterator<Item = &'a Tool>) -> anyhow::Result<()> {
+    let mut missing: Vec<_> =
+        tools.into_iter().filter(|tool| !is_installed(tool.0)).map(|tool| tool.1).collect();
+    missing.sort_unstable();
+    missing.dedup();
     if missing.is_empty() {
         return Ok(());
     }
@@ -115,15 +122,26 @@ pub(crate) fn ensure(tools: &[Tool]) -> anyhow::Result<()> {
         bail!("missing here: {packages}; install them (these are Debian's names of the packages)");
     }
     println!("installing {packages}");
-    let hint = || format!("installing {packages} failed; install them by hand and try again");
-    let apt = |arguments: &[&str]| -> anyhow::Result<()> {
-        let mut command = as_root("env")?;
-        command
-            .args(["DEBIAN_FRONTEND=noninteractive", "apt-get", "-qq", "-o", "DPkg::Lock::Timeout=600"])
-            .args(arguments);
-        must(&mut command)
-    };
-    apt(&["update"]).with_context(hint)?;
-    let install = ["install", "-y", "--no-install-recommends"];
-    apt(&[&install[..], &missing[..]].concat()).with_context(hint)
+    apt(&["update"], &packages)?;
+    apt(&[&["install", "-y", "--no-install-recommends"], &missing[..]].concat(), &packages)
+}
+
+/// Runs apt-get. Its remarks are shown only if it fails: those of a machine without a terminal for dpkg's questions are
+/// nothing that the reader could act on.
+fn apt(arguments: &[&str], packages: &str) -> anyhow::Result<()> {
+    let mut command = as_root("env")?;
+    command
+        .args(["DEBIAN_FRONTEND=noninteractive", "apt-get", "-qq", "-o", "DPkg::Lock::Timeout=600"])
+        .args(arguments)
+        .stdin(Stdio::null());
+    let output = command.output().context("cannot run apt-get")?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let said = [output.stdout, output.stderr].concat();
+    bail!(
+        "installing {packages} failed; install them by hand and try again; apt-get {} said:\n{}",
+        arguments[0],
+        String::from_utf8_lossy(&said).trim_end()
+    )
 }

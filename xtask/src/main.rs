@@ -1,6 +1,7 @@
 //! Developer commands: `cargo xtask profile`, `test`, `lint`, `vm`.
 
 mod bench;
+mod build;
 mod collector;
 mod debian;
 mod dist;
@@ -10,6 +11,7 @@ mod load;
 mod profile;
 mod proof;
 mod run;
+mod runtimes;
 mod speedscope;
 mod stacks;
 mod stage;
@@ -22,7 +24,9 @@ const USAGE: &str = "\
 usage: cargo xtask COMMAND
 
   profile [-d SECONDS] [-F HZ]   build, profile this machine, write profile.html, .svg and .pb.gz
-  test [--tier TIER]...          run all tests, or those of the named tiers: suite, kernel, packages, vm
+  test [--all | --tier TIER]... [--full]
+                                 run the tests of this machine (tiers suite and kernel), of every tier (packages, vm
+                                 and runtimes, too), or of the named ones; --full: also what takes too long for CI
   vm [--all] [ROW]...            boot other kernels under QEMU with the agent in them; all of them,
                                  or those of the named rows, else those that CI boots
   systemd [--write]              boot Debian with the service in it, with the unit's rights and without each of them;
@@ -42,6 +46,7 @@ usage: cargo xtask COMMAND
 What a command needs and is missing it installs with apt-get.";
 
 fn main() -> ExitCode {
+    run::forget_cargos_libraries();
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let rest = arguments.get(1..).unwrap_or_default();
     let result = match arguments.first().map(String::as_str) {

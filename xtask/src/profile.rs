@@ -1,19 +1,31 @@
 //! `cargo xtask profile`: a flame graph of this machine, now.
 
+use crate::build::{self, QUICK};
 use crate::load::{self, Load};
-use crate::run::{as_root, must, workspace};
-use crate::stage;
+use crate::run::{Steps, as_root, must, workspace};
+use crate::{install, stage};
 use anyhow::{Context, bail};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::process::ExitCode;
 
 const FILES: [&str; 3] = ["profile.html", "profile.svg", "profile.pb.gz"];
+/// The exporter that writes them; no other is loaded.
+const EXPORTER: &str = "file-export";
 
 /// Builds, records and writes the files into the current folder of the workspace.
 pub(crate) fn run(arguments: &[String]) -> anyhow::Result<ExitCode> {
     let (seconds, hz) = parse(arguments)?;
-    let stage = stage::build("release")?;
+    let mut steps = Steps::of(4);
+    steps.next("installing what is missing of clang and gcc");
+    install::ensure(install::BUILD)?;
+    steps.next("building the agent and the plugins that it loads here (some minutes the first time)");
+    let mut plugins = build::plugins()?;
+    plugins.retain(|plugin| plugin == EXPORTER || !plugin.ends_with("-export"));
+    let built = build::product(QUICK, &plugins)?;
+    steps.next("installing the plugins where only root can change them");
+    let stage = stage::put(QUICK, &built)?;
+    steps.next(&format!("profiling this machine for {seconds} s"));
     let load = if load::is_idle()? { Some(Load::start()?) } else { None };
     let mut record = as_root(&stage.agent)?;
     record.current_dir(workspace()).arg("record").arg("--config").arg(&stage.config);
@@ -25,6 +37,14 @@ pub(crate) fn run(arguments: &[String]) -> anyhow::Result<ExitCode> {
     drop(load);
     recorded?;
     FILES.iter().try_for_each(|file| give_back(&workspace().join(file)))?;
+    println!("\nIn {}: {}", workspace().display(), FILES.join(", "));
+    println!(
+        "Next: open profile.html in a browser (Ctrl-F searches, a click zooms), here or after copying it;"
+    );
+    println!("      {} top --config {}  shows the same live", stage.agent.display(), stage.config.display());
+    println!(
+        "      cargo xtask profile -d 60 -F 199  takes longer and looks closer; cargo xtask dist  makes packages"
+    );
     Ok(ExitCode::SUCCESS)
 }
 

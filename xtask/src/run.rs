@@ -72,3 +72,37 @@ fn shown(command: &Command) -> String {
     let words = std::iter::once(command.get_program()).chain(command.get_args());
     words.map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ")
 }
+
+/// Announcements of the steps of a command, each with its number of how many there are.
+pub(crate) struct Steps {
+    done: usize,
+    of: usize,
+}
+
+impl Steps {
+    /// Counts to `of`.
+    pub(crate) fn of(of: usize) -> Self {
+        Self { done: 0, of }
+    }
+
+    /// Says that the next step begins.
+    pub(crate) fn next(&mut self, what: &str) {
+        self.done += 1;
+        println!("[{}/{}] {what}", self.done, self.of);
+    }
+}
+
+/// Takes what cargo put into `LD_LIBRARY_PATH` for us out of it again, so that programs that we start do not warn of what
+/// nobody who called us has done.
+pub(crate) fn forget_cargos_libraries() {
+    const NAME: &str = "LD_LIBRARY_PATH";
+    let Some(paths) = std::env::var_os(NAME) else { return };
+    let is_cargos = |path: &PathBuf| {
+        path.starts_with(crate::build::target_folder())
+            || path.components().any(|part| part.as_os_str() == "toolchains")
+    };
+    let kept: Vec<PathBuf> = std::env::split_paths(&paths).filter(|path| !is_cargos(path)).collect();
+    let kept = std::env::join_paths(kept).unwrap_or_default();
+    // SAFETY: called before any other thread is started.
+    unsafe { if kept.is_empty() { std::env::remove_var(NAME) } else { std::env::set_var(NAME, kept) } }
+}

@@ -1,9 +1,12 @@
-//! `cargo xtask test`: all tiers, or those that are named.
+//! `cargo xtask test`: tests in tiers, named by what they need.
 
-use crate::run::{cargo, is_installed, is_root, status};
-use crate::{collector, debian, dist, install, speedscope, stage, vm};
+use crate::build::{self, QUICK};
+use crate::install::{self, Tool};
+use crate::run::{is_installed, is_root, status};
+use crate::{collector, debian, dist, runtimes, speedscope, stage, vm};
 use anyhow::bail;
 use std::process::{Command, ExitCode};
+use std::time::Instant;
 
 /// A tier, named by what it needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,80 +19,180 @@ enum Tier {
     Packages,
     /// QEMU, and other kernels.
     Vm,
+    /// Root, and interpreters of other versions than this machine's.
+    Runtimes,
 }
 
-const TIERS: [(Tier, &str); 4] =
-    [(Tier::Suite, "suite"), (Tier::Kernel, "kernel"), (Tier::Packages, "packages"), (Tier::Vm, "vm")];
+impl Tier {
+    const ALL: [Self; 5] = [Self::Suite, Self::Kernel, Self::Packages, Self::Vm, Self::Runtimes];
+    /// The tiers that need neither another kernel nor another distribution's files.
+    const USUAL: [Self; 2] = [Self::Suite, Self::Kernel];
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Suite => "suite",
+            Self::Kernel => "kernel",
+            Self::Packages => "packages",
+            Self::Vm => "vm",
+            Self::Runtimes => "runtimes",
+        }
+    }
+
+    /// Returns the tools that it takes besides a compiler.
+    const fn tools(self) -> &'static [&'static [Tool]] {
+        match self {
+            Self::Suite => &[install::TEST, install::SUITE, install::NPM],
+            Self::Kernel => &[install::TEST],
+            Self::Packages => &[install::TEST, install::PACKAGES, install::DIST],
+            Self::Vm => &[install::VM],
+            Self::Runtimes => &[install::RUNTIMES],
+        }
+    }
+
+    /// Runs it; whether all of it passed.
+    fn run(self, full: bool) -> anyhow::Result<bool> {
+        match self {
+            Self::Suite => suite(full),
+            Self::Kernel => kernel(),
+            Self::Packages => packages(full),
+            Self::Vm => vm::tier(full),
+            Self::Runtimes => runtimes::tier(full),
+        }
+    }
+}
+
+/// The arguments of the command.
+#[derive(Debug, PartialEq, Eq)]
+struct Arguments {
+    tiers: Vec<Tier>,
+    /// Whether the tiers run what takes too long for CI, too.
+    full: bool,
+}
 
 /// Runs the tiers one after the other, all of them even if one fails.
 pub(crate) fn run(arguments: &[String]) -> anyhow::Result<ExitCode> {
-    let tiers = parse(arguments)?;
-    install::ensure(install::BUILD)?;
-    install::ensure(install::TEST)?;
-    install::try_other_compiler();
-    let (mut passed, mut failed, mut skipped) = (0, 0, 0);
-    for (tier, name) in tiers {
+    let Arguments { tiers, full } = parse(arguments)?;
+    let tools = tiers.iter().flat_map(|tier| tier.tools().iter().copied()).flatten();
+    install::ensure(install::BUILD.iter().chain(tools))?;
+    if tiers.contains(&Tier::Suite) {
+        install::try_other_compiler();
+    }
+    let outcomes: Vec<(Tier, Outcome)> = tiers.iter().map(|tier| (*tier, Outcome::of(*tier, full))).collect();
+    let named = |wanted: Outcome| {
+        let names = outcomes.iter().filter(|(_, outcome)| *outcome == wanted).map(|(tier, _)| tier.name());
+        names.collect::<Vec<_>>()
+    };
+    let (passed, failed, skipped) = (named(Outcome::Passed), named(Outcome::Failed), named(Outcome::Skipped));
+    for (what, names) in [("passed", &passed), ("failed", &failed), ("could not run", &skipped)] {
+        if !names.is_empty() {
+            println!("{what}: {}", names.join(", "));
+        }
+    }
+    println!("{}", left_out(&tiers, full));
+    println!("tiers: {} passed, {} failed, {} skipped", passed.len(), failed.len(), skipped.len());
+    Ok(if failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// How a tier ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Outcome {
+    Passed,
+    Failed,
+    Skipped,
+}
+
+impl Outcome {
+    fn of(tier: Tier, full: bool) -> Self {
+        let (name, start) = (tier.name(), Instant::now());
         println!("== tier {name}");
-        let outcome = match tier {
-            Tier::Suite => suite(),
-            Tier::Kernel => kernel(),
-            Tier::Packages => packages(),
-            Tier::Vm => vm::tier(),
-        };
-        match outcome {
-            Ok(true) => passed += 1,
-            Ok(false) => failed += 1,
+        let outcome = match tier.run(full) {
+            Ok(true) => Self::Passed,
+            Ok(false) => Self::Failed,
             Err(why) if std::env::var("CI").as_deref() == Ok("true") => {
                 eprintln!("tier {name} could not run, which CI takes for a failure: {why:#}");
-                failed += 1;
+                Self::Failed
             }
             Err(why) => {
                 eprintln!("SKIPPED tier {name}: {why:#}");
-                skipped += 1;
+                Self::Skipped
             }
-        }
+        };
+        println!("== tier {name}: {} s", start.elapsed().as_secs());
+        outcome
     }
-    println!("tiers: {passed} passed, {failed} failed, {skipped} skipped");
-    Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn parse(arguments: &[String]) -> anyhow::Result<Vec<(Tier, &'static str)>> {
-    if arguments.is_empty() {
-        return Ok(TIERS.into());
+/// Says which tiers were not asked for, and how to ask.
+fn left_out(tiers: &[Tier], full: bool) -> String {
+    let others = Tier::ALL.iter().filter(|tier| !tiers.contains(tier)).map(|tier| tier.name());
+    let others = others.collect::<Vec<_>>().join(", ");
+    let longer = if full { "" } else { "; what takes too long for CI: --full" };
+    match others.as_str() {
+        "" => format!("left out: no tier{longer}"),
+        others => format!("left out: {others} (--all runs every tier, --tier NAME one){longer}"),
     }
-    let mut tiers = Vec::new();
-    for pair in arguments.chunks(2) {
-        let [flag, name] = pair else { bail!("--tier takes a name: suite, kernel, packages or vm") };
-        match TIERS.iter().find(|(_, known)| known == name) {
-            Some(tier) if flag == "--tier" => tiers.push(*tier),
-            _ => bail!(
-                "`{flag} {name}` is not an argument of test; it takes --tier with suite, kernel, packages or vm"
-            ),
+}
+
+fn parse(arguments: &[String]) -> anyhow::Result<Arguments> {
+    let (mut all, mut full, mut tiers) = (false, false, Vec::new());
+    let mut rest = arguments.iter();
+    while let Some(argument) = rest.next() {
+        match argument.as_str() {
+            "--all" => all = true,
+            "--full" => full = true,
+            "--tier" => {
+                let name = rest.next().map_or("", String::as_str);
+                let Some(tier) = Tier::ALL.into_iter().find(|tier| tier.name() == name) else {
+                    let names = Tier::ALL.map(Tier::name).join(", ");
+                    bail!("`--tier {name}` names no tier; there are {names}");
+                };
+                tiers.push(tier);
+            }
+            other => bail!("`{other}` is not an argument of test; it takes --all, --tier NAME and --full"),
         }
     }
-    Ok(tiers)
+    if all && !tiers.is_empty() {
+        bail!("--all is every tier: leave out --tier");
+    }
+    let chosen = if all { &Tier::ALL[..] } else { &Tier::USUAL[..] };
+    // In their usual order, whatever the order on the command line.
+    let tiers = match tiers.as_slice() {
+        [] => chosen.to_vec(),
+        named => Tier::ALL.into_iter().filter(|tier| named.contains(tier)).collect(),
+    };
+    Ok(Arguments { tiers, full })
 }
 
 /// Unit tests, documentation tests and the suite; the kernel tier's tests leave themselves out.
-fn suite() -> anyhow::Result<bool> {
-    install::ensure(install::SUITE)?;
-    let mut tests = cargo();
+fn suite(full: bool) -> anyhow::Result<bool> {
+    let mut tests = tests()?;
     match speedscope::fetch() {
         Ok(page) => drop(tests.env("STACKSONDE_TEST_SPEEDSCOPE", page)),
         // The test that wants it says so.
         Err(error) => eprintln!("no speedscope: {error:#}"),
     }
-    tests.args(["test", "--quiet", "--workspace", "--lib", "--bins"]);
-    for name in ["suite", "batch", "allocation", "layout"] {
+    if full {
+        tests.env("STACKSONDE_FUZZ_SECONDS", "60");
+    }
+    // Its tests alone, since what they depend on has features that the product's build has not, and would be built twice.
+    const APART: &str = "stacksonde-batch";
+    tests.args(["--workspace", "--exclude", APART, "--lib", "--bins"]);
+    for name in ["suite", "layout"] {
         tests.args(["--test", name]);
     }
-    let tests = status(&mut tests)?.success();
-    let documentation = status(cargo().args(["test", "--quiet", "--workspace", "--doc"]))?.success();
-    Ok(tests && documentation)
+    let mut apart = self::tests()?;
+    apart.args(["--package", APART, "--lib", "--tests"]);
+    let mut documentation = self::tests()?;
+    documentation.args(["--workspace", "--exclude", APART, "--doc"]);
+    let mut passed = true;
+    for command in [&mut tests, &mut apart, &mut documentation] {
+        passed &= status(command)?.success();
+    }
+    Ok(passed)
 }
 
 fn kernel() -> anyhow::Result<bool> {
-    let stage = stage::build("stage")?;
+    let stage = stage::build(QUICK)?;
     let collector = collector::build()?;
     let kubernetes = collector::kubernetes()?;
     let mut tests = tests_as_root("kernel")?;
@@ -99,29 +202,34 @@ fn kernel() -> anyhow::Result<bool> {
     Ok(status(tests.args(["--", "--test-threads=1"]))?.success())
 }
 
-/// Packages of a profile that links in less time than the release; everything else about them is the same. Those of
-/// the release are made by `cargo xtask dist`.
-fn packages() -> anyhow::Result<bool> {
-    const PROFILE: &str = "stage";
+/// Packages of what the other tiers have built; everything else about them is as in a release. `full` is the release.
+fn packages(full: bool) -> anyhow::Result<bool> {
+    let profile = if full { build::RELEASE } else { QUICK };
     let mut tests = tests_as_root("packages")?;
-    install::ensure(install::PACKAGES)?;
     let root = debian::archive()?;
     let collector = collector::build()?;
     for (variable, revision) in [("STACKSONDE_TEST_PACKAGES", 1), ("STACKSONDE_TEST_PACKAGES_NEWER", 2)] {
-        let folder = stage::target_folder().join(format!("packages-{revision}"));
-        let options = dist::Options { profile: PROFILE.into(), revision, folder };
+        let folder = build::target_folder().join(format!("packages-{revision}"));
+        let options = dist::Options { profile: profile.into(), revision, folder };
         dist::build(&options)?;
         tests.env(variable, options.folder);
     }
     tests.env("STACKSONDE_TEST_ROOT", root).env("STACKSONDE_TEST_COLLECTOR", collector);
-    tests.env("STACKSONDE_TEST_PACKAGES_PROFILE", PROFILE);
+    tests.env("STACKSONDE_TEST_PACKAGES_PROFILE", profile);
     Ok(status(tests.args(["--", "--test-threads=2"]))?.success())
 }
 
-/// A tier's tests, of which only they themselves need root, not the compiler.
-fn tests_as_root(tier: &str) -> anyhow::Result<Command> {
-    let mut tests = cargo();
-    tests.args(["test", "--quiet", "--package", "stacksonde-tests", "--test", tier]);
+/// Returns `cargo test` of the build that all tiers share.
+fn tests() -> anyhow::Result<Command> {
+    let mut tests = build::cargo_in(QUICK, "test")?;
+    tests.arg("--quiet");
+    Ok(tests)
+}
+
+/// Returns a tier's tests, of which only they themselves need root, not the compiler.
+pub(crate) fn tests_as_root(tier: &str) -> anyhow::Result<Command> {
+    let mut tests = tests()?;
+    tests.args(["--package", "stacksonde-tests", "--test", tier]);
     if !is_root() {
         if !is_installed("sudo") {
             bail!("it needs root: run it as root, or install sudo");
@@ -131,4 +239,33 @@ fn tests_as_root(tier: &str) -> anyhow::Result<Command> {
         tests.env(variable, "sudo -E --");
     }
     Ok(tests)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(line: &str) -> anyhow::Result<Arguments> {
+        parse(&line.split_whitespace().map(str::to_owned).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn runs_what_needs_no_other_system_unless_told_otherwise() {
+        assert_eq!(parsed("").unwrap(), Arguments { tiers: Tier::USUAL.into(), full: false });
+        assert_eq!(parsed("--all").unwrap(), Arguments { tiers: Tier::ALL.into(), full: false });
+        let two = parsed("--tier vm --full --tier suite").unwrap();
+        assert_eq!(two, Arguments { tiers: vec![Tier::Suite, Tier::Vm], full: true });
+        for (line, part) in [("--tier", "suite, kernel"), ("--tier x", "suite, kernel"), ("x", "--tier NAME")]
+        {
+            assert!(parsed(line).unwrap_err().to_string().contains(part), "{line}");
+        }
+        assert!(parsed("--all --tier vm").is_err());
+    }
+
+    #[test]
+    fn the_closing_line_names_what_was_left_out() {
+        let line = left_out(&Tier::USUAL, false);
+        assert!(line.contains("packages, vm, runtimes") && line.contains("--full"), "{line}");
+        assert_eq!(left_out(&Tier::ALL, true), "left out: no tier");
+    }
 }

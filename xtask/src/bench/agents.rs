@@ -130,8 +130,6 @@ impl Profiler {
         let log = std::fs::File::create(self.log(folder)).context("cannot make a log")?;
         let mut command = Command::new("unshare");
         command.args(["--mount", "sh", "-c", &script]).current_dir(folder).process_group(0);
-        // cargo's; nothing that is measured needs it.
-        command.env_remove("LD_LIBRARY_PATH");
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         command.spawn().context("cannot run unshare")
     }

@@ -6,6 +6,7 @@ use super::agents::Profiler;
 use super::kernel::{Before, Runs, Statistics, between};
 use super::usage::{Tree, monotonic, watch};
 use super::{sink, table};
+use crate::build::{self, STAGE};
 use crate::load::Load;
 use crate::run::is_root;
 use crate::{install, stage};
@@ -66,9 +67,9 @@ pub(super) fn run(arguments: &[String]) -> anyhow::Result<()> {
         bail!("profilers need root: run this as root");
     }
     install::ensure(install::COST)?;
-    let stage = stage::build("stage")?;
+    let stage = stage::build(STAGE)?;
     super::build_program("floor")?;
-    let mut profilers = Profiler::all(&stage, &stage::target_folder().join("stage/floor"));
+    let mut profilers = Profiler::all(&stage, &build::folder(STAGE)?.join("floor"));
     for text in &options.also {
         profilers.push(Profiler::given(text)?);
     }

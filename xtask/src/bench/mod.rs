@@ -10,7 +10,8 @@ mod start;
 mod table;
 mod usage;
 
-use crate::run::{cargo, must};
+use crate::build::{self, STAGE};
+use crate::run::must;
 use crate::{collector, install, stage};
 use anyhow::bail;
 use std::process::{Command, ExitCode};
@@ -32,35 +33,25 @@ pub(crate) fn run(arguments: &[String]) -> anyhow::Result<ExitCode> {
 /// Loading ten plugins, and handing over a batch of 10,000 samples.
 fn plugins() -> anyhow::Result<()> {
     install::ensure(install::BUILD)?;
-    must(&mut bench("plugins"))
+    must(&mut bench("plugins")?)
 }
 
 /// Bytes on the wire and CPU time of what otlp-export makes and sends.
 fn export() -> anyhow::Result<()> {
-    let stage = stage::build("stage")?;
-    let mut bench = bench("export");
+    let stage = stage::build(STAGE)?;
+    let mut bench = bench("export")?;
     bench.env("STACKSONDE_TEST_AGENT", &stage.agent).env("STACKSONDE_TEST_CONFIG", &stage.config);
     must(bench.env("STACKSONDE_TEST_COLLECTOR", collector::build()?))
 }
 
 /// Builds a program of the tests, optimised as a release, without the minutes of its linking.
 fn build_program(name: &str) -> anyhow::Result<()> {
-    let profile = ["--quiet", "--profile", "stage", "--package", "stacksonde-tests"];
-    must(cargo().arg("build").args(profile).args(["--bin", name]))
+    must(build::cargo_in(STAGE, "build")?.args(["--quiet", "--package", "stacksonde-tests", "--bin", name]))
 }
 
-/// Optimised as a release, without the minutes of its linking.
-fn bench(name: &str) -> Command {
-    let mut command = cargo();
-    command.args([
-        "bench",
-        "--quiet",
-        "--profile",
-        "stage",
-        "--package",
-        "stacksonde-tests",
-        "--bench",
-        name,
-    ]);
-    command
+/// Returns the command of a benchmark, optimised as a release, without the minutes of its linking.
+fn bench(name: &str) -> anyhow::Result<Command> {
+    let mut command = build::cargo_in(STAGE, "bench")?;
+    command.args(["--quiet", "--package", "stacksonde-tests", "--bench", name]);
+    Ok(command)
 }

@@ -3,6 +3,7 @@
 
 use super::usage::{Tree, monotonic, watch};
 use super::{kernel, usage};
+use crate::build::{self, STAGE};
 use crate::run::{as_root, is_root, must};
 use crate::{install, stage};
 use anyhow::{Context, bail};
@@ -54,9 +55,9 @@ pub(super) fn run(arguments: &[String]) -> anyhow::Result<()> {
         bail!("the agent and these limits need root: run this as root");
     }
     install::ensure(install::SCALE)?;
-    let stage = stage::build("stage")?;
+    let stage = stage::build(STAGE)?;
     super::build_program("crowd")?;
-    let crowd = stage::target_folder().join("stage/crowd");
+    let crowd = build::folder(STAGE)?.join("crowd");
     let _limits = LIMITS.map(|(file, value)| Limit::at_least(file, value));
     println!(
         "{HZ} Hz, {seconds} s each; files opened and directories read under /proc/PID are seen by strace in a run of their own"
@@ -110,7 +111,7 @@ fn agent(stage: &stage::Stage) -> anyhow::Result<Command> {
         "/tmp/stacksonde-bench-scale.pb.gz",
         "--config",
     ]);
-    agent.arg(&stage.config).env_remove("LD_LIBRARY_PATH").stdin(Stdio::null());
+    agent.arg(&stage.config).stdin(Stdio::null());
     Ok(agent)
 }
 
@@ -136,7 +137,7 @@ fn processes_read(stage: &stage::Stage) -> anyhow::Result<usize> {
     let agent = agent(stage)?;
     let mut strace = as_root("strace")?;
     strace.args(["-f", "-qq", "-e", "trace=open,openat,readlink,readlinkat", "-o", traced]);
-    strace.arg(agent.get_program()).args(agent.get_args()).args(["-d", "5"]).env_remove("LD_LIBRARY_PATH");
+    strace.arg(agent.get_program()).args(agent.get_args()).args(["-d", "5"]);
     must(&mut strace)?;
     let text = BufReader::new(std::fs::File::open(traced).context(traced)?);
     let mut pids = BTreeSet::new();

@@ -2,6 +2,7 @@
 //! for one machine and one day.
 
 use super::usage;
+use crate::build::STAGE;
 use crate::run::as_root;
 use crate::stage;
 use anyhow::{Context, bail};
@@ -13,7 +14,7 @@ const RUNS: usize = 9;
 /// Starts the agent several times and prints the medians.
 pub(crate) fn run() -> anyhow::Result<ExitCode> {
     // Optimised as a release, without the minutes of its linking.
-    let stage = stage::build("stage")?;
+    let stage = stage::build(STAGE)?;
     let mut runs = Vec::new();
     for _ in 0..RUNS {
         runs.push(steps(&stage)?);

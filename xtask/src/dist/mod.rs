@@ -32,7 +32,11 @@ pub(crate) struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { profile: "release".into(), revision: 1, folder: crate::stage::target_folder().join("dist") }
+        Self {
+            profile: crate::build::RELEASE.into(),
+            revision: 1,
+            folder: crate::build::target_folder().join("dist"),
+        }
     }
 }
 
@@ -69,13 +73,13 @@ pub(crate) fn build(options: &Options) -> anyhow::Result<Vec<PathBuf>> {
     install::ensure(install::BUILD)?;
     install::ensure(install::DIST)?;
     let facts = Facts::gather(options.revision)?;
-    let built = compile::compile(&options.profile, &facts)?;
+    let compiled = compile::compile(&options.profile, &facts)?;
     std::fs::create_dir_all(&options.folder)
         .with_context(|| format!("cannot make {}", options.folder.display()))?;
     remove_packages(&options.folder)?;
-    let work = crate::stage::target_folder().join("dist-work");
+    let work = crate::build::target_folder().join("dist-work");
     let tree = empty(&work.join("tree"))?;
-    tree::fill(&tree, &built, &facts)?;
+    tree::fill(&tree, &compiled, &facts)?;
     deb::build(&tree, &empty(&work.join("deb"))?, &facts, &options.folder)?;
     rpm::build(&tree, &empty(&work.join("rpm"))?, &facts, &options.folder)?;
     let packages = packages(&options.folder)?;

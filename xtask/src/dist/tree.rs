@@ -1,6 +1,6 @@
 //! Everything that is in packages, in one folder, by what it is; `packaging/` says where it goes.
 
-use super::compile::Built;
+use super::compile::Compiled;
 use super::facts::Facts;
 use super::{copy, licences, sdk};
 use crate::run::workspace;
@@ -22,14 +22,14 @@ const GUIDES: [&str; 11] = [
 ];
 
 /// Fills `tree`.
-pub(super) fn fill(tree: &Path, built: &Built, facts: &Facts) -> anyhow::Result<()> {
+pub(super) fn fill(tree: &Path, compiled: &Compiled, facts: &Facts) -> anyhow::Result<()> {
     let source = workspace();
-    copy(&built.agent, &tree.join("bin/stacksonde"))?;
-    for (plugin, library) in &built.plugins {
+    copy(&compiled.stripped.agent, &tree.join("bin/stacksonde"))?;
+    for (plugin, library) in &compiled.stripped.plugins {
         copy(library, &tree.join("plugins").join(plugin).with_extension("so"))?;
     }
-    copy(&built.pages.join("man"), &tree.join("man"))?;
-    let completions = built.pages.join("completions");
+    copy(&compiled.pages.join("man"), &tree.join("man"))?;
+    let completions = compiled.pages.join("completions");
     // Each shell finds them by its own naming.
     for (from, to) in [
         ("stacksonde.bash", "stacksonde"),
@@ -47,6 +47,6 @@ pub(super) fn fill(tree: &Path, built: &Built, facts: &Facts) -> anyhow::Result<
         copy(&source.join(file), &tree.join(file))?;
     }
     sdk::fill(tree, facts)?;
-    let plugins: Vec<&str> = built.plugins.iter().map(|(name, _)| name.as_str()).collect();
+    let plugins: Vec<&str> = compiled.stripped.plugins.iter().map(|(name, _)| name.as_str()).collect();
     licences::fill(&tree.join("licences"), &plugins)
 }

@@ -3,8 +3,9 @@
 
 mod recalled;
 
+use crate::build::{STAGE, cargo_in};
 use crate::install;
-use crate::run::{as_root, cargo, must, workspace};
+use crate::run::{as_root, must, workspace};
 use anyhow::{Context, bail};
 use std::process::{Command, ExitCode, Stdio};
 
@@ -36,7 +37,7 @@ fn check(name: &str) -> anyhow::Result<String> {
     let program = build(name)?;
     let mut command = as_root(program)?;
     // It compiles programs of the tests by their place.
-    command.env("CARGO_MANIFEST_DIR", workspace().join("tests")).env_remove("LD_LIBRARY_PATH");
+    command.env("CARGO_MANIFEST_DIR", workspace().join("tests"));
     let output = command.stdin(Stdio::null()).stderr(Stdio::inherit()).output();
     let output = output.with_context(|| format!("cannot run the check `{name}`"))?;
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
@@ -49,11 +50,13 @@ fn check(name: &str) -> anyhow::Result<String> {
 
 /// Only the check needs root, not the compiler.
 fn build(name: &str) -> anyhow::Result<String> {
-    let arguments =
-        ["bench", "--no-run", "--profile", "stage", "--package", "stacksonde-tests", "--bench", name];
-    must(cargo().args(arguments).arg("--quiet"))?;
-    let output =
-        cargo().args(arguments).args(["--message-format", "json"]).stderr(Stdio::inherit()).output()?;
+    let bench = || -> anyhow::Result<Command> {
+        let mut bench = cargo_in(STAGE, "bench")?;
+        bench.args(["--no-run", "--package", "stacksonde-tests", "--bench", name]);
+        Ok(bench)
+    };
+    must(bench()?.arg("--quiet"))?;
+    let output = bench()?.args(["--message-format", "json"]).stderr(Stdio::inherit()).output()?;
     let said = String::from_utf8_lossy(&output.stdout);
     let artifacts = said.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
     // Programs of the package are built with it and named, too.

@@ -7,6 +7,7 @@ mod programs;
 mod running;
 mod tally;
 
+use crate::build::STAGE;
 use crate::run::as_root;
 use crate::{install, stage};
 use anyhow::{Context, bail};
@@ -92,7 +93,7 @@ pub(crate) fn record_mix(
 
 fn prepare() -> anyhow::Result<(stage::Stage, Scratch)> {
     install::ensure(install::STACKS)?;
-    Ok((stage::build("stage")?, Scratch::new()?))
+    Ok((stage::build(STAGE)?, Scratch::new()?))
 }
 
 /// Does something while the mix runs, with a folder for what it writes.

@@ -1,8 +1,8 @@
 //! The guest's file system: busybox, the agent as it is built here with its libraries and plugins,
 //! and programs whose stacks are known.
 
+use crate::build::Built;
 use crate::run::{must, workspace};
-use crate::stage::Built;
 use anyhow::{Context, bail};
 use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt;

@@ -17,7 +17,8 @@ pub(crate) mod service;
 mod stock;
 mod table;
 
-use crate::{install, stage};
+use crate::build::{self, QUICK};
+use crate::install;
 use anyhow::bail;
 use cache::Cache;
 use check::Outcome;
@@ -52,7 +53,7 @@ pub(crate) fn run(arguments: &[String]) -> anyhow::Result<ExitCode> {
 }
 
 /// The tier `vm` of `cargo xtask test`: the rows that CI has time for.
-pub(crate) fn tier() -> anyhow::Result<bool> {
+pub(crate) fn tier(_full: bool) -> anyhow::Result<bool> {
     let rows: Vec<&'static Row> = ROWS.iter().filter(|row| row.in_ci).collect();
     let outcomes = boot_all(&rows)?;
     let service = service::tier()?;
@@ -89,8 +90,8 @@ fn boot_all(rows: &[&'static Row]) -> anyhow::Result<Vec<Outcome>> {
         bail!("the matrix is of x86-64 kernels, and the agent in it is the one built here");
     }
     install::ensure(install::VM)?;
-    // Optimised as a release is, without the minutes of its linking; the kernel tier has built it already.
-    let built = stage::compile("stage")?;
+    // The kernel tier has built it already.
+    let built = build::product(QUICK, &build::plugins()?)?;
     let cache = Cache::open()?;
     let _lock = lock::Lock::take(&cache)?;
     let initramfs = initramfs::build(&built, &cache.folder("guest")?)?;

@@ -13,7 +13,8 @@ use super::cache::Cache;
 use super::lock::Lock;
 use super::rows::{ROWS, Row};
 use super::{prepare, qemu};
-use crate::{install, stage};
+use crate::build::{self, QUICK};
+use crate::install;
 use anyhow::bail;
 use results::{Results, Try};
 use std::path::Path;
@@ -62,7 +63,7 @@ fn boot_all(write: bool) -> anyhow::Result<bool> {
         bail!("the guests are x86-64, and the agent in them is the one built here");
     }
     install::ensure(install::VM)?;
-    let built = stage::compile("stage")?;
+    let built = build::product(QUICK, &build::plugins()?)?;
     let cache = Cache::open()?;
     let _lock = Lock::take(&cache)?;
     let rows: Vec<&'static Row> =

@@ -1,8 +1,8 @@
 //! The guest's file system: a Debian without anything that is not essential but systemd, and the agent where its
 //! packages put it.
 
+use crate::build::Built;
 use crate::run::{must, workspace};
-use crate::stage::Built;
 use crate::vm::cache::Cache;
 use crate::vm::initramfs::{Root, installed, targets};
 use anyhow::Context;

@@ -1,7 +1,7 @@
 //! `cargo xtask lint`: formatting, clippy, dependencies.
 
-use crate::install;
-use crate::run::{cargo, must};
+use crate::run::{cache, cargo, must};
+use crate::{build, install};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
@@ -12,7 +12,9 @@ const CARGO_DENY: &str = "0.20.2";
 pub(crate) fn run() -> anyhow::Result<ExitCode> {
     install::ensure(install::BUILD)?;
     must(cargo().args(["fmt", "--all", "--check"]))?;
-    must(cargo().args(["clippy", "--quiet", "--workspace", "--all-targets", "--", "-D", "warnings"]))?;
+    // In the tests' profile, so that macros and build scripts are built once.
+    let mut clippy = build::cargo_in(build::QUICK, "clippy")?;
+    must(clippy.args(["--quiet", "--workspace", "--all-targets", "--", "-D", "warnings"]))?;
     let deny = cargo_deny()?;
     let checks = ["bans", "licenses", "sources"];
     must(Command::new(deny).current_dir(crate::run::workspace()).arg("check").args(checks))?;
@@ -21,8 +23,7 @@ pub(crate) fn run() -> anyhow::Result<ExitCode> {
 
 /// cargo-deny, built once into the user's cache.
 fn cargo_deny() -> anyhow::Result<PathBuf> {
-    let home = std::env::var_os("HOME").map_or_else(|| PathBuf::from("/root"), PathBuf::from);
-    let root = home.join(".cache/stacksonde-dev").join(format!("cargo-deny-{CARGO_DENY}"));
+    let root = cache()?.join(format!("cargo-deny-{CARGO_DENY}"));
     let program = root.join("bin/cargo-deny");
     if !Path::new(&program).exists() {
         println!("building cargo-deny {CARGO_DENY}, once");
@@ -31,7 +32,7 @@ fn cargo_deny() -> anyhow::Result<PathBuf> {
             .args(["install", "cargo-deny", "--quiet", "--locked", "--version", CARGO_DENY, "--root"])
             .arg(&root);
         // Its speed matters less than the minutes of its build.
-        install.env("CARGO_PROFILE_RELEASE_LTO", "off").env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "1");
+        install.env("CARGO_PROFILE_RELEASE_LTO", "off").env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "0");
         install.env("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "16").env("CARGO_PROFILE_RELEASE_DEBUG", "0");
         must(&mut install)?;
     }

@@ -36,8 +36,9 @@ run() {
 }
 
 export RUST_BACKTRACE=1
-c_chain &
-no_frame_pointers chain &
+# They spin, and leave the CPUs to the agent where it wants them.
+nice -n 19 c_chain &
+nice -n 19 no_frame_pointers chain &
 run doctor stacksonde doctor --json
 # In a pid namespace of its own the agent needs all facts; two providers are asked for each.
 run nested unshare -p -f --mount-proc env STACKSONDE_OFFSETS__VERIFY=true stacksonde doctor --json

@@ -14,18 +14,22 @@ mod qemu;
 mod results;
 mod rows;
 pub(crate) mod service;
+mod side_by_side;
 mod stock;
 mod table;
 
-use crate::build::{self, QUICK};
+use crate::build::{self, Built, QUICK};
 use crate::install;
 use anyhow::bail;
 use cache::Cache;
 use check::Outcome;
+use lock::Lock;
 use rows::{Kernel, ROWS, Row};
+use side_by_side::Job;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::Instant;
+use std::sync::OnceLock;
+use std::thread::ScopedJoinHandle;
 
 /// The arguments of the command.
 #[derive(Debug, Default)]
@@ -40,7 +44,10 @@ struct Arguments {
 pub(crate) fn run(arguments: &[String]) -> anyhow::Result<ExitCode> {
     let arguments = parse(arguments)?;
     let rows: Vec<&'static Row> = ROWS.iter().filter(|row| arguments.chooses(row)).collect();
-    let outcomes = boot_all(&rows)?;
+    let setup = Setup::new()?;
+    let matrix = Matrix::new(rows, &setup)?;
+    side_by_side::boot(matrix.jobs(&setup.cache).collect())?;
+    let outcomes = matrix.report();
     let passed = outcomes.iter().all(|outcome| outcome.complaints.is_empty());
     if arguments.all && passed {
         let document = crate::run::workspace().join(table::DOCUMENT);
@@ -52,12 +59,29 @@ pub(crate) fn run(arguments: &[String]) -> anyhow::Result<ExitCode> {
     Ok(if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// The tier `vm` of `cargo xtask test`: the rows that CI has time for.
-pub(crate) fn tier(_full: bool) -> anyhow::Result<bool> {
-    let rows: Vec<&'static Row> = ROWS.iter().filter(|row| row.in_ci).collect();
-    let outcomes = boot_all(&rows)?;
-    let service = service::tier()?;
-    Ok(service && outcomes.iter().all(|outcome| outcome.complaints.is_empty()))
+/// Fetches and builds what the tier `vm` boots and what does not depend on the checkout: kernels, and a root of Debian.
+/// It needs neither the agent nor root, and can run beside other tiers: it compiles at a low priority.
+pub(crate) fn prepare_for_ci() -> anyhow::Result<()> {
+    install::ensure(install::VM)?;
+    let cache = Cache::open()?;
+    let _lock = Lock::take(&cache)?;
+    prepare(&in_ci(), true, &cache).map(drop)
+}
+
+/// The tier `vm` of `cargo xtask test`: the rows that CI boots, or all of them, and the service.
+pub(crate) fn tier(full: bool) -> anyhow::Result<bool> {
+    prepare_for_ci()?;
+    let setup = Setup::new()?;
+    let service = service::Service::new(&setup)?;
+    let matrix = Matrix::new(if full { ROWS.iter().collect() } else { in_ci() }, &setup)?;
+    // Those that take longest come first.
+    side_by_side::boot(service.jobs(&setup.cache).chain(matrix.jobs(&setup.cache)).collect())?;
+    let kernels = matrix.report().iter().all(|outcome| outcome.complaints.is_empty());
+    Ok(service.report(false) && kernels)
+}
+
+fn in_ci() -> Vec<&'static Row> {
+    ROWS.iter().filter(|row| row.in_ci).collect()
 }
 
 impl Arguments {
@@ -84,50 +108,105 @@ fn parse(arguments: &[String]) -> anyhow::Result<Arguments> {
     Ok(parsed)
 }
 
-/// Boots the rows one after the other and says of each how it went; in the end, the table.
-fn boot_all(rows: &[&'static Row]) -> anyhow::Result<Vec<Outcome>> {
-    if std::env::consts::ARCH != "x86_64" {
-        bail!("the matrix is of x86-64 kernels, and the agent in it is the one built here");
-    }
-    install::ensure(install::VM)?;
-    // The kernel tier has built it already.
-    let built = build::product(QUICK, &build::plugins()?)?;
-    let cache = Cache::open()?;
-    let _lock = lock::Lock::take(&cache)?;
-    let initramfs = initramfs::build(&built, &cache.folder("guest")?)?;
-    let kernels = prepare(rows, &cache)?;
-    let mut outcomes = Vec::new();
-    for (row, kernel) in rows.iter().zip(kernels) {
-        let start = Instant::now();
-        println!("booting {}: {}, {}", row.name, row.kernel.name(), row.configuration);
-        let outcome = boot(row, &kernel, &initramfs, &cache);
-        println!("  ended after {} s", start.elapsed().as_secs());
-        for complaint in &outcome.complaints {
-            println!("  not as expected: {complaint}");
-        }
-        outcomes.push(outcome);
-    }
-    println!("\n{}", table::render(&outcomes));
-    let failed = outcomes.iter().filter(|outcome| !outcome.complaints.is_empty()).count();
-    println!("kernels: {} as expected, {failed} not", outcomes.len() - failed);
-    Ok(outcomes)
+/// What all guests share.
+struct Setup {
+    built: Built,
+    cache: Cache,
+    _lock: Lock,
 }
 
-/// The image of each row's kernel; those that are missing are fetched or built.
-fn prepare(rows: &[&Row], cache: &Cache) -> anyhow::Result<Vec<PathBuf>> {
-    let archive = archive::Archive::open(cache)?;
-    rows.iter()
-        .map(|row| match &row.kernel {
-            Kernel::Stock(stock) => stock::image(stock, &archive, cache),
-            Kernel::Own(own) => own::image(own, row.name, &archive, cache),
-        })
-        .collect()
+impl Setup {
+    fn new() -> anyhow::Result<Self> {
+        if std::env::consts::ARCH != "x86_64" {
+            bail!("the guests are x86-64, and the agent in them is the one built here");
+        }
+        install::ensure(install::VM)?;
+        // The kernel tier has built it already.
+        let built = build::product(QUICK, &build::plugins()?)?;
+        let cache = Cache::open()?;
+        let lock = Lock::take(&cache)?;
+        Ok(Self { built, cache, _lock: lock })
+    }
 }
+
+/// Rows that are booted, and what comes out.
+struct Matrix {
+    rows: Vec<&'static Row>,
+    kernels: Vec<PathBuf>,
+    initramfs: PathBuf,
+    outcomes: Vec<OnceLock<Outcome>>,
+}
+
+impl Matrix {
+    fn new(rows: Vec<&'static Row>, setup: &Setup) -> anyhow::Result<Self> {
+        let kernels = prepare(&rows, false, &setup.cache)?;
+        let initramfs = initramfs::build(&setup.built, &setup.cache.folder("guest")?)?;
+        let outcomes = rows.iter().map(|_| OnceLock::new()).collect();
+        Ok(Self { rows, kernels, initramfs, outcomes })
+    }
+
+    fn jobs<'a>(&'a self, cache: &'a Cache) -> impl Iterator<Item = Job<'a>> {
+        let each = self.rows.iter().zip(&self.kernels).zip(&self.outcomes);
+        each.map(move |((row, kernel), outcome)| Job {
+            title: format!("{}: {}, {}", row.name, row.kernel.name(), row.configuration),
+            memory_mib: MEMORY_MIB,
+            boot: Box::new(move || {
+                let booted = boot(row, kernel, &self.initramfs, cache);
+                outcome.get_or_init(|| booted).complaints.clone()
+            }),
+        })
+    }
+
+    /// Prints the table.
+    fn report(self) -> Vec<Outcome> {
+        let outcomes: Vec<_> = self.outcomes.into_iter().filter_map(OnceLock::into_inner).collect();
+        println!("\n{}", table::render(&outcomes));
+        let failed = outcomes.iter().filter(|outcome| !outcome.complaints.is_empty()).count();
+        println!("kernels: {} as expected, {failed} not", outcomes.len() - failed);
+        outcomes
+    }
+}
+
+/// The image of each row's kernel, and a root of Debian where it is wanted; those that are missing are fetched or built,
+/// at the same time: some wait for the network, others for the compiler.
+fn prepare(rows: &[&Row], debian: bool, cache: &Cache) -> anyhow::Result<Vec<PathBuf>> {
+    std::thread::scope(|scope| {
+        let debian = debian.then(|| scope.spawn(|| service::debian(cache)));
+        let images = images(rows, cache);
+        debian.map(joined).transpose()?;
+        images
+    })
+}
+
+fn images(rows: &[&Row], cache: &Cache) -> anyhow::Result<Vec<PathBuf>> {
+    let archive = archive::Archive::open(cache)?;
+    let stock = |row: &&Row| match &row.kernel {
+        Kernel::Stock(stock) => stock::image(stock, &archive, cache).map(Some),
+        Kernel::Own(_) => Ok(None),
+    };
+    let own = |row: &&Row| match &row.kernel {
+        Kernel::Own(own) => own::image(own, row.name, &archive, cache).map(Some),
+        Kernel::Stock(_) => Ok(None),
+    };
+    std::thread::scope(|scope| {
+        let stock = scope.spawn(|| rows.iter().map(stock).collect::<anyhow::Result<Vec<_>>>());
+        let own = rows.iter().map(own).collect::<anyhow::Result<Vec<_>>>();
+        Ok(joined(stock)?.into_iter().zip(own?).filter_map(|(stock, own)| stock.or(own)).collect())
+    })
+}
+
+fn joined<T>(thread: ScopedJoinHandle<'_, anyhow::Result<T>>) -> anyhow::Result<T> {
+    thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+}
+
+/// Of a guest that is busybox and the agent.
+const MEMORY_MIB: u64 = 512;
 
 fn boot(row: &'static Row, kernel: &Path, initramfs: &Path, cache: &Cache) -> Outcome {
+    let guest = qemu::Guest { kernel, initramfs, words: row.guest, memory_mib: MEMORY_MIB };
     let results = cache
         .empty_folder(&format!("results/{}", row.name))
-        .and_then(|folder| qemu::boot(kernel, initramfs, row.guest, qemu::Size::SMALL, &folder))
+        .and_then(|folder| qemu::boot(&guest, &folder))
         .and_then(|guest| results::read(&guest));
     match results {
         Ok(results) => check::check(row, results),

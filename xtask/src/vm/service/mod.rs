@@ -10,27 +10,28 @@ mod root;
 mod table;
 
 use super::cache::Cache;
-use super::lock::Lock;
 use super::rows::{ROWS, Row};
-use super::{prepare, qemu};
-use crate::build::{self, QUICK};
-use crate::install;
+use super::side_by_side::{self, Job};
+use super::{Setup, prepare, qemu};
 use anyhow::bail;
 use results::{Results, Try};
-use std::path::Path;
+pub(super) use root::debian;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
+use std::sync::OnceLock;
 
 /// Kernels, by the rows of the matrix.
 const KERNELS: [&str; 2] = ["stock-5.10", "stock-sid"];
 
-/// Debian lies in the guest's memory. A guest takes some two minutes.
-const SIZE: qemu::Size = qemu::Size { memory_mib: 1280, limit: Duration::from_secs(900) };
+/// Debian lies in the guest's memory.
+const MEMORY_MIB: u64 = 1280;
 
 /// What systemd starts besides what it would, and leaves out. Fewer messages: an emulated serial port is slow.
-const WORDS: [&str; 4] = [
+const WORDS: [&str; 5] = [
     "systemd.wants=stacksonde-test.service",
     "systemd.mask=serial-getty@ttyS0.service",
+    // Nothing was updated: indexes are as the packages made them.
+    "systemd.condition_needs_update=no",
     "systemd.show_status=no",
     "loglevel=4",
 ];
@@ -50,58 +51,65 @@ pub(crate) fn run(arguments: &[String]) -> anyhow::Result<ExitCode> {
         [flag] if flag == "--write" => true,
         other => bail!("`{}` is not an argument of systemd; it takes --write", other.join(" ")),
     };
-    Ok(if boot_all(write)? { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    let setup = Setup::new()?;
+    let service = Service::new(&setup)?;
+    side_by_side::boot(service.jobs(&setup.cache).collect())?;
+    Ok(if service.report(write) { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// As a part of the tier `vm`.
-pub(super) fn tier() -> anyhow::Result<bool> {
-    boot_all(false)
+/// The guests, and what comes out.
+pub(super) struct Service {
+    rows: Vec<&'static Row>,
+    kernels: Vec<PathBuf>,
+    initramfs: PathBuf,
+    outcomes: Vec<OnceLock<Outcome>>,
 }
 
-fn boot_all(write: bool) -> anyhow::Result<bool> {
-    if std::env::consts::ARCH != "x86_64" {
-        bail!("the guests are x86-64, and the agent in them is the one built here");
+impl Service {
+    pub(super) fn new(setup: &Setup) -> anyhow::Result<Self> {
+        let rows: Vec<_> =
+            KERNELS.iter().filter_map(|name| ROWS.iter().find(|row| row.name == *name)).collect();
+        let kernels = prepare(&rows, true, &setup.cache)?;
+        let initramfs = root::build(&setup.built, &setup.cache)?;
+        let outcomes = rows.iter().map(|_| OnceLock::new()).collect();
+        Ok(Self { rows, kernels, initramfs, outcomes })
     }
-    install::ensure(install::VM)?;
-    let built = build::product(QUICK, &build::plugins()?)?;
-    let cache = Cache::open()?;
-    let _lock = Lock::take(&cache)?;
-    let rows: Vec<&'static Row> =
-        KERNELS.iter().filter_map(|name| ROWS.iter().find(|row| row.name == *name)).collect();
-    let kernels = prepare(&rows, &cache)?;
-    let initramfs = root::build(&built, &cache)?;
-    let mut outcomes = Vec::new();
-    for (row, kernel) in rows.iter().zip(kernels) {
-        let start = Instant::now();
-        println!("booting Debian with the service: {}", row.kernel.name());
-        let outcome = boot(row, &kernel, &initramfs, &cache);
-        println!("  ended after {} s", start.elapsed().as_secs());
-        outcomes.push(outcome);
+
+    pub(super) fn jobs<'a>(&'a self, cache: &'a Cache) -> impl Iterator<Item = Job<'a>> {
+        let each = self.rows.iter().zip(&self.kernels).zip(&self.outcomes);
+        each.map(move |((row, kernel), outcome)| Job {
+            title: format!("Debian with the service: {}", row.kernel.name()),
+            memory_mib: MEMORY_MIB,
+            boot: Box::new(move || {
+                let booted = boot(row, kernel, &self.initramfs, cache);
+                outcome.get_or_init(|| booted).complaints.clone()
+            }),
+        })
     }
-    let tries: Vec<_> = outcomes.iter().filter_map(|outcome| outcome.tries.as_ref()).collect();
-    let mut passed = true;
-    if tries.len() == outcomes.len() {
-        let kernels: Vec<_> = outcomes.iter().map(|outcome| outcome.kernel).collect();
-        let table = table::render(&kernels, &tries);
-        println!("\n{table}");
-        if let Err(difference) = table::settle(&table, write) {
-            println!("not as expected: {difference:#}");
-            passed = false;
+
+    /// Prints the table, and writes the document or compares with it; returns whether all is as expected.
+    pub(super) fn report(self, write: bool) -> bool {
+        let outcomes: Vec<_> = self.outcomes.into_iter().filter_map(OnceLock::into_inner).collect();
+        let mut passed = outcomes.iter().all(|outcome| outcome.complaints.is_empty());
+        let tries: Vec<_> = outcomes.iter().filter_map(|outcome| outcome.tries.as_ref()).collect();
+        if tries.len() == outcomes.len() {
+            let kernels: Vec<_> = outcomes.iter().map(|outcome| outcome.kernel).collect();
+            let table = table::render(&kernels, &tries);
+            println!("\n{table}");
+            if let Err(difference) = table::settle(&table, write) {
+                println!("not as expected: {difference:#}");
+                passed = false;
+            }
         }
+        passed
     }
-    for outcome in &outcomes {
-        for complaint in &outcome.complaints {
-            println!("not as expected on {}: {complaint}", outcome.kernel);
-            passed = false;
-        }
-    }
-    Ok(passed)
 }
 
 fn boot(row: &Row, kernel: &Path, initramfs: &Path, cache: &Cache) -> Outcome {
+    let guest = qemu::Guest { kernel, initramfs, words: &WORDS, memory_mib: MEMORY_MIB };
     let results = cache
         .empty_folder(&format!("results/service-{}", row.name))
-        .and_then(|folder| qemu::boot(kernel, initramfs, &WORDS, SIZE, &folder))
+        .and_then(|folder| qemu::boot(&guest, &folder))
         .map(Results::new);
     let judged = results.and_then(|results| {
         let complaints = check::check(&results)?;

@@ -42,6 +42,8 @@ pub(super) fn build(built: &Built, cache: &Cache) -> anyhow::Result<PathBuf> {
         "Files of this folder are read after stacksonde.toml.\n",
         0o644,
     )?;
+    // Without one it is the machine's first boot, and systemd begins by enabling all units that there are.
+    added.write("etc/machine-id", "57ac50deba5e4f0c8a1d5e7ed0c0ffee\n", 0o444)?;
     added.write(&format!("{TESTS}/test"), include_str!("test.sh"), 0o755)?;
     added.write(&format!("{TESTS}/try"), include_str!("try.sh"), 0o755)?;
     added.write("etc/systemd/system/stacksonde-test.service", include_str!("test.service"), 0o644)?;
@@ -62,7 +64,7 @@ pub(super) fn build(built: &Built, cache: &Cache) -> anyhow::Result<PathBuf> {
 }
 
 /// Debian as mmdebstrap makes it, as root or as a user who may map ids. If a new one cannot be had, an older serves.
-fn debian(cache: &Cache) -> anyhow::Result<PathBuf> {
+pub(in crate::vm) fn debian(cache: &Cache) -> anyhow::Result<PathBuf> {
     let name = format!("service/{SUITE}.tar");
     let made = cache.path(&name);
     let age = std::fs::metadata(&made)

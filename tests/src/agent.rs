@@ -13,8 +13,9 @@ pub fn built() -> PathBuf {
     plugin::once("the agent", || {
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
         let build = plugin::Build::of_this_program();
+        // As part of the workspace, so that what it depends on is what the tests have built.
         let output = Command::new(cargo)
-            .args(["build", "--quiet", "--package", "stacksonde", "--bin", "stacksonde"])
+            .args(["build", "--quiet", "--workspace", "--bin", "stacksonde"])
             .args(build.arguments)
             .current_dir(plugin::workspace())
             .output()

@@ -222,7 +222,7 @@ fn packages(full: bool) -> anyhow::Result<bool> {
 /// Returns `cargo test` of the build that all tiers share.
 fn tests() -> anyhow::Result<Command> {
     let mut tests = build::cargo_in(QUICK, "test")?;
-    tests.arg("--quiet");
+    tests.args(["--quiet", "--no-fail-fast"]);
     Ok(tests)
 }
 

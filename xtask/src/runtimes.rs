@@ -1,4 +1,0 @@
-//! placeholder
-pub(crate) fn tier(_full: bool) -> anyhow::Result<bool> {
-    Ok(true)
-}

@@ -7,9 +7,12 @@ mod dist;
 mod install;
 mod lint;
 mod load;
+mod markdown;
+mod npm;
 mod profile;
 mod proof;
 mod run;
+mod runtimes;
 mod speedscope;
 mod stacks;
 mod stage;
@@ -54,6 +57,8 @@ fn main() -> ExitCode {
         Some("proof") => proof::run(rest),
         Some("stacks") => stacks::run(rest),
         Some("vm") => vm::run(rest),
+        Some("runtimes") => runtimes::tier(rest == ["--full"])
+            .map(|passed| if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE }),
         Some("systemd") => vm::service::run(rest),
         Some("-h" | "--help") | None => {
             println!("{USAGE}");

@@ -119,7 +119,7 @@ fn packages() -> anyhow::Result<bool> {
 }
 
 /// A tier's tests, of which only they themselves need root, not the compiler.
-fn tests_as_root(tier: &str) -> anyhow::Result<Command> {
+pub(crate) fn tests_as_root(tier: &str) -> anyhow::Result<Command> {
     let mut tests = cargo();
     tests.args(["test", "--quiet", "--package", "stacksonde-tests", "--test", tier]);
     if !is_root() {

@@ -16,18 +16,14 @@ fn native_stacks_are_whole_and_every_sample_arrives() {
     for row in rows().unwrap() {
         let wrong = match row.version().and_then(|version| Ok((version, Profiled::of(&row)?))) {
             Ok((version, profiled)) => {
-                results.push(result(&row, &version, &profiled));
+                let result = result(&row, &version, &profiled);
+                // The test harness shows what `println!` writes only if the test fails; this it lets through.
+                let _ = writeln!(std::io::stderr(), "{result}");
+                results.push(result);
                 check(&row, &profiled)
             }
             Err(error) => vec![error],
         };
-        // The test harness shows what `println!` writes only if the test fails; this it lets through.
-        let _ = writeln!(
-            std::io::stderr(),
-            "{}: {}",
-            row.name,
-            results.last().filter(|_| wrong.is_empty()).map_or_else(|| wrong.join("; "), ToString::to_string)
-        );
         complaints.extend(wrong.into_iter().map(|wrong| format!("{}: {wrong}", row.name)));
     }
     let file = std::env::var_os(RESULTS).unwrap();

@@ -53,7 +53,7 @@ const NODE: Row = Row {
     script: "chain.js",
     in_ci: false,
     whole: 95,
-    entries: &["node::Start(int, char**)"],
+    entries: &["node::Start(int, char**)", "node::(anonymous namespace)::PlatformWorkerThread(void*)"],
 };
 
 /// Code that HotSpot's compilers make uses the frame pointer for other things: stacks below it are marked, which is most

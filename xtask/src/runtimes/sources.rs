@@ -60,11 +60,9 @@ impl Unpacker {
         std::fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
         let path = folder.join("lock");
         let lock = File::create(&path).with_context(|| format!("cannot make {}", path.display()))?;
-        // SAFETY: a descriptor of ours and no memory.
-        let locked = unsafe { libc::flock(lock.as_raw_fd(), libc::LOCK_EX) };
-        if locked != 0 {
-            return Err(std::io::Error::last_os_error())
-                .with_context(|| format!("cannot lock {}", path.display()));
+        if flock(&lock, libc::LOCK_EX | libc::LOCK_NB).is_err() {
+            println!("waiting for another run to let go of {}", path.display());
+            flock(&lock, libc::LOCK_EX).with_context(|| format!("cannot lock {}", path.display()))?;
         }
         let entries =
             std::fs::read_dir(&folder).with_context(|| format!("cannot read {}", folder.display()))?;
@@ -104,6 +102,14 @@ impl Unpacker {
         }
         std::fs::rename(&draft, &kept).with_context(|| format!("cannot make {}", kept.display()))?;
         Ok(kept.join("root"))
+    }
+}
+
+fn flock(file: &File, how: i32) -> std::io::Result<()> {
+    // SAFETY: a descriptor of ours and no memory.
+    match unsafe { libc::flock(file.as_raw_fd(), how) } {
+        0 => Ok(()),
+        _ => Err(std::io::Error::last_os_error()),
     }
 }
 

@@ -50,6 +50,19 @@ impl Stacks {
         self.with_frame(|frame| frame.starts_with("[incomplete"))
     }
 
+    /// Samples whose user part is marked as not whole, by the reason of the mark.
+    pub fn incomplete_by_reason(&self) -> std::collections::BTreeMap<String, u64> {
+        let mut reasons = std::collections::BTreeMap::new();
+        for (frames, count) in &self.0 {
+            let reason =
+                frames.iter().find_map(|frame| frame.strip_prefix("[incomplete: ")?.strip_suffix(']'));
+            if let Some(reason) = reason {
+                *reasons.entry(reason.to_owned()).or_default() += count;
+            }
+        }
+        reasons
+    }
+
     /// Frames of the deepest stack, the process's name among them.
     pub fn depth(&self) -> usize {
         self.0.iter().map(|(frames, _)| frames.len()).max().unwrap_or(0)

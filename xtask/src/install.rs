@@ -73,6 +73,14 @@ pub(crate) const COST: &[Tool] = &[
 /// What the measurement of many processes takes.
 pub(crate) const SCALE: &[Tool] = &[Tool("bpftool", "bpftool"), Tool("strace", "strace")];
 
+/// What unpacks runtimes, and gives them a file system of their own.
+pub(crate) const RUNTIMES: &[Tool] = &[
+    Tool("mmdebstrap", "mmdebstrap"),
+    Tool("/usr/share/keyrings/debian-archive-keyring.gpg", "debian-archive-keyring"),
+    Tool("npm", "npm"),
+    Tool("unshare", "util-linux"),
+];
+
 /// What booting other kernels takes, and building them. A path is of a file that is no program.
 pub(crate) const VM: &[Tool] = &[
     Tool("qemu-system-x86_64", "qemu-system-x86"),
@@ -89,9 +97,6 @@ pub(crate) const VM: &[Tool] = &[
     Tool("/usr/include/libelf.h", "libelf-dev"),
     Tool("/usr/share/keyrings/debian-archive-keyring.gpg", "debian-archive-keyring"),
 ];
-
-/// What unpacks interpreters.
-pub(crate) const RUNTIMES: &[Tool] = &[Tool("mmdebstrap", "mmdebstrap"), Tool("npm", "npm")];
 
 /// Real programs to profile, and what gives them something to do.
 pub(crate) const STACKS: &[Tool] = &[

@@ -8,6 +8,8 @@ mod dist;
 mod install;
 mod lint;
 mod load;
+mod markdown;
+mod npm;
 mod profile;
 mod proof;
 mod run;

@@ -77,7 +77,13 @@ pub(crate) fn run(arguments: &[String]) -> anyhow::Result<ExitCode> {
     if tiers.contains(&Tier::Suite) {
         install::try_other_compiler();
     }
-    let outcomes: Vec<(Tier, Outcome)> = tiers.iter().map(|tier| (*tier, Outcome::of(*tier, full))).collect();
+    let outcomes: Vec<(Tier, Outcome)> = std::thread::scope(|scope| {
+        if tiers.contains(&Tier::Vm) {
+            // Fetching and building kernels takes its time at a low priority; the tier does again what failed, and says so.
+            scope.spawn(|| drop(vm::prepare_for_ci()));
+        }
+        tiers.iter().map(|tier| (*tier, Outcome::of(*tier, full))).collect()
+    });
     let named = |wanted: Outcome| {
         let names = outcomes.iter().filter(|(_, outcome)| *outcome == wanted).map(|(tier, _)| tier.name());
         names.collect::<Vec<_>>()
@@ -163,6 +169,10 @@ fn parse(arguments: &[String]) -> anyhow::Result<Arguments> {
     Ok(Arguments { tiers, full })
 }
 
+/// The package whose tests are built by themselves: what they depend on has features that the product's build has not, and
+/// all would be built twice.
+const APART: &str = "stacksonde-batch";
+
 /// Unit tests, documentation tests and the suite; the kernel tier's tests leave themselves out.
 fn suite(full: bool) -> anyhow::Result<bool> {
     let mut tests = tests()?;
@@ -174,8 +184,6 @@ fn suite(full: bool) -> anyhow::Result<bool> {
     if full {
         tests.env("STACKSONDE_FUZZ_SECONDS", "60");
     }
-    // Its tests alone, since what they depend on has features that the product's build has not, and would be built twice.
-    const APART: &str = "stacksonde-batch";
     tests.args(["--workspace", "--exclude", APART, "--lib", "--bins"]);
     for name in ["suite", "layout"] {
         tests.args(["--test", name]);
@@ -229,7 +237,8 @@ fn tests() -> anyhow::Result<Command> {
 /// Returns a tier's tests, of which only they themselves need root, not the compiler.
 pub(crate) fn tests_as_root(tier: &str) -> anyhow::Result<Command> {
     let mut tests = tests()?;
-    tests.args(["--package", "stacksonde-tests", "--test", tier]);
+    // Of the whole workspace, so that what they depend on has the features that it was built with.
+    tests.args(["--workspace", "--exclude", APART, "--test", tier]);
     if !is_root() {
         if !is_installed("sudo") {
             bail!("it needs root: run it as root, or install sudo");

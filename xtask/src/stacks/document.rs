@@ -2,10 +2,10 @@
 
 use super::tally::Stacks;
 use super::{HERTZ, MIX_HERTZ, MIX_SECONDS, Outcome, SECONDS, Tally};
+use crate::markdown::{commit_and_day, output, table};
 use crate::run::workspace;
-use anyhow::{Context, ensure};
+use anyhow::Context;
 use std::collections::BTreeMap;
-use std::process::Command;
 
 /// The document, in the checkout.
 pub(super) const PATH: &str = "docs/complete-stacks.md";
@@ -56,22 +56,6 @@ fn hundredths(share: u64) -> String {
     format!("{}.{:02} %", share / 100, share % 100)
 }
 
-/// Markdown that is also aligned.
-fn table(heads: &[&str], lines: impl Iterator<Item = Vec<String>>) -> String {
-    let mut all = vec![heads.iter().map(|head| (*head).to_owned()).collect::<Vec<_>>()];
-    all.extend(lines);
-    let width = |column: usize| all.iter().map(|line| line[column].chars().count()).max().unwrap_or(0);
-    let widths: Vec<_> = (0..heads.len()).map(width).collect();
-    let row = |cells: &Vec<String>| {
-        let padded = cells.iter().zip(&widths).map(|(cell, width)| format!(" {cell:<width$} |"));
-        format!("|{}\n", padded.collect::<String>())
-    };
-    let rule: String = widths.iter().map(|width| format!("-{}-|", "-".repeat(*width))).collect();
-    let mut rows = all.iter().map(row);
-    let head = rows.next().unwrap_or_default();
-    format!("{head}|{rule}\n{}", rows.collect::<String>())
-}
-
 /// What was lost on the whole machine, as a sentence.
 fn lost(lost: &BTreeMap<String, u64>, samples: u64) -> String {
     if lost.is_empty() {
@@ -88,10 +72,7 @@ fn lost(lost: &BTreeMap<String, u64>, samples: u64) -> String {
 
 /// Writes it, with the commit and the day.
 pub(super) fn write(outcomes: &[Outcome], mixed: &Tally) -> anyhow::Result<()> {
-    let commit = output("git", &["rev-parse", "--short=12", "HEAD"])?;
-    let changed = output("git", &["status", "--porcelain", "--", ":!docs", ":!*.md"])?;
-    let changed = if changed.is_empty() { "" } else { " with changes that were not committed" };
-    let (day, kernel) = (output("date", &["--utc", "+%F"])?, output("uname", &["-r"])?);
+    let (commit, kernel) = (commit_and_day()?, output("uname", &["-r"])?);
     let cpus = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let all = mixed.all();
     let text = format!(
@@ -99,7 +80,7 @@ pub(super) fn write(outcomes: &[Outcome], mixed: &Tally) -> anyhow::Result<()> {
          Written by `cargo xtask stacks`, which starts each of these programs as a distribution ships them or as their \
          compilers build them, profiles it with the agent from outside, and counts the user stacks that end at a root \
          (what a root is, [ARCHITECTURE.md](../ARCHITECTURE.md) says).\n\n\
-         Commit {commit}{changed}, {day}, Linux {kernel}, {cpus} CPUs.\n\n\
+         {commit}, Linux {kernel}, {cpus} CPUs.\n\n\
          ## One by one\n\n\
          Each {SECONDS} s at {HERTZ} Hz, the program and its descendants.\n\n\
          {}\n\
@@ -123,11 +104,4 @@ pub(super) fn write(outcomes: &[Outcome], mixed: &Tally) -> anyhow::Result<()> {
     );
     let path = workspace().join(PATH);
     std::fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))
-}
-
-fn output(program: &str, arguments: &[&str]) -> anyhow::Result<String> {
-    let output = Command::new(program).args(arguments).current_dir(workspace()).output();
-    let output = output.with_context(|| format!("cannot run {program}"))?;
-    ensure!(output.status.success(), "{program} {} failed with {}", arguments.join(" "), output.status);
-    Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }

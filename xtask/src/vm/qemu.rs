@@ -17,7 +17,7 @@ pub(super) struct Size {
 impl Size {
     /// Of a guest that is busybox and the agent. It takes some twenty seconds; the limit is what a busy machine
     /// may make of it.
-    pub(super) const SMALL: Self = Self { memory_mib: 512, limit: Duration::from_secs(240) };
+    pub(super) const SMALL: Self = Self { memory_mib: 512, limit: Duration::from_secs(900) };
 }
 
 /// Lines of the console that are shown of a guest that failed.

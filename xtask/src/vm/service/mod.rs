@@ -24,7 +24,7 @@ use std::time::{Duration, Instant};
 const KERNELS: [&str; 2] = ["stock-5.10", "stock-sid"];
 
 /// Debian lies in the guest's memory. A guest takes some two minutes.
-const SIZE: qemu::Size = qemu::Size { memory_mib: 1280, limit: Duration::from_secs(900) };
+const SIZE: qemu::Size = qemu::Size { memory_mib: 1280, limit: Duration::from_secs(1800) };
 
 /// What systemd starts besides what it would, and leaves out. Fewer messages: an emulated serial port is slow.
 const WORDS: [&str; 4] = [

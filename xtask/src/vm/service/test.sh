@@ -28,17 +28,31 @@ alice /usr/local/bin/in_usr usr
 alice /home/alice/in_home home
 alice /tmp/in_tmp tmp
 alice /usr/local/bin/removed removed
-/usr/lib/stacksonde-test/c_chain &
-sleep 1
+until [ "$(cat /proc/$!/comm)" = removed ]; do sleep 0.1; done
 rm /usr/local/bin/removed
+/usr/lib/stacksonde-test/c_chain &
+programs=$(jobs -p)
 
 properties=ActiveState,SubState,Result,NRestarts,MainPID,ActiveEnterTimestampMonotonic,WatchdogTimestampMonotonic
 properties=$properties,ExecMainStatus,ExecMainCode,MemoryPeak,TasksCurrent
 show() { systemctl show stacksonde -p $properties > "$1"; }
 journal() { journalctl --unit stacksonde --output cat --no-pager > "$1"; }
-# Waits until the journal has a line, for a minute at most.
+# CPU time of a process in hundredths of a second: utime and stime.
+used() {
+	set -- $(cut -d ')' -f 2 "/proc/$1/stat")
+	echo $((${12} + ${13}))
+}
+# Waits until each of the programs has used two more seconds of CPU time.
+spin() {
+	local program goal
+	for program in $programs; do
+		goal=$(($(used "$program") + 200))
+		while [ "$(used "$program")" -lt $goal ]; do sleep 0.1; done
+	done
+}
+# Waits until the journal has a line, for five minutes at most.
 await() {
-	for _ in $(seq 120); do
+	for _ in $(seq 600); do
 		journalctl --unit stacksonde --output cat --no-pager | grep -q -e "$1" && return
 		sleep 0.5
 	done
@@ -48,7 +62,7 @@ await() {
 another() {
 	local had now
 	had=$(ls $state/*.folded 2> /dev/null | wc -l)
-	for _ in $(seq 120); do
+	for _ in $(seq 600); do
 		now=$(ls $state/*.folded 2> /dev/null | wc -l)
 		[ "$now" -ge $((had + $1)) ] && return
 		sleep 0.5
@@ -75,7 +89,9 @@ if [ $status != 0 ]; then
 	journalctl --unit stacksonde --no-pager | tail -n 30
 	finish
 fi
-another 3
+another 1
+spin
+another 2
 cat $state/*.folded > service.folded
 gzip -dc "$(ls $state/*.pb.gz | tail -n 1)" | grep -a -o 'stacksonde.plan: {.*' > service.plan
 process=$(systemctl show stacksonde -p MainPID --value)
@@ -105,13 +121,13 @@ journal journal
 
 say "letting the watchdog bark"
 mkdir -p /run/systemd/system/stacksonde.service.d
-printf '[Service]\nWatchdogSec=6\nTimeoutAbortSec=2\nRestartSec=1\n' > /run/systemd/system/stacksonde.service.d/watchdog.conf
+printf '[Service]\nWatchdogSec=20\nTimeoutAbortSec=2\nRestartSec=1\n' > /run/systemd/system/stacksonde.service.d/watchdog.conf
 systemctl daemon-reload
 systemctl start stacksonde
 # A process that is stopped says nothing.
 kill -STOP "$(systemctl show stacksonde -p MainPID --value)"
 await 'Watchdog timeout'
-for _ in $(seq 60); do
+for _ in $(seq 600); do
 	[ "$(systemctl show stacksonde -p NRestarts --value)" = 1 ] && systemctl is-active --quiet stacksonde && break
 	sleep 0.5
 done

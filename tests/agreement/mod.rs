@@ -8,11 +8,12 @@ use stacksonde::bpf::{
 use stacksonde::process::{Budget, Processes};
 use stacksonde::unwind::{Tables, Unwinder};
 use stacksonde_ebpf::{LEAF_WORDS, STACK_PAGES_MAX, user_end};
+use stacksonde_tests::cpu_time::used;
 use std::fmt;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// How many differences are kept to be shown.
 const SHOWN: usize = 5;
@@ -105,7 +106,7 @@ struct Walked {
     end: u8,
 }
 
-/// Samples a process and holds the two against each other.
+/// Samples a process until it has used so much CPU time, and holds the two against each other.
 ///
 /// # Panics
 ///
@@ -180,10 +181,10 @@ fn sample(pid: u32, time: Duration, hertz: u64) -> Vec<Walked> {
     let stop = reader.stop_handle();
     let (to, mut messages) = stacksonde::bpf::messages(64);
     let reading = std::thread::spawn(move || reader.run(None, &to));
-    let until = Instant::now() + time;
+    let mut has_used = used(&[pid], time);
     let mut walked = Vec::new();
     while let Some(message) = messages.blocking_recv() {
-        if Instant::now() > until {
+        if has_used(0) {
             stop.stop();
         }
         let Message::Events(events) = message else { continue };

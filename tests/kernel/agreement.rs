@@ -26,16 +26,14 @@ fn libdw_finds_the_same_stacks_in_the_same_samples() {
         &[target, "chain"][..],
         &[target, "deep"],
         &[target, "aligned"],
-        &["openssl", "speed", "-seconds", "20", "rsa2048"],
+        &["openssl", "speed", "-seconds", "600", "rsa2048"],
         &["/usr/bin/python3", "-c", python],
     ] {
         let mut command = Command::new(words[0]);
         let running = Running::start(
             command.args(&words[1..]).stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null()),
         );
-        // Past its start: what is compared is the same whenever it is, but the process must have executed.
-        std::thread::sleep(Duration::from_millis(300));
-        let found = compare(&reference, running.0.id(), Duration::from_secs(2), 499);
+        let found = compare(&reference, running.0.id(), Duration::from_secs(1), 499);
         eprintln!("{words:?}: {found}");
         assert!(found.walked > 50, "{words:?}: {found}");
         assert!(found.per_mille() >= 990, "{words:?}: {found}\n{}", found.different.join("\n"));
@@ -54,8 +52,7 @@ fn go_s_own_table_finds_the_same_stacks_in_the_same_samples() {
         }
     };
     let running = Running::start(&mut Command::new(target));
-    std::thread::sleep(Duration::from_millis(300));
-    let found = compare(&reference, running.0.id(), Duration::from_secs(2), 499);
+    let found = compare(&reference, running.0.id(), Duration::from_secs(1), 499);
     eprintln!("Go: {found}");
     assert!(found.walked > 50, "{found}");
     assert!(found.per_mille() >= 990, "{found}\n{}", found.different.join("\n"));

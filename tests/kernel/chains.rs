@@ -1,6 +1,7 @@
 //! Programs with known stacks are shown with these stacks.
 
-use stacksonde_tests::agent::Installed;
+use stacksonde_tests::agent::{Installed, lost};
+use stacksonde_tests::cpu_time::Used;
 use stacksonde_tests::kernel_tier;
 use stacksonde_tests::target::{Running, compile};
 use std::process::Command;
@@ -18,12 +19,14 @@ fn a_c_program_shows_its_chain_in_user_mode_and_below_a_system_call() {
     kernel_tier!();
     let folder = tempfile::tempdir().unwrap();
     let running = Running::c_chain(folder.path());
-    let (_, stacks) = Installed::from_environment()
-        .unwrap()
-        .record(folder.path(), &["-d", "4", "-F", "199", "-p", &running.pid()]);
+    let (_, stacks) = Installed::from_environment().unwrap().record_until(
+        folder.path(),
+        &["-F", "199", "-p", &running.pid()],
+        running.used(2000),
+    );
 
     assert_eq!(stacks.processes(), ["c_chain"].into(), "only the program that was asked for");
-    assert!(stacks.samples() > 400, "{stacks:?}");
+    assert!(stacks.samples() > 300, "{stacks:?}");
     let root = ["c_chain", "_start", "start", "outer", "middle"];
     let in_user_mode = stacks.with_chain(&[&root[..], &["inner", "spin"]].concat());
     assert!(in_user_mode.samples() > 50, "{stacks:?}");
@@ -44,16 +47,18 @@ fn a_rust_program_shows_its_chain() {
     let folder = tempfile::tempdir().unwrap();
     let program = compile("rust_chain.rs", folder.path(), &[]);
     let running = Running::start(&mut Command::new(program));
-    let (_, stacks) = Installed::from_environment()
-        .unwrap()
-        .record(folder.path(), &["-d", "3", "-F", "199", "-p", &running.pid()]);
+    let (_, stacks) = Installed::from_environment().unwrap().record_until(
+        folder.path(),
+        &["-F", "199", "-p", &running.pid()],
+        running.used(1000),
+    );
     let chain = stacks.with_chain(&[
         "rust_chain::main",
         "rust_chain::outer",
         "rust_chain::middle",
         "rust_chain::inner",
     ]);
-    assert!(stacks.samples() > 300, "{stacks:?}");
+    assert!(stacks.samples() > 150, "{stacks:?}");
     assert!(share(chain.samples(), stacks.samples()) > SHARE, "{stacks:?}");
 }
 
@@ -64,12 +69,12 @@ fn a_command_is_followed_into_its_descendants() {
     let program = compile("busy.c", folder.path(), &[]);
     let program = program.to_str().unwrap();
     let script = format!("{program} 0 0.5; (bash -c '{program} 0 0.5')");
-    let (_, stacks) = Installed::from_environment()
+    let (output, stacks) = Installed::from_environment()
         .unwrap()
         .record(folder.path(), &["-F", "199", "--", "bash", "-c", &script]);
     let busy = stacks.of("busy").samples();
-    // Twice half a second of CPU time at 199 Hz.
-    assert!((180..=215).contains(&busy), "{busy} of {stacks:?}");
+    // Both of them.
+    Used::said_in(&String::from_utf8_lossy(&output.stdout)).check(199.0, busy, lost(&output));
     assert!(
         stacks.processes().iter().all(|name| ["busy", "bash", "stacksonde"].contains(name)),
         "{stacks:?}"

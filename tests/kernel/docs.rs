@@ -30,7 +30,7 @@ const MARKS: &[(&str, &str)] = &[
 const NO_COMMANDS: &[&str] = &["toml", "config", "json", "yaml", "rust", "ignore", "c", "text", "ini"];
 
 /// Seconds that the commands of a document may take; several of them wait.
-const MOST_SECONDS: &str = "300";
+const MOST_SECONDS: &str = "1200";
 
 /// A block of a document.
 #[derive(Debug)]
@@ -213,7 +213,7 @@ mkdir -p bin && cp $agent bin/stacksonde
 export PATH=$PWD/bin:$PATH
 stacksonde run 2> daemon.log &
 daemon=$!
-for _ in $(seq 300); do
+for _ in $(seq 3000); do
 	stacksonde health > /dev/null 2>&1 && break
 	kill -0 $daemon || { cat daemon.log; exit 1; }
 	sleep 0.1

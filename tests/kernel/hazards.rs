@@ -4,6 +4,7 @@ use serde_json::Value;
 use stacksonde::kernel::{KernelVersion, has_probe_read_bug};
 use stacksonde_tests::agent::{Installed, config_in};
 use stacksonde_tests::kernel_tier;
+use stacksonde_tests::skip::skip;
 use stacksonde_tests::target::Running;
 
 const ASSUME: &str = "[hazards]\nassume = [\"copy_from_user_nofault\"]\n";
@@ -26,7 +27,7 @@ fn said<'a>(finding: &'a Value, key: &str) -> &'a str {
 fn outside_its_range_nothing_is_checked_and_nothing_is_needed() {
     kernel_tier!();
     if KernelVersion::detect().is_some_and(|kernel| has_probe_read_bug(kernel.version)) {
-        return;
+        return skip("outside_its_range", "this kernel is in the hazard's range");
     }
     // Whatever the check would need is taken away.
     let found = finding("[capabilities]\ndeny = [\"kallsyms.addresses\", \"bpf.run.raw_tracepoint\"]\n");
@@ -47,7 +48,7 @@ fn a_check_that_fails_says_what_failed_and_that_the_kernel_may_be_fine() {
     if std::fs::metadata("/proc/config.gz").is_ok()
         && !said(&finding(ASSUME), "reason").contains("nmi_uaccess_okay")
     {
-        return; // Its configuration settles it.
+        return skip("a_check_that_fails", "this kernel's configuration settles it");
     }
     for (denied, words) in [
         (&["kallsyms.addresses"][..], &["address is hidden", "may well be fine"][..]),
@@ -86,16 +87,17 @@ fn without_the_check_it_runs_mitigated_and_the_profile_shows_it() {
     let folder = tempfile::tempdir().unwrap();
     let config = config_in(folder.path(), &toml);
     let running = Running::c_chain(folder.path());
-    let arguments = ["--config", config.to_str().unwrap(), "-d", "3", "-F", "199", "-p", &running.pid()];
-    let (_, stacks) = Installed::from_environment().unwrap().record(folder.path(), &arguments);
+    let installed = Installed::from_environment().unwrap();
+    let arguments = ["--config", config.to_str().unwrap(), "-F", "199", "-p", &running.pid()];
+    let (_, stacks) = installed.record_until(folder.path(), &arguments, running.used(1000));
     let chain = stacks.with_chain(&["_start", "start", "outer", "middle", "inner", "spin"]);
     assert!(chain.samples() > 20, "the kernel walks frame pointers: {stacks:?}");
     let marked = stacks.with_chain(&["c_chain", "[incomplete: kernel_walk]"]);
     assert_eq!(marked.samples(), stacks.samples(), "every stack says who walked it: {stacks:?}");
 
     // What was loaded never reads user memory: the helper is not in the program.
-    let (_, plain) =
-        Installed::from_environment().unwrap().record(folder.path(), &["-d", "1", "-p", &running.pid()]);
+    let (_, plain) = installed.record_until(folder.path(), &["-p", &running.pid()], running.used(500));
+    assert!(plain.samples() > 20, "{plain:?}");
     assert_eq!(plain.with_chain(&["c_chain", "[incomplete: kernel_walk]"]).samples(), 0, "{plain:?}");
 }
 

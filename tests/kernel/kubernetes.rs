@@ -2,9 +2,11 @@
 //! container runtime would run it, but for seccomp.
 
 use serde_json::Value;
-use stacksonde_tests::agent::Installed;
+use stacksonde_tests::agent::{Installed, record_until};
+use stacksonde_tests::cpu_time::used;
 use stacksonde_tests::folded::Stacks;
 use stacksonde_tests::target::{Running, compile};
+use stacksonde_tests::wait::LONG;
 use stacksonde_tests::{kernel_tier, plugin, skip};
 use std::collections::BTreeSet;
 use std::fs;
@@ -219,10 +221,10 @@ fn as_a_container_with_these_capabilities_it_profiles_the_whole_node() {
     let programs = tempfile::tempdir().unwrap();
     let chain = Running::c_chain(programs.path());
     let busy = compile("busy.c", programs.path(), &[]);
-    let _other = Running::start(Command::new(busy).args(["1", "60"]).stdout(Stdio::null()));
-    let record = ["record", "-d", "3", "-o", "/var/lib/stacksonde/profile.folded"];
-    let output = container(&record).output().unwrap();
-    assert!(output.status.success(), "{}", said(&output));
+    let other = Running::start(Command::new(busy).args(["1", "600"]).stdout(Stdio::null()));
+    let record = ["record", "-o", "/var/lib/stacksonde/profile.folded"];
+    let both = used(&[chain.0.id(), other.0.id()], Duration::from_secs(1));
+    let output = record_until(&mut container(&record), both);
     let stacks = Stacks::parse(&fs::read_to_string(state.join("profile.folded")).unwrap());
     for program in ["c_chain", "busy"] {
         let of = stacks.of(program);
@@ -260,7 +262,7 @@ fn as_a_container_with_these_capabilities_it_profiles_the_whole_node() {
             break;
         }
         let log = fs::read_to_string(outside.path().join("log")).unwrap();
-        assert!(start.elapsed() < Duration::from_secs(60), "{}{log}", said(&output));
+        assert!(start.elapsed() < LONG, "{}{log}", said(&output));
         std::thread::sleep(Duration::from_millis(100));
     }
     let output = inside(&["reload"]);

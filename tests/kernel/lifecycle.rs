@@ -4,6 +4,7 @@ use stacksonde_tests::agent::Installed;
 use stacksonde_tests::daemon::Daemon;
 use stacksonde_tests::folded::Stacks;
 use stacksonde_tests::kernel_tier;
+use stacksonde_tests::wait::eventually;
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -17,17 +18,23 @@ fn number(said: &str, key: &str) -> u64 {
 }
 
 #[test]
-fn two_daemons_at_once_end_promptly_and_lose_nothing_twice_in_a_row() {
+fn two_daemons_at_once_end_when_told_and_lose_nothing_twice_in_a_row() {
     kernel_tier!();
     for _ in 0..2 {
-        let mut daemons = [Daemon::start(10, ""), Daemon::start(10, "")];
-        std::thread::sleep(Duration::from_secs(60));
+        let began = Instant::now();
+        // Far more than they need to write what they have: a daemon that takes all of it waits for something.
+        let budget = "[shutdown]\nbudget_ms = 60000\n";
+        let mut daemons = [Daemon::start(1, budget), Daemon::start(1, budget)];
+        for daemon in &daemons {
+            daemon.wait_for(6);
+        }
         for daemon in &mut daemons {
-            let (took, said) = daemon.terminate();
-            // A promise to the operator, not a benchmark: the budget of shutdown is shorter.
-            assert!(took < Duration::from_secs(2), "the end took {took:?}: {said}");
+            let asked = Instant::now();
+            let said = daemon.terminate();
+            assert!(asked.elapsed() < Duration::from_secs(50), "it waited for nothing: {said}");
             let profiles = daemon.profiles();
-            assert!((6..=7).contains(&profiles.len()), "{} profiles in 60 s: {said}", profiles.len());
+            let most = usize::try_from(began.elapsed().as_secs()).unwrap() + 1;
+            assert!(profiles.len() <= most, "{} profiles in {most} s: {said}", profiles.len());
             let written: u64 = profiles.iter().map(Stacks::samples).sum();
             assert_eq!(written, number(&said, "samples"), "every sample is in a file: {said}");
             assert!(written > 0, "{said}");
@@ -42,29 +49,40 @@ fn two_daemons_at_once_end_promptly_and_lose_nothing_twice_in_a_row() {
 #[test]
 fn a_killed_daemon_leaves_no_program_and_no_map_behind() {
     kernel_tier!();
-    let before = programs_and_maps();
     let mut daemon = Daemon::start(1, "");
     daemon.wait_for(1);
-    assert!(programs_and_maps().len() > before.len(), "a running daemon has programs in the kernel");
+    let held = held_by(daemon.child.id());
+    assert!(
+        held.iter().any(|one| one.starts_with("prog")) && held.is_subset(&programs_and_maps()),
+        "{held:?}"
+    );
     daemon.signal(libc::SIGKILL);
     daemon.child.wait().unwrap();
     // The kernel frees what the descriptors held after a grace period.
-    let gone = || programs_and_maps().is_subset(&before);
-    let deadline = Instant::now() + Duration::from_secs(10);
-    while !gone() && Instant::now() < deadline {
-        std::thread::sleep(Duration::from_millis(50));
-    }
-    assert!(gone(), "left behind: {:?}", programs_and_maps().difference(&before));
+    eventually("their end", || programs_and_maps().is_disjoint(&held));
 }
 
 /// Every BPF program and map in the kernel, as bpftool shows them.
 fn programs_and_maps() -> BTreeSet<String> {
     let list = |what| {
         let output = std::process::Command::new("bpftool").args(["-j", what, "show"]).output().unwrap();
-        let all: Vec<serde_json::Value> = serde_json::from_slice(&output.stdout).unwrap();
-        all.into_iter().map(move |one| format!("{what} {} {}", one["id"], one["name"]))
+        let all: Vec<serde_json::Value> = serde_json::from_slice(&output.stdout).unwrap_or_default();
+        all.into_iter().map(move |one| format!("{what} {}", one["id"]))
     };
     list("prog").chain(list("map")).collect()
+}
+
+/// Lists those that a process has descriptors of.
+fn held_by(pid: u32) -> BTreeSet<String> {
+    let descriptors = std::fs::read_dir(format!("/proc/{pid}/fdinfo")).unwrap().flatten();
+    let texts = descriptors.filter_map(|descriptor| std::fs::read_to_string(descriptor.path()).ok());
+    let lines: Vec<String> =
+        texts.flat_map(|text| text.lines().map(str::to_owned).collect::<Vec<_>>()).collect();
+    let of = |what: &'static str| {
+        let ids = lines.iter().filter_map(move |line| line.strip_prefix(what)?.strip_prefix("_id:"));
+        ids.map(move |id| format!("{what} {}", id.trim()))
+    };
+    of("prog").chain(of("map")).collect()
 }
 
 #[test]
@@ -87,7 +105,7 @@ fn starts_with_a_small_memlock_limit_and_without_tracefs() {
             "bash",
         ])
         .arg(&installed.agent)
-        .args(["record", "-d", "2", "--config"])
+        .args(["record", "-d", "1", "--config"])
         .arg(&installed.config)
         .arg("-o")
         .arg(&recorded)

@@ -100,7 +100,7 @@ fn stays_within_the_default_budget_beside_libraries_of_hundreds_of_megabytes() {
     let stacks = Stacks::parse(&std::fs::read_to_string(&profile).unwrap());
     let compiler =
         stacks.with_frame(|frame| frame.starts_with("llvm::") || frame.contains("rustc_")).samples();
-    assert!(compiler > 50, "{compiler} of {} samples: {said}", stacks.samples());
+    assert!(compiler * 2 > stacks.samples(), "{compiler} of {} samples: {said}", stacks.samples());
 
     eprintln!("{} KiB resident, {} KiB of BPF maps", resident >> 10, maps >> 10);
     assert!(resident > 10 << 20 && resident <= RESIDENT_BYTES, "{resident} bytes resident; {said}");

@@ -1,12 +1,14 @@
 //! In a pid namespace of its own the agent sees the ids that its `/proc` shows, whatever the initial one says.
 
 use serde_json::Value;
-use stacksonde_tests::agent::{Installed, config_in};
+use stacksonde_tests::agent::{Installed, config_in, record_until};
+use stacksonde_tests::cpu_time::used;
 use stacksonde_tests::folded::Stacks;
 use stacksonde_tests::kernel_tier;
-use stacksonde_tests::target::Spinners;
+use stacksonde_tests::target::{Running, Spinners, descendant};
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
 /// What denies a way to ids, and the way that is left.
 const WAYS: [(&str, &[&str]); 3] = [
@@ -31,20 +33,20 @@ fn record(folder: &Path, toml: &str, program: &str) -> Stacks {
     let config = config_in(folder, toml);
     let installed = Installed::from_environment().unwrap();
     let out = folder.join("profile.folded");
-    let script = format!("{program} 0 60 & sleep 0.2; \"$@\" -p $!; status=$?; kill $!; exit $status");
-    let output = Command::new(NESTED[0])
-        .args(&NESTED[1..])
-        .args(["bash", "-c", &script, "bash"])
-        .arg(&installed.agent)
-        .args(["record", "-d", "2", "-F", "199", "--config"])
-        .arg(&installed.config)
-        .arg("--config")
-        .arg(config)
-        .arg("-o")
-        .arg(&out)
-        .output()
-        .unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let script = format!(
+        "{program} 0 600 & until [ \"$(cat /proc/$!/comm)\" = busy ]; do sleep 0.01; done; \"$@\" -p $!; status=$?; kill $!; exit $status"
+    );
+    let mut command = Command::new(NESTED[0]);
+    command.args(&NESTED[1..]).args(["bash", "-c", &script, "bash"]).arg(&installed.agent);
+    command.args(["record", "-F", "199", "--config"]).arg(&installed.config).arg("--config").arg(config);
+    let mut has_used = None;
+    record_until(command.arg("-o").arg(&out), |child| {
+        let has_used = has_used.get_or_insert_with(|| {
+            let busy = descendant(child, "busy").unwrap();
+            used(&[busy], Duration::from_secs(1))
+        });
+        has_used(child)
+    });
     Stacks::parse(&std::fs::read_to_string(out).unwrap())
 }
 
@@ -68,7 +70,7 @@ fn a_program_is_profiled_by_its_id_in_our_namespace_and_no_other_is() {
             continue;
         }
         assert_eq!(stacks.processes(), ["busy"].into(), "{way}: {stacks:?}");
-        assert!(stacks.with_chain(&["main"]).samples() > 20, "{way}: its mappings are known: {stacks:?}");
+        assert!(stacks.with_chain(&["main"]).samples() > 100, "{way}: its mappings are known: {stacks:?}");
     }
 }
 
@@ -79,21 +81,14 @@ fn in_the_initial_namespace_no_ids_are_translated() {
     assert!(ids(&plan).is_none() || stacksonde::kernel::PidNamespace::detect().is_nested(), "{plan}");
 }
 
-/// Records everything from within a namespace of its own.
-fn record_all(folder: &Path, flags: &[&str]) -> Stacks {
+/// Records everything from within a namespace of its own, until a program has used a second of CPU time.
+fn record_all(folder: &Path, flags: &[&str], program: &Running) -> Stacks {
     let installed = Installed::from_environment().unwrap();
     let out = folder.join("profile.folded");
-    let output = Command::new(NESTED[0])
-        .args(&NESTED[1..])
-        .arg(&installed.agent)
-        .args(["record", "-d", "2", "-F", "199", "--config"])
-        .arg(&installed.config)
-        .args(flags)
-        .arg("-o")
-        .arg(&out)
-        .output()
-        .unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let mut command = Command::new(NESTED[0]);
+    command.args(&NESTED[1..]).arg(&installed.agent);
+    command.args(["record", "-F", "199", "--config"]).arg(&installed.config).args(flags);
+    record_until(command.arg("-o").arg(&out), program.used(1000));
     Stacks::parse(&std::fs::read_to_string(out).unwrap())
 }
 
@@ -101,10 +96,10 @@ fn record_all(folder: &Path, flags: &[&str]) -> Stacks {
 fn processes_outside_keep_their_names_and_kernel_frames() {
     kernel_tier!();
     let spinners = Spinners::new();
-    let _outside = spinners.spin("decoy", 0);
-    let stacks = record_all(spinners.folder(), &[]);
+    let outside = spinners.spin("decoy", 0);
+    let stacks = record_all(spinners.folder(), &[], &outside);
     let decoy = stacks.of("decoy");
-    assert!(decoy.samples() > 20, "{stacks:?}");
+    assert!(decoy.samples() > 100, "{stacks:?}");
     assert_eq!(decoy.with_chain(&["main"]).samples(), 0, "its files are not ours to see: {stacks:?}");
 }
 
@@ -112,8 +107,8 @@ fn processes_outside_keep_their_names_and_kernel_frames() {
 fn processes_outside_are_left_out_by_their_names() {
     kernel_tier!();
     let spinners = Spinners::new();
-    let _outside = [spinners.spin("decoy", 0), spinners.spin("other", 1)];
-    let stacks = record_all(spinners.folder(), &["--deny-comm", "decoy"]);
+    let outside = [spinners.spin("decoy", 0), spinners.spin("other", 1)];
+    let stacks = record_all(spinners.folder(), &["--deny-comm", "decoy"], &outside[1]);
     assert_eq!(stacks.of("decoy").samples(), 0, "{stacks:?}");
-    assert!(stacks.of("other").samples() > 20, "{stacks:?}");
+    assert!(stacks.of("other").samples() > 100, "{stacks:?}");
 }

@@ -5,15 +5,12 @@ mod limits;
 mod outage;
 
 use stacksonde_tests::agent::Installed;
+use stacksonde_tests::wait::{LONG, eventually};
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
-
-/// Far longer than anything takes that happens at all.
-const LONG: Duration = Duration::from_secs(60);
 
 /// Leaves a test out where there is no kernel tier, or no Collector.
 macro_rules! collector_tier {
@@ -40,7 +37,9 @@ impl Agent {
 
     /// By a command in front of the agent's, with these variables.
     fn start_by(folder: &Path, toml: &str, wrapper: &[&str], variables: &[(&str, PathBuf)]) -> Self {
-        let config = format!("[sampling]\nfrequency_hz = 99\ninterval_seconds = 1\n{toml}");
+        // Time to deliver what is left, on any machine.
+        let budget = "[shutdown]\nbudget_ms = 10000\n";
+        let config = format!("[sampling]\nfrequency_hz = 99\ninterval_seconds = 1\n{budget}{toml}");
         let file = folder.join("agent.toml");
         fs::write(&file, config).unwrap();
         let log = fs::File::options().create(true).append(true).open(folder.join("agent.log")).unwrap();
@@ -71,15 +70,6 @@ impl Drop for Agent {
         // It may have ended by itself, or been waited for.
         let _killed = self.child.kill();
         let _status = self.child.wait();
-    }
-}
-
-/// Waits until `condition` holds.
-fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
-    let start = Instant::now();
-    while !condition() {
-        assert!(start.elapsed() < LONG, "{what} does not come about");
-        std::thread::sleep(Duration::from_millis(100));
     }
 }
 

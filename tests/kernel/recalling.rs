@@ -43,8 +43,9 @@ fn nothing_is_recalled_that_is_not_so_any_more() {
     let running = Running::start(Command::new(program).args(libraries));
     let config = config_in(folder.path(), "[sampling]\nverify_unwinding = true\n");
     let config = config.to_str().unwrap();
-    let arguments = ["--config", config, "--log", "debug", "-d", "6", "-F", "499", "-p", &running.pid()];
-    let (output, stacks) = Installed::from_environment().unwrap().record(folder.path(), &arguments);
+    let arguments = ["--config", config, "--log", "debug", "-F", "499", "-p", &running.pid()];
+    let installed = Installed::from_environment().unwrap();
+    let (output, stacks) = installed.record_until(folder.path(), &arguments, running.used(4000));
     let log = String::from_utf8_lossy(&output.stderr);
     assert_eq!(counted(&log, "mistaken"), 0, "{log}");
     assert!(counted(&log, "recalled") > 1000 && counted(&log, "looked_up") > 50, "{log}");
@@ -59,7 +60,6 @@ fn nothing_is_recalled_that_is_not_so_any_more() {
             .any(|work| frames.windows(4).any(|f| f == ["main", "work", work, "spin"]))
     };
     let replaced = |frames: &[String]| frames.iter().any(|frame| frame == "[incomplete: code_replaced]");
-    assert!(spinning.matching(replaced).samples() > 0, "some were sampled meanwhile: {stacks:?}");
     let wrong = spinning.matching(|frames| !whole(frames) && !replaced(frames));
     assert_eq!(wrong.samples(), 0, "{wrong:?}");
 }

@@ -73,6 +73,22 @@ fn with_a_malformed_or_contradictory_config() {
 }
 
 #[test]
+fn a_config_of_another_user_that_decides_what_code_runs() {
+    kernel_tier!();
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("theirs.toml");
+    std::fs::write(&config, "[plugins]\nload = []\n").unwrap();
+    std::os::unix::fs::chown(&config, Some(65534), None).unwrap();
+    let mut run = Installed::from_environment().unwrap().command("run");
+    let said = refused(run.arg("--config").arg(&config));
+    let file = config.display();
+    let expected = format!(
+        "{file} sets `plugins.*`, which decides what code runs, but belongs to user 65534, not to root; run `chown root {file}`"
+    );
+    assert!(said.contains(&expected), "{said}");
+}
+
+#[test]
 fn a_process_that_is_not_there() {
     kernel_tier!();
     let said = refused(record().args(["-p", "4194304"]));

@@ -1,28 +1,21 @@
 //! A sampling program that the kernel refuses costs what was refused, and no more. The refusals are made:
 //! `refusing_programs` stands between the agent and the kernel.
 
-use stacksonde_tests::agent::Installed;
+use stacksonde_tests::agent::{Installed, record_until};
 use stacksonde_tests::folded::Stacks;
 use stacksonde_tests::kernel_tier;
 use stacksonde_tests::target::Running;
 use std::path::Path;
 use std::process::{Command, Output};
 
-/// Records the program `pid` while the first `count` tries to load `sample` are refused.
-fn record(folder: &Path, pid: &str, count: &str) -> (Output, Stacks) {
+/// Records a program while the first `count` tries to load `sample` are refused.
+fn record(folder: &Path, running: &Running, count: &str) -> (Output, Stacks) {
     let installed = Installed::from_environment().unwrap();
     let out = folder.join("profile.folded");
-    let output = Command::new(env!("CARGO_BIN_EXE_refusing_programs"))
-        .env_remove("LD_LIBRARY_PATH")
-        .args(["sample", count])
-        .arg(&installed.agent)
-        .args(["record", "-d", "2", "-F", "199", "-p", pid, "--config"])
-        .arg(&installed.config)
-        .arg("-o")
-        .arg(&out)
-        .output()
-        .unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let mut command = Command::new(env!("CARGO_BIN_EXE_refusing_programs"));
+    command.args(["sample", count]).arg(&installed.agent);
+    command.args(["record", "-F", "199", "-p", &running.pid(), "--config"]).arg(&installed.config);
+    let output = record_until(command.arg("-o").arg(&out), running.used(1000));
     (output, Stacks::parse(&std::fs::read_to_string(out).unwrap()))
 }
 
@@ -41,7 +34,7 @@ fn a_refused_program_costs_only_what_was_refused() {
         ("2", Some(ENTRY), true, false),
         ("9", Some(WALK), false, true),
     ] {
-        let (output, stacks) = record(folder.path(), &running.pid(), refused);
+        let (output, stacks) = record(folder.path(), &running, refused);
         let said = String::from_utf8_lossy(&output.stderr);
         assert!(says.is_none_or(|says| said.contains(says)), "{refused}: {said}");
         assert_eq!(said.contains("refused the sampling program: "), says.is_some(), "{refused}: {said}");

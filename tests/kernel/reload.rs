@@ -7,13 +7,11 @@ mod refused;
 
 use stacksonde_tests::agent::Installed;
 use stacksonde_tests::plugin::Stage;
+use stacksonde_tests::wait::LONG;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
-
-/// Far longer than anything takes that happens at all.
-const LONG: Duration = Duration::from_secs(60);
 
 /// A daemon at 99 Hz with an interval of a second, which finds plugins in a folder of its own.
 struct Daemon {

@@ -4,8 +4,8 @@ use stacksonde_tests::agent::Installed;
 use stacksonde_tests::kernel_tier;
 use stacksonde_tests::target::Spinners;
 use stacksonde_tests::tmux::Tmux;
+use stacksonde_tests::wait::eventually;
 use std::path::Path;
-use std::time::{Duration, Instant};
 
 /// The agent's command line for a shell.
 fn command(subcommand: &str) -> String {
@@ -111,11 +111,8 @@ fn top_ends_with_its_terminal() {
         let pids = pids_of(&folder, &top);
         assert_eq!(pids.len(), 1, "{pids:?}");
         tmux.kill();
-        let until = Instant::now() + Duration::from_secs(20);
-        while Path::new(&format!("/proc/{}", pids[0])).exists() {
-            assert!(Instant::now() < until, "top goes on without a terminal: {shell:?}");
-            std::thread::sleep(Duration::from_millis(50));
-        }
+        let process = format!("/proc/{}", pids[0]);
+        eventually("the end of top without a terminal", || !Path::new(&process).exists());
     }
 }
 
@@ -126,7 +123,7 @@ fn record_shows_progress_on_a_terminal_and_nothing_of_it_in_a_pipe() {
     let _busy = spinners.spin("hotspot", 0);
     let tmux = Tmux::start(100, 50);
     tmux.enter(&format!(
-        "cd {}; {} -d 4 -o out.folded; echo ended $?",
+        "cd {}; {} -d 3600 -o out.folded; echo ended $?",
         tmux.folder().display(),
         command("record")
     ));
@@ -137,7 +134,8 @@ fn record_shows_progress_on_a_terminal_and_nothing_of_it_in_a_pipe() {
         let line = line(screen);
         line.contains("complete") && line.contains("processes") && line.contains("hottest")
     });
-    assert!(running.contains("recording at 99 Hz, for 4 s"), "{running}");
+    assert!(running.contains("recording at 99 Hz, for 3600 s"), "{running}");
+    tmux.press(&["C-c"]);
     let ended = tmux.wait_for("the end", |screen| screen.contains("ended 0"));
     assert!(!ended.contains("s left"), "the line is taken away: {ended}");
     assert!(ended.contains("hottest processes") && ended.contains("hotspot"), "{ended}");
@@ -145,8 +143,8 @@ fn record_shows_progress_on_a_terminal_and_nothing_of_it_in_a_pipe() {
 
     let folder = tempfile::tempdir().unwrap();
     let hostile = spinners.spin("evil\x1b[2J", 1);
-    let arguments = ["-d", "1", "-p", &hostile.pid()];
-    let (output, _) = Installed::from_environment().unwrap().record(folder.path(), &arguments);
+    let installed = Installed::from_environment().unwrap();
+    let (output, _) = installed.record_until(folder.path(), &["-p", &hostile.pid()], hostile.used(500));
     let said = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
     assert!(said[0].contains("hottest functions") && said[0].contains("evil"), "{}", said[0]);
     assert!(said.iter().all(|said| !said.contains(['\r', '\x1b']) && !said.contains("left")), "{said:?}");

@@ -1,8 +1,11 @@
 //! The built agent with its plugins installed, as `cargo xtask test` leaves them.
 
 use crate::plugin;
+use crate::wait::eventually;
+use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
+use std::sync::mpsc;
 
 /// The agent as the tests' own profile builds it, for commands that need no rights.
 ///
@@ -98,6 +101,79 @@ impl Installed {
             std::fs::read_to_string(&file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
         (output, crate::folded::Stacks::parse(&text))
     }
+
+    /// Records as [`Installed::record`] does, from when sampling has begun until the condition holds.
+    ///
+    /// # Panics
+    ///
+    /// If the agent fails, or the condition never holds.
+    pub fn record_until(
+        &self,
+        folder: &Path,
+        arguments: &[&str],
+        until: impl FnMut(u32) -> bool,
+    ) -> (Output, crate::folded::Stacks) {
+        let file = folder.join("profile.folded");
+        let output = record_until(self.command("record").arg("-o").arg(&file).args(arguments), until);
+        let text =
+            std::fs::read_to_string(&file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
+        (output, crate::folded::Stacks::parse(&text))
+    }
+}
+
+/// Adds up the samples that were lost, by the summary of a recording.
+pub fn lost(output: &Output) -> u64 {
+    let said = said(&output.stdout);
+    let count = |line: &str| {
+        let (count, reason) = line.trim().split_once(' ')?;
+        count.parse::<u64>().ok().filter(|_| reason.starts_with("samples_lost_"))
+    };
+    said.lines().filter_map(count).sum()
+}
+
+/// Runs a command that is, or that starts, `stacksonde record`; once that says that it records, waits for the
+/// condition, which is told the process that was started here, and interrupts the recording. It may also end by itself.
+///
+/// # Panics
+///
+/// If it fails, or the condition never holds.
+pub fn record_until(command: &mut Command, mut until: impl FnMut(u32) -> bool) -> Output {
+    // Cargo sets it for the tests; the agent warns of it.
+    command.env_remove("LD_LIBRARY_PATH").stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    let (mut stdout, stderr) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
+    let (begins, has_begun) = mpsc::channel();
+    let stdout = std::thread::spawn(move || {
+        let mut said = Vec::new();
+        stdout.read_to_end(&mut said).unwrap();
+        said
+    });
+    let stderr = std::thread::spawn(move || {
+        let (mut said, mut stderr) = (Vec::new(), BufReader::new(stderr));
+        loop {
+            let length = said.len();
+            if stderr.read_until(b'\n', &mut said).unwrap() == 0 {
+                return said;
+            }
+            if said[length..].starts_with(b"recording at ") {
+                // Who waits for it may have gone.
+                let _told = begins.send(());
+            }
+        }
+    });
+    // It fails where there is no such line any more: then it has ended, and says why below.
+    if has_begun.recv().is_ok() {
+        eventually("the end of the recording", || child.try_wait().unwrap().is_some() || until(child.id()));
+        let agent = crate::target::descendant(child.id(), "stacksonde");
+        if let Some(agent) = agent.filter(|_| child.try_wait().unwrap().is_none()) {
+            // SAFETY: plain numbers; its parent waits for it, or we do.
+            unsafe { libc::kill(agent.cast_signed(), libc::SIGINT) };
+        }
+    }
+    let status = child.wait().unwrap();
+    let output = Output { status, stdout: stdout.join().unwrap(), stderr: stderr.join().unwrap() };
+    assert!(status.success(), "{command:?}: {status}: {}", said(&output.stderr));
+    output
 }
 
 /// Writes a config file that only its owner can change.

@@ -1,12 +1,12 @@
 //! An OpenTelemetry Collector, built from `tests/collector` by `cargo xtask test`, and what it received.
 
 use crate::target::Running;
+use crate::wait::eventually;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
 
 /// Environment variable that names the program.
 pub const COLLECTOR: &str = "STACKSONDE_TEST_COLLECTOR";
@@ -110,12 +110,10 @@ pub fn end(mut collector: Running) {
 
 /// Waits until something listens there.
 fn listens(port: u16, mut meanwhile: impl FnMut()) {
-    let start = Instant::now();
-    while TcpStream::connect(("127.0.0.1", port)).is_err() {
+    eventually(&format!("who listens at port {port}"), || {
         meanwhile();
-        assert!(start.elapsed() < Duration::from_secs(60), "nothing listens at port {port}");
-        std::thread::sleep(Duration::from_millis(50));
-    }
+        TcpStream::connect(("127.0.0.1", port)).is_ok()
+    });
 }
 
 fn yaml(folder: &Path, receivers: &[Receiver]) -> String {

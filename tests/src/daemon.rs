@@ -2,10 +2,9 @@
 
 use crate::agent::Installed;
 use crate::folded::Stacks;
-use std::io::Read;
+use crate::wait::eventually;
 use std::path::PathBuf;
 use std::process::{Child, Stdio};
-use std::time::{Duration, Instant};
 
 /// A daemon that writes folded stacks of every interval into a folder; it is killed when the test lets go of it.
 #[derive(Debug)]
@@ -27,12 +26,13 @@ impl Daemon {
         let folder = tempfile::tempdir().unwrap();
         std::fs::create_dir(folder.path().join("profiles")).unwrap();
         write_config(&folder, interval_seconds, toml);
+        let log = std::fs::File::create(folder.path().join("daemon.log")).unwrap();
         let child = installed
             .command("run")
             .arg("--config")
             .arg(folder.path().join("daemon.toml"))
             .stdout(Stdio::null())
-            .stderr(Stdio::piped())
+            .stderr(log)
             .spawn()
             .unwrap();
         Self { child, folder, interval_seconds }
@@ -62,22 +62,36 @@ impl Daemon {
         files.iter().map(|file| Stacks::parse(&std::fs::read_to_string(file).unwrap())).collect()
     }
 
+    /// Waits until the condition holds of what it wrote, and returns that.
+    ///
+    /// # Panics
+    ///
+    /// If it never does.
+    pub fn wait_until(&self, what: &str, mut holds: impl FnMut(&[Stacks]) -> bool) -> Vec<Stacks> {
+        let mut profiles = Vec::new();
+        eventually(what, || {
+            profiles = self.profiles();
+            holds(&profiles)
+        });
+        profiles
+    }
+
     /// Waits until it wrote so many profiles, and returns all of them.
     ///
     /// # Panics
     ///
-    /// If it does not within half a minute more than they take.
+    /// If it never does.
     pub fn wait_for(&self, profiles: usize) -> Vec<Stacks> {
-        let seconds = u64::from(self.interval_seconds) * profiles as u64 + 30;
-        let deadline = Instant::now() + Duration::from_secs(seconds);
-        loop {
-            let written = self.profiles();
-            if written.len() >= profiles {
-                return written;
-            }
-            assert!(Instant::now() < deadline, "{} profiles, not {profiles}", written.len());
-            std::thread::sleep(Duration::from_millis(50));
-        }
+        self.wait_until(&format!("profile {profiles}"), |written| written.len() >= profiles)
+    }
+
+    /// Reads its log so far.
+    ///
+    /// # Panics
+    ///
+    /// If that cannot be read.
+    pub fn said(&self) -> String {
+        std::fs::read_to_string(self.folder.path().join("daemon.log")).unwrap()
     }
 
     /// Sends a signal.
@@ -90,20 +104,17 @@ impl Daemon {
         assert_eq!(unsafe { libc::kill(self.child.id().cast_signed(), signal) }, 0);
     }
 
-    /// Sends SIGTERM, waits for the end, and returns how long it took and what the daemon had said.
+    /// Sends SIGTERM, waits for the end, and returns what the daemon had said.
     ///
     /// # Panics
     ///
     /// If it fails.
-    pub fn terminate(&mut self) -> (Duration, String) {
-        let asked = Instant::now();
+    pub fn terminate(&mut self) -> String {
         self.signal(libc::SIGTERM);
         let status = self.child.wait().unwrap();
-        let took = asked.elapsed();
-        let mut said = String::new();
-        self.child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+        let said = self.said();
         assert!(status.success(), "{status}: {said}");
-        (took, said)
+        said
     }
 }
 

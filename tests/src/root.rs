@@ -2,6 +2,7 @@
 //! as process 1 of it, in namespaces of their own.
 
 use crate::target::Running;
+use crate::wait::LONG;
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -171,7 +172,7 @@ impl Root {
         let start = Instant::now();
         loop {
             assert!(
-                start.elapsed() < Duration::from_secs(120),
+                start.elapsed() < LONG,
                 "systemd did not come up: {}",
                 fs::read_to_string(&log).unwrap_or_default()
             );
@@ -259,11 +260,11 @@ impl Booted {
     ///
     /// # Panics
     ///
-    /// If it does not within a minute; with what the service said.
+    /// If it never does; with what the service said.
     pub fn eventually(&self, what: &str, mut condition: impl FnMut() -> bool) {
         let start = Instant::now();
         while !condition() {
-            if start.elapsed() > Duration::from_secs(60) {
+            if start.elapsed() > LONG {
                 panic!("never seen: {what}\n{}", self.log());
             }
             std::thread::sleep(Duration::from_millis(200));
@@ -304,7 +305,7 @@ impl Group {
 impl Drop for Group {
     fn drop(&mut self) {
         // What is in it ends with process 1; groups go from the bottom, once they are empty.
-        for _ in 0..50 {
+        for _ in 0..600 {
             let mut find = Command::new("find");
             find.arg(&self.1).args(["-depth", "-type", "d", "-exec", "rmdir", "{}", ";"]);
             let _ended = find.stderr(Stdio::null()).status();

@@ -1,7 +1,9 @@
 //! Programs with known stacks: compiled from `tests/targets`, started, ended with the test.
 
+use crate::cpu_time::used;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 /// Compiles `tests/targets/<name>` (`.c`, `.cpp` or `.rs`) into `folder`, with frame pointers.
 ///
@@ -58,6 +60,24 @@ impl Running {
     pub fn pid(&self) -> String {
         self.0.id().to_string()
     }
+
+    /// Makes a condition that holds once it has used so much CPU time; see [`used`].
+    pub fn used(&self, milliseconds: u64) -> impl FnMut(u32) -> bool + use<> {
+        used(&[self.0.id()], Duration::from_millis(milliseconds))
+    }
+}
+
+/// Finds the process itself, or the first of its descendants, that is called so.
+pub fn descendant(pid: u32, name: &str) -> Option<u32> {
+    let comm = std::fs::read_to_string(format!("/proc/{pid}/comm")).ok()?;
+    if comm.trim_end() == name {
+        return Some(pid);
+    }
+    let threads = std::fs::read_dir(format!("/proc/{pid}/task")).ok()?.flatten();
+    let children = threads.filter_map(|thread| std::fs::read_to_string(thread.path().join("children")).ok());
+    let children: Vec<u32> =
+        children.flat_map(|line| line.split_whitespace().flat_map(str::parse).collect::<Vec<_>>()).collect();
+    children.into_iter().find_map(|child| descendant(child, name))
 }
 
 impl Drop for Running {
@@ -110,12 +130,12 @@ impl Spinners {
         program
     }
 
-    /// Keeps a CPU busy under this name, for a minute of CPU time at most.
+    /// Keeps a CPU busy under this name, for ten minutes of CPU time at most.
     ///
     /// # Panics
     ///
     /// If it cannot be started.
     pub fn spin(&self, name: &str, cpu: u32) -> Running {
-        Running::start(Command::new(self.called(name)).args([&cpu.to_string(), "60"]).stdout(Stdio::null()))
+        Running::start(Command::new(self.called(name)).args([&cpu.to_string(), "600"]).stdout(Stdio::null()))
     }
 }

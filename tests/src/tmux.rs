@@ -1,11 +1,9 @@
 //! A real terminal: a tmux server of our own, with one shell in it.
 
+use crate::wait::LONG;
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
-
-/// How long anything may take to be seen.
-const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A server with one window; it is ended when the test lets go of it.
 #[derive(Debug)]
@@ -80,7 +78,7 @@ impl Tmux {
     ///
     /// If it does not come.
     pub fn wait_for(&self, what: &str, is_right: impl Fn(&str) -> bool) -> String {
-        let until = Instant::now() + PATIENCE;
+        let until = Instant::now() + LONG;
         loop {
             let screen = self.screen();
             if is_right(&screen) {

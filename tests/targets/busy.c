@@ -1,7 +1,8 @@
 /*
  * Pins itself to a CPU, spins for some seconds of its own CPU time, then prints that time.
  *
- *   busy CPU SECONDS      stdout: CPU time in seconds, user and system, from getrusage(2)
+ *   busy CPU SECONDS      stdout: CPU time in seconds, user and system, and how often it was taken off the CPU,
+ *                         both from getrusage(2)
  */
 #define _GNU_SOURCE
 #include <sched.h>
@@ -9,9 +10,10 @@
 #include <stdlib.h>
 #include <sys/resource.h>
 
+static struct rusage usage;
+
 static double cpu_seconds(void)
 {
-	struct rusage usage;
 	getrusage(RUSAGE_SELF, &usage);
 	return usage.ru_utime.tv_sec + usage.ru_stime.tv_sec + (usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) / 1e6;
 }
@@ -29,6 +31,7 @@ int main(int argc, char **argv)
 	while (cpu_seconds() < atof(argv[2]))
 		for (int i = 0; i < 1000000; i++)
 			sink += i;
-	printf("%f\n", cpu_seconds());
+	printf("%f ", cpu_seconds());
+	printf("%ld\n", usage.ru_nvcsw + usage.ru_nivcsw);
 	return 0;
 }

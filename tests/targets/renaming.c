@@ -1,31 +1,30 @@
 /*
- * Spins under its own name, then takes another and spins on.
+ * Spins under its own name until it is told to take another by SIGUSR1, and then under that.
  *
- *   renaming main NAME SECONDS     main -> before, for so long; then as NAME main -> after, for ever
- *   renaming thread NAME SECONDS   the same by a thread called "worker", whose stack is work -> before or
- *                                  after; the main thread sleeps, and is the one that takes the name
+ *   renaming main NAME       main -> before; then as NAME main -> after, until it is killed
+ *   renaming thread NAME     the same by a thread called "worker": work -> before; then work -> after. The main thread
+ *                            sleeps, and takes the name while the worker is in neither.
  */
 #define _GNU_SOURCE
 #include <pthread.h>
-#include <stdlib.h>
+#include <semaphore.h>
+#include <signal.h>
 #include <string.h>
 #include <sys/prctl.h>
-#include <time.h>
-#include <unistd.h>
 
-static volatile int renamed;
+static volatile sig_atomic_t told;
 static volatile unsigned long sink;
+static sem_t between, renamed;
 
-static double now(void)
+static void tell(int number)
 {
-	struct timespec time;
-	clock_gettime(CLOCK_MONOTONIC, &time);
-	return time.tv_sec + time.tv_nsec / 1e9;
+	(void)number;
+	told = 1;
 }
 
-__attribute__((noinline)) static void before(double until)
+__attribute__((noinline)) static void before(void)
 {
-	while (!renamed && now() < until)
+	while (!told)
 		for (int i = 0; i < 100000; i++)
 			sink += i;
 }
@@ -39,29 +38,33 @@ __attribute__((noinline)) static void after(void)
 
 static void *work(void *argument)
 {
-	(void)argument;
 	prctl(PR_SET_NAME, "worker");
-	before(now() + 1e6);
+	before();
+	sem_post(&between);
+	while (sem_wait(&renamed))
+		;
 	after();
-	return 0;
+	return argument;
 }
 
 int main(int argc, char **argv)
 {
-	if (argc != 4)
+	pthread_t thread;
+
+	if (argc != 3)
 		return 2;
-	double seconds = atof(argv[3]);
+	signal(SIGUSR1, tell);
 	if (!strcmp(argv[1], "main")) {
-		before(now() + seconds);
+		before();
 		prctl(PR_SET_NAME, argv[2]);
 		after();
 	}
-	pthread_t thread;
-	if (pthread_create(&thread, 0, work, 0))
+	if (sem_init(&between, 0, 0) || sem_init(&renamed, 0, 0) || pthread_create(&thread, 0, work, 0))
 		return 1;
-	usleep(seconds * 1e6);
+	while (sem_wait(&between))
+		;
 	prctl(PR_SET_NAME, argv[2]);
-	renamed = 1;
-	pause();
+	sem_post(&renamed);
+	pthread_join(thread, 0);
 	return 0;
 }

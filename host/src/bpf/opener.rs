@@ -46,17 +46,23 @@ pub fn confine_admin() -> io::Result<()> {
     }
     let paranoid = std::fs::read_to_string("/proc/sys/kernel/perf_event_paranoid").unwrap_or_default();
     if paranoid.trim().parse().is_ok_and(|level: i32| level > UPSTREAMS_STRICTEST) {
-        let (sender, wanted) = mpsc::channel::<Wanted>();
-        let body = move || {
-            for Wanted { attributes, cpu, answer } in wanted {
-                // Who asked waits for it.
-                let _told = answer.send(perf::open_here(&attributes, cpu));
-            }
-        };
-        let thread = std::thread::Builder::new().name("opener".into()).spawn(body)?;
-        *OPENER.lock().unwrap_or_else(PoisonError::into_inner) = Some((sender, thread));
+        start_thread()?;
     }
     give_up_admin()
+}
+
+/// Starts the thread that opens events for all others.
+fn start_thread() -> io::Result<()> {
+    let (sender, wanted) = mpsc::channel::<Wanted>();
+    let body = move || {
+        for Wanted { attributes, cpu, answer } in wanted {
+            // Who asked waits for it.
+            let _told = answer.send(perf::open_here(&attributes, cpu));
+        }
+    };
+    let thread = std::thread::Builder::new().name("opener".into()).spawn(body)?;
+    *OPENER.lock().unwrap_or_else(PoisonError::into_inner) = Some((sender, thread));
+    Ok(())
 }
 
 /// Ends the thread that kept it. Events can still be opened where the kernel does not ask for CAP_SYS_ADMIN.
@@ -128,11 +134,50 @@ mod tests {
         assert_eq!(capabilities().unwrap(), before, "other threads keep it");
     }
 
+    /// Makes perf_event_open(2) fail in the calling thread, by an error that it has not itself.
+    fn refuse_events_here() {
+        let number = u32::try_from(libc::SYS_perf_event_open).unwrap();
+        let instruction = |code: u32, jf: u8, k: u32| libc::sock_filter {
+            code: u16::try_from(code).unwrap(),
+            jt: 0,
+            jf,
+            k,
+        };
+        let mut filter = [
+            instruction(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0),
+            instruction(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, 1, number),
+            instruction(
+                libc::BPF_RET | libc::BPF_K,
+                0,
+                libc::SECCOMP_RET_ERRNO | libc::EXFULL.cast_unsigned(),
+            ),
+            instruction(libc::BPF_RET | libc::BPF_K, 0, libc::SECCOMP_RET_ALLOW),
+        ];
+        let program = libc::sock_fprog { len: 4, filter: filter.as_mut_ptr() };
+        // SAFETY: the filter outlives the call, and its length is stated.
+        unsafe {
+            assert_eq!(libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);
+            assert_eq!(
+                libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, 0, &raw const program),
+                0
+            );
+        }
+    }
+
     #[test]
-    fn without_a_thread_for_it_events_are_opened_where_one_is() {
-        release_admin();
-        // No CPU has this number.
-        let opened = perf::Event::cpu_clock(1 << 20, 1_000_000_000);
-        assert!(opened.is_err());
+    fn events_are_opened_by_the_thread_for_it_and_without_one_where_they_are_asked_for() {
+        start_thread().unwrap();
+        let asks = || {
+            refuse_events_here();
+            // No CPU has this number: nobody is given an event, each is told another error.
+            let error =
+                || perf::Event::cpu_clock(1 << 20, 1_000_000_000).err().and_then(|e| e.raw_os_error());
+            let by_thread = error();
+            release_admin();
+            (by_thread, error())
+        };
+        let (by_thread, here) = std::thread::spawn(asks).join().unwrap();
+        assert!(by_thread.is_some() && by_thread != Some(libc::EXFULL), "{by_thread:?}");
+        assert_eq!(here, Some(libc::EXFULL));
     }
 }

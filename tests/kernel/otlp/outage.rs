@@ -2,32 +2,11 @@
 
 use super::{Agent, collector_tier, counter, eventually, sampled};
 use stacksonde_tests::collector::{self, Receiver};
+use stacksonde_tests::health::{dropped, get, metric};
 use stacksonde_tests::target::Spinners;
 use std::fs;
-use std::io::{Read, Write};
-use std::os::unix::net::{UnixDatagram, UnixStream};
-use std::path::Path;
-use std::time::Duration;
-
-/// How long the Collector is away.
-const AWAY: Duration = Duration::from_secs(60);
-
-/// What `GET path` on the agent's socket answers; nothing while nobody listens.
-fn get(socket: &Path, path: &str) -> String {
-    let mut answer = String::new();
-    if let Ok(mut stream) = UnixStream::connect(socket) {
-        stream.write_all(format!("GET {path} HTTP/1.1\r\n\r\n").as_bytes()).unwrap();
-        stream.read_to_string(&mut answer).unwrap();
-    }
-    answer
-}
-
-/// A metric of an exporter.
-fn metric(socket: &Path, name: &str, exporter: &str) -> Option<u64> {
-    let metrics = get(socket, "/metrics");
-    let line = format!("stacksonde_exporter_{name}{{exporter=\"{exporter}\"}} ");
-    metrics.lines().find_map(|it| it.strip_prefix(&line))?.parse().ok()
-}
+use std::os::unix::net::UnixDatagram;
+use std::sync::{Arc, Mutex};
 
 #[test]
 fn in_an_outage_nothing_is_lost_with_a_spool_and_without_one_what_the_bounds_say_and_that_is_told() {
@@ -43,14 +22,19 @@ fn in_an_outage_nothing_is_lost_with_a_spool_and_without_one_what_the_bounds_say
     let socket = folder.join("health");
     let manager = UnixDatagram::bind(folder.join("notify")).unwrap();
     // The kernel keeps a few datagrams for who does not read them.
-    let manager = std::thread::spawn(move || {
-        let (mut told, mut buffer) = (Vec::<String>::new(), [0; 1024]);
-        while told.last().is_none_or(|last| last != "STOPPING=1") {
-            let count = manager.recv(&mut buffer).unwrap();
-            told.push(String::from_utf8_lossy(&buffer[..count]).into_owned());
+    let told = Arc::new(Mutex::new(Vec::<String>::new()));
+    let manager = std::thread::spawn({
+        let (told, mut buffer) = (told.clone(), [0; 1024]);
+        move || {
+            while told.lock().unwrap().last().is_none_or(|last| last != "STOPPING=1") {
+                let count = manager.recv(&mut buffer).unwrap();
+                told.lock().unwrap().push(String::from_utf8_lossy(&buffer[..count]).into_owned());
+            }
         }
-        told
     });
+    // Something to sample: on an idle machine batches are empty.
+    let busy = Spinners::new();
+    let _busy = busy.spin("busy", 0);
 
     let exporter = |name: &str, keys: &str, endpoint: &str, config: &str| {
         format!(
@@ -68,23 +52,37 @@ fn in_an_outage_nothing_is_lost_with_a_spool_and_without_one_what_the_bounds_say
         exporter("full", &format!("queue_batches = 3\n{}", spool("small")), &at(nobody), ""),
         exporter("nowhere", "queue_batches = 3", "no-such-host.invalid:4317", "timeout_ms = 2000"),
     ];
-    // A disk of 64 KiB, which is gone with the agent.
+    // A disk of 32 KiB, which is gone with the agent.
     let small = folder.join("small");
     fs::create_dir(&small).unwrap();
-    let mount = format!("mount -t tmpfs -o size=64k tmpfs {} && exec \"$@\"", small.display());
+    let mount = format!("mount -t tmpfs -o size=32k tmpfs {} && exec \"$@\"", small.display());
     let variables = [("NOTIFY_SOCKET", folder.join("notify")), ("WATCHDOG_USEC", "1000000".into())];
     let agent =
         Agent::start_by(folder, &config.concat(), &["unshare", "-m", "sh", "-c", &mount, "sh"], &variables);
 
     eventually("delivery", || metric(&socket, "batches_delivered_total", "spooled") >= Some(2));
     eventually("health", || get(&socket, "/healthz").starts_with("HTTP/1.1 200"));
-    assert!(get(&socket, "/healthz").contains("exporter `nowhere` fails: "), "{}", get(&socket, "/healthz"));
+    eventually("word of it", || get(&socket, "/healthz").contains("exporter `nowhere` fails: "));
     collector::end(collector);
-    eventually("trouble", || get(&socket, "/healthz").starts_with("HTTP/1.1 503"));
-    assert!(get(&socket, "/healthz").contains("exporter `spooled` fails: "), "{}", get(&socket, "/healthz"));
-    std::thread::sleep(AWAY);
-    let waited = metric(&socket, "spool_batches", "spooled").unwrap();
-    assert!(waited > 30, "only {waited} batches waited on disk");
+    eventually("trouble", || {
+        let health = get(&socket, "/healthz");
+        health.starts_with("HTTP/1.1 503") && health.contains("exporter `spooled` fails: ")
+    });
+    // The Collector is away until everything has happened that happens then.
+    let at_least = |count: u64, name: &str, exporter: &str| {
+        let what = format!("{count} {name} of {exporter}");
+        eventually(&what, || metric(&socket, name, exporter) >= Some(count));
+    };
+    at_least(10, "spool_batches", "spooled");
+    for (exporter, reason) in [("bounded", "queue_full"), ("full", "spool_full")] {
+        eventually(reason, || dropped(&socket, exporter, reason) >= Some(5));
+    }
+    for exporter in ["silent", "nowhere", "full"] {
+        at_least(3, "retries_total", exporter);
+    }
+    at_least(2, "retries_total", "later");
+    let petted = |lines: &[String]| lines.iter().filter(|line| *line == "WATCHDOG=1").count();
+    eventually("the watchdog's word", || petted(&told.lock().unwrap()) >= 10);
     let collector = collector::start(folder, &receivers);
     eventually("what waited", || {
         metric(&socket, "spool_batches", "spooled").is_some_and(|waiting| waiting <= 1)
@@ -93,7 +91,7 @@ fn in_an_outage_nothing_is_lost_with_a_spool_and_without_one_what_the_bounds_say
     eventually("what comes after", || {
         metric(&socket, "batches_delivered_total", "bounded") >= before.map(|it| it + 3)
     });
-    assert!(get(&socket, "/healthz").starts_with("HTTP/1.1 200"), "{}", get(&socket, "/healthz"));
+    eventually("health again", || get(&socket, "/healthz").starts_with("HTTP/1.1 200"));
     let said = agent.end(folder);
     let samples = sampled(&said);
     assert!(!socket.exists(), "the socket is gone");
@@ -107,7 +105,7 @@ fn in_an_outage_nothing_is_lost_with_a_spool_and_without_one_what_the_bounds_say
     let bounded = collector::received(folder, "bounded");
     assert!(bounded.problems().is_empty(), "{:?}", bounded.problems());
     let dropped = counter(&said, "bounded", "dropped_samples");
-    assert!(dropped > 0 && counter(&said, "bounded", "queue_full") > 30, "{said}");
+    assert!(dropped > 0 && counter(&said, "bounded", "queue_full") >= 5, "{said}");
     assert_eq!(bounded.samples() + dropped, samples);
     assert_eq!(bounded.stated("stacksonde.samples_lost_exporter_queue_full"), dropped, "it is told");
 
@@ -127,12 +125,12 @@ fn in_an_outage_nothing_is_lost_with_a_spool_and_without_one_what_the_bounds_say
     for name in ["silent", "nowhere"] {
         assert_eq!(counter(&said, name, "dropped_samples"), samples, "{name}");
     }
-    assert!(counter(&said, "full", "spool_full") > 10, "{said}");
+    assert!(counter(&said, "full", "spool_full") >= 5, "{said}");
     assert!(said.contains("no answer within 700 ms"), "{said}");
 
-    let told = manager.join().unwrap();
+    manager.join().unwrap();
+    let told = told.lock().unwrap();
     assert_eq!(told.first().map(String::as_str), Some("READY=1\nSTATUS=sampling"));
-    assert!(told.iter().filter(|line| *line == "WATCHDOG=1").count() > 60, "{told:?}");
     assert!(told.iter().any(|line| line.starts_with("STATUS=exporter `spooled` fails")), "{told:?}");
 }
 

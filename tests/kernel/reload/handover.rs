@@ -31,10 +31,13 @@ fn what_waits_for_an_exporter_goes_to_the_one_that_comes_after_it() {
         };
         let stuck = if after { "" } else { "hang = \"export\", " };
         let all: String = receivers.iter().zip(&spools).map(otel).collect();
-        all + &misbehaving(
-            "stuck",
-            &format!("{stuck}sequence = \"STAGE/stuck.seq\", file = \"STAGE/stuck.log\""),
-        )
+        // Time to deliver what is left, on any machine.
+        "[shutdown]\nbudget_ms = 10000\n".to_owned()
+            + &all
+            + &misbehaving(
+                "stuck",
+                &format!("{stuck}sequence = \"STAGE/stuck.seq\", file = \"STAGE/stuck.log\""),
+            )
     };
     let daemon = Daemon::start(&["misbehaves"], &config(false), &[]);
     let waiting = |daemon: &Daemon, folder: &str| {

@@ -2,16 +2,16 @@
 
 use super::{Daemon, counter, misbehaving};
 use stacksonde_tests::kernel_tier;
+use stacksonde_tests::wait::LONG;
 use std::fs;
 use std::os::unix::net::UnixDatagram;
-use std::time::Duration;
 
 #[test]
 fn a_bad_configuration_is_refused_with_its_error_and_the_old_one_stays() {
     kernel_tier!();
     let folder = tempfile::tempdir().unwrap();
     let manager = UnixDatagram::bind(folder.path().join("notify")).unwrap();
-    manager.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+    manager.set_read_timeout(Some(LONG)).unwrap();
     // The next of its lines that is of this kind.
     let told = |kind: &str| loop {
         let mut buffer = [0; 1024];

@@ -4,7 +4,7 @@
 //! this process, and this process makes nothing but system calls. While a program of this kind runs,
 //! the kernel skips every other one that an interrupt would start (kernel/trace/bpf_trace.c,
 //! trace_call_bpf and bpf_overflow_handler share `bpf_prog_active`).
-//! Prints the CPU time used, in seconds, like `tests/targets/busy.c`.
+//! Prints the CPU time used, in seconds, and how often it was taken off the CPU, like `tests/targets/busy.c`.
 
 use aya::programs::TracePoint;
 use std::time::Duration;
@@ -30,7 +30,8 @@ fn main() {
             unsafe { libc::getppid() };
         }
     }
-    println!("{:.6}", cpu_time().as_secs_f64());
+    let usage = usage();
+    println!("{:.6} {}", cpu_time().as_secs_f64(), usage.ru_nvcsw + usage.ru_nivcsw);
 }
 
 /// In a mount namespace of our own: the machine stays as it is.
@@ -58,13 +59,17 @@ fn pin(cpu: usize) {
     }
 }
 
-fn cpu_time() -> Duration {
+fn usage() -> libc::rusage {
     // SAFETY: the structure outlives the call.
-    let usage = unsafe {
+    unsafe {
         let mut usage: libc::rusage = std::mem::zeroed();
         libc::getrusage(libc::RUSAGE_SELF, &raw mut usage);
         usage
-    };
+    }
+}
+
+fn cpu_time() -> Duration {
+    let usage = usage();
     let time = |value: libc::timeval| {
         Duration::from_secs(value.tv_sec.cast_unsigned())
             + Duration::from_micros(value.tv_usec.cast_unsigned())

@@ -68,13 +68,15 @@ fn a_batch_that_is_larger_than_was_asked_is_dropped_and_told() {
 fn a_call_that_returns_past_its_deadline_is_counted_and_the_instance_goes_on() {
     let (stage, plugin) = load("misbehaves").unwrap();
     let file = stage.path().join("log");
-    let mut settings = settings("late", json!({ "sleep": "2500", "file": file }));
-    settings.deadline = Duration::from_millis(500);
+    let release = stage.path().join("release");
+    let mut settings = settings("late", json!({ "until": release, "file": file }));
+    settings.deadline = Duration::from_secs(3);
     let exporter = start(&plugin, settings).unwrap();
     for sequence in 0..3 {
         exporter.submit(super::batch(sequence));
     }
     eventually("being stuck", || exporter.health() == Health::Stuck);
+    fs::write(release, "").unwrap();
     eventually("going on", || exporter.counters().delivered == 3);
     assert_eq!(exporter.health(), Health::Good);
     let counters = exporter.shutdown(Instant::now() + super::LONG);

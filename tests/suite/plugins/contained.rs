@@ -98,7 +98,7 @@ fn a_panic_whose_payload_panics_is_contained_too() {
 #[test]
 fn a_call_that_never_returns_is_left_behind_and_the_others_miss_nothing() {
     let witness = Witness::start();
-    let bad = misbehaving(json!({ "hang": "export" }), Duration::from_secs(2)).unwrap();
+    let bad = misbehaving(json!({ "hang": "export" }), Duration::from_secs(5)).unwrap();
     for sequence in 0..3 {
         bad.submit(batch(sequence));
         witness.exporter.submit(batch(sequence));

@@ -13,7 +13,7 @@ fn spooled(directory: &Path, max_bytes: u64, config: Value) -> ExporterInstance 
     let (_stage, plugin) = load("misbehaves").unwrap();
     let mut settings = settings("spooled", config);
     settings.spool = Some(SpoolSettings { directory: directory.into(), max_bytes });
-    settings.deadline = Duration::from_secs(2);
+    settings.deadline = Duration::from_secs(5);
     start(&plugin, settings).unwrap()
 }
 

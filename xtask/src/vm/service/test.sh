@@ -33,8 +33,8 @@ alice /usr/local/bin/in_usr usr
 alice /home/alice/in_home home
 alice /tmp/in_tmp tmp
 alice /usr/local/bin/removed removed
+until [ "$(cat /proc/$!/comm)" = removed ]; do sleep 0.1; done
 nice -n 19 /usr/lib/stacksonde-test/c_chain &
-sleep 1
 rm /usr/local/bin/removed
 
 properties=ActiveState,SubState,Result,NRestarts,MainPID,ActiveEnterTimestampMonotonic,WatchdogTimestampMonotonic
@@ -126,7 +126,7 @@ journal journal
 
 say "letting the watchdog bark"
 mkdir -p /run/systemd/system/stacksonde.service.d
-printf '[Service]\nWatchdogSec=6\nTimeoutAbortSec=2\nRestartSec=1\n' > /run/systemd/system/stacksonde.service.d/watchdog.conf
+printf '[Service]\nWatchdogSec=20\nTimeoutAbortSec=2\nRestartSec=1\n' > /run/systemd/system/stacksonde.service.d/watchdog.conf
 systemctl daemon-reload
 systemctl start stacksonde
 show show.watched

@@ -3,6 +3,7 @@
 use super::admit;
 use crate::config::{Config, Sources, load};
 use crate::plugins::{self, FileRules};
+use crate::terminal::{Charset, err, out};
 use clap::{Args, Subcommand};
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -39,18 +40,18 @@ pub fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     let config = match load(&Sources { files, ..Sources::default() }) {
         Ok(config) => config,
         Err(error) => {
-            eprintln!("{error}");
+            error.problems.iter().for_each(|problem| err(&problem.to_string()));
             return Ok(ExitCode::from(WRONG));
         }
     };
     let problems = in_plugins(&config, &FileRules::new(&config.plugins, trust_any_plugin_owner));
     for problem in &problems {
-        eprintln!("{problem}");
+        err(problem);
     }
     if !problems.is_empty() {
         return Ok(ExitCode::from(WRONG));
     }
-    println!("{}: ok", names.join(" "));
+    out(&format!("{}: ok\n", Charset::Unicode.plain(&names.join(" "))))?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -68,7 +69,7 @@ fn in_plugins(config: &Config, rules: &FileRules) -> Vec<String> {
                     .extend(admit::check_own_keys(config, &plugin).err().map(|refusal| refusal.to_string()));
             }
             Err(refusal) if refusal.is_not_found() => {
-                eprintln!("note: its keys are not checked: {refusal}");
+                err(&format!("note: its keys are not checked: {refusal}"));
             }
             Err(refusal) => problems.push(refusal.to_string()),
         }

@@ -87,7 +87,7 @@ pub(super) fn misconfigured(config: &Config, plugin: &Inspected) -> Vec<(String,
 }
 
 /// Checks the keys under `offsets.config` that are this plugin's.
-pub(super) fn check_own_keys(config: &Config, plugin: &Inspected) -> Result<(), Refusal> {
+fn check_own_keys(config: &Config, plugin: &Inspected) -> Result<(), Refusal> {
     let name = &plugin.manifest.plugin.name;
     match config.offsets.config.get(name).and_then(|section| section.as_object()) {
         Some(keys) => plugins::check_config(&plugin.manifest, &dotted(&["offsets", "config", name]), keys),

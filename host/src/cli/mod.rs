@@ -15,6 +15,7 @@ mod admit;
 mod causes;
 mod command;
 mod filter;
+mod preflight;
 mod progress;
 mod renew;
 mod start;

@@ -163,7 +163,7 @@ impl Wanted {
 pub enum Failed {
     /// The kernel's rings could not be read any more.
     #[error("reading samples failed: {0}")]
-    Reader(#[source] LoadError),
+    Reader(LoadError),
     /// A stage panicked.
     #[error("the stage `{0}` panicked; please report it with the log")]
     Panicked(&'static str),

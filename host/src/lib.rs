@@ -2,6 +2,9 @@
 //!
 //! `ARCHITECTURE.md` shows the house; every module here is one of its rooms.
 
+// What others chose (names, contents of files, answers) must not act on a terminal; `terminal::say` sees to it.
+#![warn(clippy::print_stdout, clippy::print_stderr)]
+
 pub mod agent;
 pub mod batch;
 pub mod bpf;

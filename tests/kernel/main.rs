@@ -19,6 +19,7 @@ mod namespaces;
 mod offsets;
 mod otlp;
 mod plan;
+mod preflight;
 mod providers;
 mod recalling;
 mod refusals;

@@ -33,6 +33,7 @@ parsers! {
     any_file_is_refused_or_shown: stacksonde::fuzz::fuzz_viewed_file, [encoded(Format::Pprof), encoded(Format::Folded)];
     a_damaged_file_of_a_spool_is_refused_or_read: stacksonde::fuzz::fuzz_spool, [spooled()];
     damaged_headers_are_read_or_refused: stacksonde_otlp_export::fuzz::fuzz_headers, [b"api-key=a%20b,x=1".to_vec()];
+    any_list_of_exceptions_from_proxies_is_read: stacksonde_otlp_export::fuzz::fuzz_no_proxy, [b"*.example:4317, 10.0.0.0/8,[fd00::1]:1,.x,*".to_vec()];
     damaged_idle_times_are_read_as_far_as_they_make_sense: stacksonde::fuzz::fuzz_idle_times, [file("/proc/stat")];
     a_damaged_elf_file_is_refused_or_read: stacksonde::fuzz::fuzz_elf, [head_of_our_own_program()];
     a_file_with_damaged_symbols_is_read_as_far_as_it_makes_sense: stacksonde::fuzz::fuzz_symbols, [small_library()];
@@ -72,11 +73,19 @@ fn spooled() -> Vec<u8> {
 }
 
 /// A `google.rpc.Status` with a `RetryInfo` of 7 s; a date; seconds.
-fn answers() -> [Vec<u8>; 3] {
+fn answers() -> [Vec<u8>; 5] {
     let kind = b"type.googleapis.com/google.rpc.RetryInfo";
     let any = [&[0x0a, 40][..], kind, &[0x12, 4, 0x0a, 2, 8, 7]].concat();
+    let json = b"{\"partialSuccess\":{\"rejectedProfiles\":\"3\",\"errorMessage\":\"odd\"}}";
     let status = [&[8, 14, 0x12, 3][..], b"not", &[0x1a, 48], &any].concat();
-    [status, b"Sun, 06 Nov 1994 08:49:37 GMT".to_vec(), b"120".to_vec()]
+    [status, b"Sun, 06 Nov 1994 08:49:37 GMT".to_vec(), b"120".to_vec(), json.to_vec(), gzip(json)]
+}
+
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut packed = Vec::new();
+    let mut encoder = flate2::read::GzEncoder::new(bytes, flate2::Compression::default());
+    std::io::Read::read_to_end(&mut encoder, &mut packed).unwrap();
+    packed
 }
 
 fn kallsyms() -> Vec<u8> {

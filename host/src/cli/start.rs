@@ -134,14 +134,7 @@ pub(super) fn prepare(
         bail!(refusal);
     }
     report(&plan);
-    let offer = Offer {
-        formats: vec![BATCH_FORMAT.into()],
-        max_bytes: u64::from(u32::MAX),
-        value_types: vec!["samples".into(), "cpu".into()],
-        names_available: true,
-        interval_ms: interval.map_or(0, |interval| u64::try_from(interval.as_millis()).unwrap_or(u64::MAX)),
-    };
-    let exporting = Exporting::new(loaded, survey.capabilities, offer);
+    let exporting = Exporting::new(loaded, survey.capabilities, offer(interval));
     let budget = Duration::from_millis(config.shutdown.budget_ms.into());
     let created = match feed {
         None => exporting.start(config)?,
@@ -180,6 +173,17 @@ pub(super) fn prepare(
         vitals: Vitals::new(interval),
     };
     Ok((parts, exporting))
+}
+
+/// What exporters are offered.
+pub(super) fn offer(interval: Option<Duration>) -> Offer {
+    Offer {
+        formats: vec![BATCH_FORMAT.into()],
+        max_bytes: u64::from(u32::MAX),
+        value_types: vec!["samples".into(), "cpu".into()],
+        names_available: true,
+        interval_ms: interval.map_or(0, |interval| u64::try_from(interval.as_millis()).unwrap_or(u64::MAX)),
+    }
 }
 
 /// Starts sampling, and says which CPUs are left out.

@@ -1,9 +1,10 @@
 //! The plugin's role.
 
+use crate::acceptance::Accepted;
 use crate::answer::{Kind, Refusal};
 use crate::config::{Config, Destination, LEAST_MESSAGE_BYTES, Symbolize};
 use crate::convert::Messages;
-use crate::transport::{Accepted, Transport};
+use crate::transport::Transport;
 use stacksonde_plugin::batch::{Batch, FORMAT};
 use stacksonde_plugin::{Exporter, Failure, Instance, Offer, Wants};
 

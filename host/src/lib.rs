@@ -4,6 +4,7 @@
 
 pub mod agent;
 pub mod batch;
+pub mod blocking;
 pub mod bpf;
 pub mod cli;
 pub mod config;

@@ -9,6 +9,7 @@ pub mod bpf;
 pub mod cli;
 pub mod config;
 pub mod control;
+pub mod descriptors;
 pub mod feed;
 pub mod filter;
 #[doc(hidden)]

@@ -112,14 +112,14 @@ pub fn fuzz_unwind_entry(data: &[u8]) {
 /// A file with call frame information or Go's table, and the rows of some of its pages.
 pub fn fuzz_unwind_file(data: &[u8]) {
     let file = in_memory(c"fuzz", data);
-    assert!(file.is_some(), "a file in memory can be made");
-    let Some(file) = file else { return };
-    if let Some(frames) = CallFrames::find(&file) {
+    assert!(file.is_ok(), "a file in memory can be made");
+    let Ok(file) = file else { return };
+    if let Ok(Some(frames)) = CallFrames::find(&file) {
         for page in [0, 1, 2, 3, 0x400, 0x401, u64::from(u32::MAX)] {
             let _rows = frames.rows_of_page(&file, page);
         }
     }
-    if let Some(functions) = GoFunctions::find(&file) {
+    if let Ok(Some(functions)) = GoFunctions::find(&file) {
         for address in [0, 0x40_1000, 0x40_1020, u64::MAX] {
             let _name = functions.name_at(&mut Pieces::of(&file), address);
         }

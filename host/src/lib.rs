@@ -7,10 +7,12 @@
 
 pub mod agent;
 pub mod batch;
+pub mod blocking;
 pub mod bpf;
 pub mod cli;
 pub mod config;
 pub mod control;
+pub mod descriptors;
 pub mod feed;
 pub mod filter;
 #[doc(hidden)]

@@ -17,6 +17,7 @@ mod lifecycle;
 mod memory;
 mod namespaces;
 mod offsets;
+mod open_files;
 mod otlp;
 mod plan;
 mod preflight;

@@ -189,6 +189,7 @@ pub(super) fn offer(interval: Option<Duration>) -> Offer {
 /// Starts sampling, and says which CPUs are left out.
 pub(super) fn arm(parts: Parts) -> anyhow::Result<Agent> {
     reached("exporters ready", monotonic_ns());
+    crate::descriptors::raise_limit();
     let first = Turn::first();
     let agent = Agent::start(parts)?;
     drop(first);

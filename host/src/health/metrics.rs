@@ -47,6 +47,11 @@ pub(super) fn text(now: &VitalsNow, exporters: &[OfExporter<'_>], own: OwnProces
         let reason = loss.name().trim_start_matches("samples_lost_");
         out.value("stacksonde_samples_lost_total", &[("reason", reason)], now.losses.of(*loss));
     }
+    let name = "stacksonde_files_unread_total";
+    out.about(name, "counter", "Times that a file of a sampled program could not be looked at.");
+    for (reason, count) in now.unread.by_reason() {
+        out.value(name, &[("reason", reason)], count);
+    }
     out.about("stacksonde_profile_age_seconds", "gauge", "Time since the last profile.");
     out.value("stacksonde_profile_age_seconds", &[], now.silence.as_secs_f64());
     of_exporters(&mut out, exporters);

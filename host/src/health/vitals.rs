@@ -1,5 +1,6 @@
 //! What was sampled and lost so far.
 
+use crate::process::UnreadFiles;
 use crate::profile::Profile;
 use crate::telemetry::{Loss, Losses};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -34,6 +35,8 @@ pub struct VitalsNow {
     pub idle: u64,
     /// Samples of processes that were not asked for.
     pub excluded: u64,
+    /// Attempts in vain to look at files of the programs.
+    pub unread: UnreadFiles,
     /// Samples that were lost before they came to an exporter.
     pub losses: Losses,
     /// Ticks of the last profile, lost or not, idle or not.
@@ -61,6 +64,7 @@ impl Vitals {
         now.idle += profile.idle;
         now.excluded += profile.excluded;
         now.losses.merge(&profile.losses);
+        now.unread.merge(&profile.unread);
         now.last_seen = samples + profile.idle + profile.excluded;
         now.last_ticks = now.last_seen + profile.losses.total();
     }

@@ -18,12 +18,14 @@ pub use kernel::KernelSymbols;
 pub use names::{Name, Names};
 pub use symtab::function_names;
 
+use crate::blocking::Worker;
 use crate::process::{Executable, FileAddress, Frame, GoFunctions, Pieces};
 use names::{Known, Place};
 use std::collections::{BTreeMap, HashSet};
 use std::fs::File;
 use std::io::BufReader;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// How names are looked up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,6 +60,9 @@ pub struct SymbolizeCounters {
     pub names_evicted: u64,
 }
 
+/// For a file system that is slow there is time: names are off the path of samples.
+const DEADLINE: Duration = Duration::from_secs(2);
+
 /// Looks up names, and remembers them.
 #[derive(Debug)]
 pub struct Symbolizer {
@@ -67,6 +72,8 @@ pub struct Symbolizer {
     known: Known,
     /// Executables whose debug information is too large, so that it is said once.
     without_lines: HashSet<u32>,
+    /// Opens files.
+    worker: Worker,
     counters: SymbolizeCounters,
 }
 
@@ -78,6 +85,7 @@ impl Symbolizer {
             kernel: None,
             known: Known::default(),
             without_lines: HashSet::new(),
+            worker: Worker::new("names", DEADLINE),
             counters: SymbolizeCounters::default(),
         }
     }
@@ -87,14 +95,9 @@ impl Symbolizer {
         self.counters
     }
 
-    /// The names of each frame, in order. Lets go of the files of the frames.
+    /// The names of each frame, in order.
     pub fn names(&mut self, frames: &[Frame]) -> Vec<Names> {
         self.look_up_new(frames);
-        for frame in frames {
-            if let Frame::File(executable, _) = frame {
-                executable.close();
-            }
-        }
         let none: Names = Arc::new([]);
         let name = |frame| Place::of(frame).and_then(|place| self.known.get(&place)).unwrap_or(&none).clone();
         let names = frames.iter().map(name).collect();
@@ -137,17 +140,35 @@ impl Symbolizer {
         for (executable, mut addresses) in files.into_values() {
             addresses.sort_unstable();
             addresses.dedup();
-            let names = self.look_up_file(&executable, &addresses);
+            // What is not at hand is looked up again.
+            let Some(names) = self.look_up_file(&executable, &addresses) else { continue };
             for (address, names) in addresses.into_iter().zip(names) {
                 self.known.insert(Place::File(executable.id, FileAddress(address)), names);
             }
         }
     }
 
+    /// Opens the file of an executable, which its file system may not answer.
+    fn open(&mut self, executable: &Executable) -> Option<Arc<File>> {
+        let pinned = executable.file()?;
+        let waits_for = pinned.waits_for();
+        match self.worker.run(waits_for, move || pinned.open()) {
+            Ok(Ok(file)) => Some(Arc::new(file)),
+            Ok(Err(error)) => {
+                tracing::warn!(path = executable.path, %error, "functions stay without names for now");
+                None
+            }
+            Err(error) => {
+                tracing::warn!(path = executable.path, %error, "functions stay without names for now");
+                None
+            }
+        }
+    }
+
     /// `addresses` are sorted.
-    fn look_up_file(&mut self, executable: &Executable, addresses: &[u64]) -> Vec<Names> {
+    fn look_up_file(&mut self, executable: &Executable, addresses: &[u64]) -> Option<Vec<Names>> {
         let mut names = vec![Names::from([]); addresses.len()];
-        let Some(file) = executable.file() else { return names };
+        let file = self.open(executable)?;
         let debug = debug::file_of(executable, &file);
         if let Some((with_lines, bytes)) = &debug
             && self.options.inlined
@@ -163,7 +184,7 @@ impl Symbolizer {
         for file in std::iter::once(file).chain(split) {
             self.add_plain(executable, &file, addresses, &mut names);
         }
-        names
+        Some(names)
     }
 
     /// Functions by a file's symbol tables, where there is no name yet.
@@ -182,7 +203,7 @@ impl Symbolizer {
             Err(error) => tracing::debug!(path = executable.path, %error, "functions stay without names"),
         }
         if names.iter().any(|names| names.is_empty())
-            && let Some(functions) = GoFunctions::find(file)
+            && let Ok(Some(functions)) = GoFunctions::find(file)
         {
             self.add_go(&functions, file, addresses, names);
         }
@@ -230,7 +251,7 @@ fn read_kernel(max_bytes: usize) -> KernelSymbols {
 mod tests {
     use super::*;
     use crate::bpf::Identity;
-    use crate::process::{Executables, Mapped, own_vdso, parse_maps};
+    use crate::process::{Executables, Mapped, MappedAt, own_vdso, parse_maps};
 
     const MEMORY: Memory = Memory { cached: 1 << 20, kernel: 8 << 20, debug: 1 << 30 };
     const OPTIONS: Options = Options { kernel: false, inlined: false, max_cached: 100, memory: MEMORY };
@@ -246,26 +267,39 @@ mod tests {
         Mapped { path: map.path, identity }
     }
 
-    fn frame_of(address: u64) -> Frame {
+    /// A frame, and who owns its file.
+    fn frame_of(address: u64) -> (Frame, Executables) {
         let (map, mapped) = (map_of(address), mapped_of(address));
-        let executable = Executables::new(9).get(&mapped, std::process::id(), map.start, map.end).unwrap();
+        let (pid, mut executables) = (std::process::id(), Executables::new(9));
+        let at = MappedAt { pid, tid: pid, start: map.start, end: map.end };
+        let executable = executables.get(&mapped, at, 0).unwrap();
         let address = executable.address_of(address - map.start + map.file_offset);
-        Frame::File(executable, address)
+        (Frame::File(executable, address), executables)
     }
 
     #[test]
     fn names_a_function_of_libc() {
-        let frame = frame_of(libc::getpid as *const () as u64);
+        let (frame, _files) = frame_of(libc::getpid as *const () as u64);
         let names = Symbolizer::new(OPTIONS).names(std::slice::from_ref(&frame));
         assert!(names[0][0].function.contains("getpid"), "{names:?}");
-        let Frame::File(executable, _) = frame else { panic!() };
-        assert!(executable.file().is_none(), "the file is let go of");
+    }
+
+    #[test]
+    fn a_file_that_is_not_at_hand_is_looked_at_later() {
+        let (frame, mut files) = frame_of(libc::getpid as *const () as u64);
+        files.release_files();
+        let mut symbolizer = Symbolizer::new(OPTIONS);
+        assert!(symbolizer.names(std::slice::from_ref(&frame))[0].is_empty());
+        let (pid, map) = (std::process::id(), map_of(libc::getpid as *const () as u64));
+        let at = MappedAt { pid, tid: pid, start: map.start, end: map.end };
+        files.get(&mapped_of(libc::getpid as *const () as u64), at, 0).unwrap();
+        assert!(symbolizer.names(&[frame])[0][0].function.contains("getpid"));
     }
 
     #[test]
     fn names_a_function_of_the_vdso() {
-        let (start, end) = own_vdso().unwrap();
-        let frames: Vec<_> = (start..end).step_by(16).map(frame_of).collect();
+        let (start, end) = own_vdso().unwrap().unwrap();
+        let (frames, _files): (Vec<_>, Vec<_>) = (start..end).step_by(16).map(frame_of).unzip();
         let names = Symbolizer::new(OPTIONS).names(&frames);
         assert!(
             names.iter().flat_map(|names| names.iter()).any(|name| name.function.contains("clock_gettime"))
@@ -277,7 +311,8 @@ mod tests {
         let libc = [libc::getpid as *const (), libc::getppid as *const (), libc::getuid as *const ()];
         let mut symbolizer = Symbolizer::new(Options { max_cached: 2, ..OPTIONS });
         for function in libc {
-            symbolizer.names(&[frame_of(function as u64)]);
+            let (frame, _files) = frame_of(function as u64);
+            symbolizer.names(&[frame]);
             assert!(symbolizer.known.len() <= 2);
         }
     }
@@ -286,26 +321,19 @@ mod tests {
     fn remembers_no_more_bytes_than_its_budget() {
         let memory = Memory { cached: 1, ..MEMORY };
         let mut symbolizer = Symbolizer::new(Options { memory, ..OPTIONS });
-        let names = symbolizer.names(&[frame_of(libc::getpid as *const () as u64)]);
+        let (frame, _files) = frame_of(libc::getpid as *const () as u64);
+        let names = symbolizer.names(&[frame]);
         assert!(names[0][0].function.contains("getpid"));
         assert_eq!((symbolizer.known.len(), symbolizer.counters().names_evicted), (0, 1));
     }
 
     #[test]
     fn names_a_function_of_a_file_whose_debug_information_is_too_large() {
-        let own = frame_of(Symbolizer::new as *const () as u64);
+        let (own, _files) = frame_of(Symbolizer::new as *const () as u64);
         let of = |debug| {
             let memory = Memory { debug, ..MEMORY };
             let mut symbolizer = Symbolizer::new(Options { inlined: true, memory, ..OPTIONS });
-            let Frame::File(executable, address) = &own else { panic!() };
-            Executables::reopen(
-                executable,
-                &mapped_of(Symbolizer::new as *const () as u64),
-                std::process::id(),
-                0,
-                1,
-            );
-            let names = symbolizer.names(&[Frame::File(Arc::clone(executable), *address)]);
+            let names = symbolizer.names(std::slice::from_ref(&own));
             (names[0].last().unwrap().clone(), symbolizer.counters().files_without_lines)
         };
         let ((with, none), (without, one)) = (of(1 << 40), of(1));

@@ -293,7 +293,9 @@ struct Publisher {
 
 impl Publisher {
     fn run(self, profiles: &Receiver<Profile>) -> Summary {
-        let mut symbolizer = None;
+        let mut symbolizer: Option<Symbolizer> = None;
+        // Counted by those before it.
+        let mut counted = symbolize::SymbolizeCounters::default();
         let mut summary = Summary::default();
         for (sequence, profile) in (0..).zip(profiles) {
             let nameless = vec![Arc::new([]) as symbolize::Names; profile.frames.len()];
@@ -303,7 +305,9 @@ impl Publisher {
                 if names.is_none() && (self.feed.is_some() || self.exporters.want_names()) {
                     let symbolizer = symbolizer.get_or_insert_with(|| Symbolizer::new(self.symbolize));
                     names = Some(symbolizer.names(&profile.frames));
-                    summary.names = symbolizer.counters();
+                    summary.names = counted;
+                    summary.names += symbolizer.counters();
+                    self.vitals.set_names(summary.names);
                 }
                 let all_got_it = self.exporters.each(names.is_some(), |exporter| {
                     let names = names.as_ref().filter(|_| exporter.wants().names).unwrap_or(&nameless);
@@ -323,6 +327,7 @@ impl Publisher {
             }
             if names.is_none() {
                 // Nobody wants them any more.
+                counted = summary.names;
                 symbolizer = None;
             }
         }

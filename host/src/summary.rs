@@ -167,9 +167,17 @@ impl fmt::Display for Painted<'_> {
         if summary.names.files_without_lines > 0 {
             writeln!(
                 f,
-                "names        without lines and inlined functions in {} programs and libraries, whose debug \
+                "names        without some lines and inlined functions in {} programs and libraries, whose debug \
                  information is large (raise memory.max)",
                 summary.names.files_without_lines
+            )?;
+        }
+        if summary.names.addresses_not_looked_up > 0 {
+            writeln!(
+                f,
+                "names        missing at {} addresses, whose files were gone, could not be read, or took too long; \
+                 the log names them",
+                summary.names.addresses_not_looked_up
             )?;
         }
         for (exporter, counters) in &summary.exporters {

@@ -15,6 +15,7 @@ mod kubernetes;
 mod ladders;
 mod lifecycle;
 mod memory;
+mod names;
 mod namespaces;
 mod offsets;
 mod open_files;

@@ -4,6 +4,7 @@ use stacksonde_batch::Batch;
 use stacksonde_file_export::Format;
 use stacksonde_tests::go_program::go_program;
 use stacksonde_tests::plugin::File;
+use stacksonde_tests::target::compile;
 use stacksonde_tests::{fuzz, profile};
 
 /// `test: function of bytes, corpus of sound inputs;`
@@ -37,6 +38,8 @@ parsers! {
     damaged_idle_times_are_read_as_far_as_they_make_sense: stacksonde::fuzz::fuzz_idle_times, [file("/proc/stat")];
     a_damaged_elf_file_is_refused_or_read: stacksonde::fuzz::fuzz_elf, [head_of_our_own_program()];
     a_file_with_damaged_symbols_is_read_as_far_as_it_makes_sense: stacksonde::fuzz::fuzz_symbols, [small_library()];
+    a_file_with_damaged_debug_information_is_read_as_far_as_it_makes_sense: stacksonde::fuzz::fuzz_debug, debug_information();
+    any_name_is_shown_within_limits: stacksonde::fuzz::fuzz_name, mangled_names();
     damaged_kallsyms_is_read_as_far_as_it_makes_sense: stacksonde::fuzz::fuzz_kernel_symbols, [kallsyms()];
     a_damaged_unwind_entry_is_refused_or_read: stacksonde::fuzz::fuzz_unwind_entry, [unwind_entry()];
     a_file_with_damaged_unwind_information_is_read_as_far_as_it_makes_sense: stacksonde::fuzz::fuzz_unwind_file, [small_library()];
@@ -86,6 +89,23 @@ fn gzip(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = flate2::read::GzEncoder::new(bytes, flate2::Compression::default());
     std::io::Read::read_to_end(&mut encoder, &mut packed).unwrap();
     packed
+}
+
+/// A small program with debug information of versions 4 and 5, and compressed.
+fn debug_information() -> [Vec<u8>; 3] {
+    let folder = tempfile::tempdir().unwrap();
+    let small = ["-nostdlib", "-static", "-ffreestanding", "-fno-stack-protector"];
+    ["-gdwarf-4", "-gdwarf-5", "-gz"].map(|kind| {
+        let program = compile("c_chain.c", folder.path(), &[&small[..], &[kind]].concat());
+        file(program.to_str().unwrap())
+    })
+}
+
+/// Names of C++ and Rust: templates, expressions, substitutions, back references.
+fn mangled_names() -> [Vec<u8>; 3] {
+    let cpp = b"_ZNKSt6vectorI1AIiiES_IS0_S1_EE1fIXnwclfp_EEDTplfp_fL0p_EEEvT_S3_DpT0_".to_vec();
+    let legacy = b"_ZN4core3fmt5Write9write_fmt17h0123456789abcdefE".to_vec();
+    [cpp, legacy, b"_RINvNtC1a1b1cTB3_B3_EKj7b_E".to_vec()]
 }
 
 fn kallsyms() -> Vec<u8> {

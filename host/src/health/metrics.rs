@@ -38,6 +38,21 @@ pub(super) fn text(now: &VitalsNow, exporters: &[OfExporter<'_>], own: OwnProces
         ("stacksonde_samples_complete_total", "Samples whose stack is complete.", now.complete),
         ("stacksonde_samples_excluded_total", "Samples of processes that were not asked for.", now.excluded),
         ("stacksonde_ticks_idle_total", "Ticks of the idle task.", now.idle),
+        (
+            "stacksonde_names_not_looked_up_total",
+            "Addresses without names because their file could not be looked at, in each profile.",
+            now.names.addresses_not_looked_up,
+        ),
+        (
+            "stacksonde_names_without_lines_files_total",
+            "Files of whose debug information something was left out.",
+            now.names.files_without_lines,
+        ),
+        (
+            "stacksonde_names_evicted_total",
+            "Names that were forgotten to make room.",
+            now.names.names_evicted,
+        ),
     ] {
         out.about(name, "counter", help);
         out.value(name, &[], value);

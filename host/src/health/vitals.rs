@@ -2,6 +2,7 @@
 
 use crate::process::UnreadFiles;
 use crate::profile::Profile;
+use crate::symbolize::SymbolizeCounters;
 use crate::telemetry::{Loss, Losses};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -39,6 +40,8 @@ pub struct VitalsNow {
     pub unread: UnreadFiles,
     /// Samples that were lost before they came to an exporter.
     pub losses: Losses,
+    /// What is missing of names.
+    pub names: SymbolizeCounters,
     /// Ticks of the last profile, lost or not, idle or not.
     pub last_ticks: u64,
     /// Of those, ticks that were seen.
@@ -72,6 +75,11 @@ impl Vitals {
     /// Counts samples that were lost after their profile was made.
     pub fn lose(&self, loss: Loss, count: u64) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).now.losses.add(loss, count);
+    }
+
+    /// Takes over what was counted of names.
+    pub fn set_names(&self, names: SymbolizeCounters) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).now.names = names;
     }
 
     /// As they are now.

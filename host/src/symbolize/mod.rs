@@ -3,29 +3,47 @@
 //! ```text
 //! kernel   functions of the kernel, from kallsyms
 //! symtab   functions of files, by symbol tables, for files of any size in the same memory
-//! debug    inlined functions and lines, where debug information is not too large for the budget
+//! debug    inlined functions and lines, from debug information of any size in the same memory
+//! file     all of these for one file, as a job that owns what it needs
+//! demangle readable names of mangled ones, within limits
+//! texts    texts of one look-up, each once and within a budget
 //! names    what is known, each text once
+//! retry    when to look again at files that could not be looked at
 //! ```
 
 mod debug;
+mod demangle;
 mod elf;
+mod file;
 mod kernel;
 mod names;
+mod retry;
 mod symtab;
+mod texts;
 
-pub use debug::bytes_read as debug_bytes_read;
+pub use debug::{DebugFrame, Found as DebugFound, look_up as look_up_debug};
+pub use demangle::readable as readable_name;
+pub use elf::Bytes;
 pub use kernel::KernelSymbols;
 pub use names::{Name, Names};
 pub use symtab::function_names;
+pub use texts::Texts;
 
 use crate::blocking::Worker;
-use crate::process::{Executable, FileAddress, Frame, GoFunctions, Pieces};
+use crate::process::{Executable, FileAddress, Frame};
+use file::{FileAnswer, FileQuestion};
 use names::{Known, Place};
+use retry::Retries;
 use std::collections::{BTreeMap, HashSet};
 use std::fs::File;
-use std::io::BufReader;
+use std::io::{self, BufReader};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+/// Looking at one file may take so long.
+const FILE_TIME: Duration = Duration::from_secs(10);
+/// Looking at all files of a profile.
+const PROFILE_TIME: Duration = Duration::from_secs(30);
 
 /// How names are looked up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,21 +65,30 @@ pub struct Memory {
     pub cached: usize,
     /// The kernel's functions.
     pub kernel: usize,
-    /// Debug information of one file, while addresses are looked up in it.
+    /// Compressed debug information of one file, while addresses are looked up in it.
     pub debug: u64,
 }
 
 /// What was given up, since the beginning.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SymbolizeCounters {
-    /// Files whose debug information is larger than the budget, so that their functions have names but no lines.
+    /// Files of whose debug information something was left out, because it takes more memory or work than it may: some of
+    /// their functions have names but no lines.
     pub files_without_lines: u64,
+    /// Addresses, counted in each profile, that have no names in it because their file could not be looked at: it was not
+    /// at hand, could not be read, or took too long. It is tried again.
+    pub addresses_not_looked_up: u64,
     /// Addresses whose names were forgotten because the budget was reached.
     pub names_evicted: u64,
 }
 
-/// For a file system that is slow there is time: names are off the path of samples.
-const DEADLINE: Duration = Duration::from_secs(2);
+impl std::ops::AddAssign for SymbolizeCounters {
+    fn add_assign(&mut self, other: Self) {
+        self.files_without_lines += other.files_without_lines;
+        self.addresses_not_looked_up += other.addresses_not_looked_up;
+        self.names_evicted += other.names_evicted;
+    }
+}
 
 /// Looks up names, and remembers them.
 #[derive(Debug)]
@@ -70,10 +97,12 @@ pub struct Symbolizer {
     /// Read once, when first wanted; empty where it cannot be read.
     kernel: Option<KernelSymbols>,
     known: Known,
+    /// Looks at files, whose file systems may not answer.
+    worker: Worker,
+    /// Executables that could not be looked at.
+    retries: Retries,
     /// Executables whose debug information is too large, so that it is said once.
     without_lines: HashSet<u32>,
-    /// Opens files.
-    worker: Worker,
     counters: SymbolizeCounters,
 }
 
@@ -84,8 +113,9 @@ impl Symbolizer {
             options,
             kernel: None,
             known: Known::default(),
+            worker: Worker::new("names", FILE_TIME),
+            retries: Retries::default(),
             without_lines: HashSet::new(),
-            worker: Worker::new("names", DEADLINE),
             counters: SymbolizeCounters::default(),
         }
     }
@@ -136,91 +166,76 @@ impl Symbolizer {
                 self.known.insert(place, name.into_iter().collect());
             }
         }
+        let end = Instant::now() + PROFILE_TIME;
         // One file after the other: what a file takes is given back before the next.
-        for (executable, mut addresses) in files.into_values() {
-            addresses.sort_unstable();
-            addresses.dedup();
-            // What is not at hand is looked up again.
-            let Some(names) = self.look_up_file(&executable, &addresses) else { continue };
-            for (address, names) in addresses.into_iter().zip(names) {
-                self.known.insert(Place::File(executable.id, FileAddress(address)), names);
-            }
+        for (executable, addresses) in files.into_values() {
+            self.look_up_file(&executable, addresses, end);
         }
     }
 
-    /// Opens the file of an executable, which its file system may not answer.
-    fn open(&mut self, executable: &Executable) -> Option<Arc<File>> {
-        let pinned = executable.file()?;
-        let waits_for = pinned.waits_for();
-        match self.worker.run(waits_for, move || pinned.open()) {
-            Ok(Ok(file)) => Some(Arc::new(file)),
-            Ok(Err(error)) => {
-                tracing::warn!(path = executable.path, %error, "functions stay without names for now");
-                None
-            }
-            Err(error) => {
-                tracing::warn!(path = executable.path, %error, "functions stay without names for now");
-                None
-            }
-        }
-    }
-
-    /// `addresses` are sorted.
-    fn look_up_file(&mut self, executable: &Executable, addresses: &[u64]) -> Option<Vec<Names>> {
-        let mut names = vec![Names::from([]); addresses.len()];
-        let file = self.open(executable)?;
-        let debug = debug::file_of(executable, &file);
-        if let Some((with_lines, bytes)) = &debug
-            && self.options.inlined
-        {
-            if *bytes <= self.options.memory.debug {
-                names = debug::look_up(with_lines, addresses, &mut self.known);
-                crate::memory::give_back();
-            } else {
-                self.say_without_lines(executable, *bytes);
-            }
-        }
-        let split = debug.filter(|(split, _)| !Arc::ptr_eq(split, &file)).map(|(split, _)| split);
-        for file in std::iter::once(file).chain(split) {
-            self.add_plain(executable, &file, addresses, &mut names);
-        }
-        Some(names)
-    }
-
-    /// Functions by a file's symbol tables, where there is no name yet.
-    fn add_plain(&mut self, executable: &Executable, file: &File, addresses: &[u64], names: &mut [Names]) {
-        let wanting: Vec<usize> = (0..names.len()).filter(|at| names[*at].is_empty()).collect();
-        if wanting.is_empty() {
+    /// Remembers what is at addresses of a file, if it can be looked at. If not, that is no answer: it is tried again.
+    fn look_up_file(&mut self, executable: &Executable, mut addresses: Vec<u64>, end: Instant) {
+        addresses.sort_unstable();
+        addresses.dedup();
+        let count = addresses.len() as u64;
+        let Some(failures) = self.retries.turn_of(executable.id) else {
+            self.counters.addresses_not_looked_up += count;
             return;
-        }
-        let unnamed: Vec<u64> = wanting.iter().map(|at| addresses[*at]).collect();
-        match function_names(file, &unnamed) {
-            Ok(found) => {
-                for (at, name) in wanting.into_iter().zip(found) {
-                    names[at] = name.map(|name| self.known.demangled(&name)).into_iter().collect();
+        };
+        match self.ask(executable, addresses, failures, end) {
+            Ok(answer) => {
+                self.retries.succeeded(executable.id);
+                if answer.cut {
+                    self.say_without_lines(executable);
+                }
+                for (address, names) in answer.addresses.into_iter().zip(answer.names) {
+                    let Some(names) = names else {
+                        self.counters.addresses_not_looked_up += 1;
+                        continue;
+                    };
+                    let names = names.iter().map(|name| self.known.name(name)).collect();
+                    self.known.insert(Place::File(executable.id, FileAddress(address)), names);
                 }
             }
-            Err(error) => tracing::debug!(path = executable.path, %error, "functions stay without names"),
-        }
-        if names.iter().any(|names| names.is_empty())
-            && let Ok(Some(functions)) = GoFunctions::find(file)
-        {
-            self.add_go(&functions, file, addresses, names);
-        }
-    }
-
-    /// The same by Go's own table, which stripping leaves in.
-    fn add_go(&mut self, functions: &GoFunctions, file: &File, addresses: &[u64], names: &mut [Names]) {
-        let mut pieces = Pieces::of(file);
-        for (name, address) in names.iter_mut().zip(addresses).filter(|(name, _)| name.is_empty()) {
-            // Of a file that cannot be read nothing was read before either.
-            if let Ok(Some(function)) = functions.name_at(&mut pieces, *address) {
-                *name = [self.known.plain(&function)].into();
+            Err(error) => {
+                self.retries.failed(executable.id);
+                self.counters.addresses_not_looked_up += count;
+                tracing::warn!(path = executable.path, %error, "functions stay without names for now");
             }
         }
+        crate::memory::give_back();
     }
 
-    fn say_without_lines(&mut self, executable: &Executable, bytes: u64) {
+    fn ask(
+        &mut self,
+        executable: &Executable,
+        addresses: Vec<u64>,
+        failures: u32,
+        end: Instant,
+    ) -> io::Result<FileAnswer> {
+        /// Room for the names of a few functions there is always.
+        const NAMES_LEAST: usize = 64 << 10;
+        /// After so many failures debug information may be what is in the way.
+        const WITH_LINES: u32 = 2;
+        let Some(file) = executable.file() else { return Err(io::Error::other("the file is not at hand")) };
+        let deadline = end.min(Instant::now() + FILE_TIME);
+        if Instant::now() >= deadline {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        let waits_for = file.waits_for();
+        let question = FileQuestion {
+            file,
+            build_id: executable.build_id.clone(),
+            addresses,
+            lines: self.options.inlined && failures < WITH_LINES,
+            debug_bytes: self.options.memory.debug,
+            names_bytes: self.options.memory.cached.max(NAMES_LEAST),
+            deadline,
+        };
+        self.worker.run(waits_for, move || question.answer()).map_err(io::Error::other)?
+    }
+
+    fn say_without_lines(&mut self, executable: &Executable) {
         const SAID_MAX: usize = 4096;
         if self.without_lines.len() >= SAID_MAX {
             self.without_lines.clear();
@@ -231,8 +246,7 @@ impl Symbolizer {
         self.counters.files_without_lines += 1;
         tracing::debug!(
             path = executable.path,
-            bytes,
-            "no lines and inlined functions: its debug information is larger than memory.max leaves room for"
+            "some lines and inlined functions are left out: its debug information takes more memory or work than it may"
         );
     }
 }
@@ -290,6 +304,7 @@ mod tests {
         files.release_files();
         let mut symbolizer = Symbolizer::new(OPTIONS);
         assert!(symbolizer.names(std::slice::from_ref(&frame))[0].is_empty());
+        assert_eq!(symbolizer.counters().addresses_not_looked_up, 1);
         let (pid, map) = (std::process::id(), map_of(libc::getpid as *const () as u64));
         let at = MappedAt { pid, tid: pid, start: map.start, end: map.end };
         files.get(&mapped_of(libc::getpid as *const () as u64), at, 0).unwrap();
@@ -328,17 +343,16 @@ mod tests {
     }
 
     #[test]
-    fn names_a_function_of_a_file_whose_debug_information_is_too_large() {
+    fn names_functions_with_lines_in_any_budget() {
         let (own, _files) = frame_of(Symbolizer::new as *const () as u64);
-        let of = |debug| {
+        for debug in [1 << 40, 1] {
             let memory = Memory { debug, ..MEMORY };
             let mut symbolizer = Symbolizer::new(Options { inlined: true, memory, ..OPTIONS });
             let names = symbolizer.names(std::slice::from_ref(&own));
-            (names[0].last().unwrap().clone(), symbolizer.counters().files_without_lines)
-        };
-        let ((with, none), (without, one)) = (of(1 << 40), of(1));
-        assert!(with.line > 0 && with.function.contains("Symbolizer"), "{with:?}");
-        assert!(without.line == 0 && without.function.contains("Symbolizer"), "{without:?}");
-        assert_eq!((none, one), (0, 1));
+            let name = names[0].last().unwrap();
+            assert!(name.function.contains("Symbolizer") && name.line > 0, "{name:?}");
+            assert!(name.file.ends_with("symbolize/mod.rs"), "{name:?}");
+            assert_eq!(symbolizer.counters(), SymbolizeCounters::default());
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! Programs that do their worst: whatever their stacks, mappings and files are like, every sample is there, the
 //! kernel says nothing, and the agent profiles others as before.
 
-use stacksonde_tests::agent::{Installed, lost};
+use stacksonde_tests::agent::{self, Installed};
 use stacksonde_tests::cpu_time::cpu_time;
 use stacksonde_tests::damage;
 use stacksonde_tests::folded::Stacks;
@@ -61,7 +61,7 @@ fn record(folder: &Path, commands: &[(&str, Vec<String>)]) -> (BTreeMap<String, 
     let after = complaints();
     let new: Vec<_> = after.iter().filter(|line| !before.contains(line)).collect();
     assert!(new.is_empty(), "the kernel complains: {new:?}");
-    (due, stacks, lost(&output))
+    (due, stacks, agent::lost(&output))
 }
 
 /// An ordinary program is profiled as ever.
@@ -101,7 +101,7 @@ fn stacks_and_mappings_that_lead_nowhere_are_counted() {
         .iter()
         .map(|what| (*what, command(what, if *what == "sp-device" { &device } else { "0" })))
         .collect();
-    let (due, stacks, lost(&output)) = record(folder.path(), &commands);
+    let (due, stacks, lost) = record(folder.path(), &commands);
     let mut all = 0;
     for (what, due) in &due {
         let found = stacks.of(what).samples() + if what == "exec" { stacks.of("exe").samples() } else { 0 };
@@ -154,7 +154,7 @@ fn a_process_with_a_hundred_thousand_mappings_costs_no_more_than_the_budget() {
     let program = compile("hostile.c", folder.path(), &["-fomit-frame-pointer", "-Wno-infinite-recursion"]);
     let command = ["mappings", "100000"].map(str::to_owned);
     let words = [vec![program.to_str().unwrap().to_owned()], command.into()].concat();
-    let (due, stacks, lost(&output)) = record(folder.path(), &[("mappings", words)]);
+    let (due, stacks, lost) = record(folder.path(), &[("mappings", words)]);
     let found = stacks.of("mappings").samples();
     assert!(found > 20 && (found + lost) * 100 >= due["mappings"] * 90, "{found} and {lost} lost of {due:?}");
     check_health(folder.path());
@@ -174,7 +174,7 @@ fn damaged_call_frame_information_is_counted_and_harms_nobody() {
         std::fs::set_permissions(&path, executable).unwrap();
         commands.push((what, vec![path.to_str().unwrap().to_owned(), "chain".to_owned()]));
     }
-    let (due, stacks, lost(&output)) = record(folder.path(), &commands);
+    let (due, stacks, lost) = record(folder.path(), &commands);
     let found: u64 = commands.iter().map(|(what, _)| stacks.of(what).samples()).sum();
     for (what, _) in &commands {
         assert!(stacks.of(what).samples() > 20, "{what}: {stacks:?}");

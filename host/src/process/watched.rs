@@ -76,8 +76,8 @@ mod tests {
 
     #[test]
     fn an_error_of_reading_is_not_taken_for_content() {
-        // Memory at 0, which nobody can read.
-        let unreadable = File::open("/proc/self/mem").unwrap();
+        // A directory's bytes cannot be read.
+        let unreadable = File::open("/").unwrap();
         let watched = WatchedFile::new(&unreadable);
         let parsed = segments(&ReadCache::new(&watched)).ok();
         assert!(watched.judge(parsed).is_err());

@@ -118,16 +118,19 @@ fn is_exception(entry: &str, host: &str, address: Option<IpAddr>, port: u16) -> 
     if wanted.is_some_and(|wanted| wanted != port) {
         return false;
     }
-    let name = name.trim_matches(['[', ']']).trim_end_matches('.');
+    let name = name.trim_matches(['[', ']']);
     if let Ok(named) = name.parse::<IpAddr>() {
         return address == Some(named.to_canonical());
     }
     let below =
         |domain: &str| host.strip_suffix(domain).is_some_and(|rest| rest.len() > 1 && rest.ends_with('.'));
-    match name.strip_prefix("*.").or_else(|| name.strip_prefix('.')) {
-        _ if name == "*" => true,
+    match name.strip_prefix("*.").or_else(|| name.strip_prefix('.')).map(|it| it.trim_end_matches('.')) {
         Some(domain) => !domain.is_empty() && below(domain),
-        None => !name.is_empty() && (host == name || below(name)),
+        None if name == "*" => true,
+        None => {
+            let name = name.trim_end_matches('.');
+            !name.is_empty() && (host == name || below(name))
+        }
     }
 }
 

@@ -20,7 +20,7 @@ func problems(data *profiles.ProfilesData) []string {
 	check := checker{tables: map[string]*table{}}
 	addTable(&check, "strings", dictionary.StringTable, func(it string) string { return it })
 	addTable(&check, "attributes", dictionary.AttributeTable, attribute)
-	addTable(&check, "functions", dictionary.FunctionTable, bytes)
+	addTable(&check, "functions", dictionary.FunctionTable, encoded)
 	addTable(&check, "mappings", dictionary.MappingTable, bytes)
 	addTable(&check, "locations", dictionary.LocationTable, bytes)
 	addTable(&check, "links", dictionary.LinkTable, bytes)

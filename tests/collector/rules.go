@@ -21,10 +21,10 @@ func problems(data *profiles.ProfilesData) []string {
 	addTable(&check, "strings", dictionary.StringTable, func(it string) string { return it })
 	addTable(&check, "attributes", dictionary.AttributeTable, attribute)
 	addTable(&check, "functions", dictionary.FunctionTable, encoded)
-	addTable(&check, "mappings", dictionary.MappingTable, bytes)
-	addTable(&check, "locations", dictionary.LocationTable, bytes)
-	addTable(&check, "links", dictionary.LinkTable, bytes)
-	addTable(&check, "stacks", dictionary.StackTable, bytes)
+	addTable(&check, "mappings", dictionary.MappingTable, encoded)
+	addTable(&check, "locations", dictionary.LocationTable, encoded)
+	addTable(&check, "links", dictionary.LinkTable, encoded)
+	addTable(&check, "stacks", dictionary.StackTable, encoded)
 	if len(check.found) > 0 {
 		return check.found
 	}

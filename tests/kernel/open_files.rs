@@ -77,7 +77,7 @@ fn every_profile_of_a_daemon_has_names_and_whole_stacks() {
     let _running = [phases, heavy].map(|program| Running::start(&mut Command::new(program)));
     let mut daemon = Daemon::start(2, "");
     let profiles = daemon.wait_for(8);
-    let (_, said) = daemon.terminate();
+    let said = daemon.terminate();
     for (number, profile) in profiles.iter().enumerate() {
         for program in ["phases", "heavy"] {
             let of_program = profile.of(program);

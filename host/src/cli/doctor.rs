@@ -5,10 +5,14 @@
 
 use super::admit::{Loaded, load_plugins};
 use super::start::ConfigArguments;
-use crate::negotiate::Level;
+use crate::bpf::online_cpus;
+use crate::config::Config;
 use crate::negotiate::ask::DEFAULT_ORDER;
+use crate::negotiate::features::KERNEL_NAMES;
+use crate::negotiate::{Level, State};
 use crate::plan::{self, Plan, Survey};
 use crate::terminal::{Charset, out, out_json};
+use crate::symbolize::read_kernel_symbols;
 use clap::Args;
 use serde::Serialize;
 use std::process::ExitCode;
@@ -65,7 +69,8 @@ pub fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     let survey = Survey::take(&config)?;
     let rules = arguments.config.file_rules(&config.plugins);
     let loaded = load_plugins(&config, &survey.capabilities, &rules)?;
-    let plan = plan::make(&config, &survey, &loaded.plugins);
+    let mut plan = plan::make(&config, &survey, &loaded.plugins);
+    count_kernel_names(&config, &mut plan);
     let report = Report {
         schema: SCHEMA,
         version: env!("CARGO_PKG_VERSION"),
@@ -103,6 +108,22 @@ fn text(report: &Report<'_>) -> String {
     }
     lines.extend(report.advice.iter().map(|advice| format!("advice      {advice}\n")));
     lines.concat() + &report.plan.text()
+}
+
+/// Says in the plan how many functions of the kernel have no names for want of room. Sampling finds that out when it first
+/// names one.
+fn count_kernel_names(config: &Config, plan: &mut Plan) {
+    let shares = config.shares(online_cpus().len());
+    let room = usize::try_from(shares.kernel_names_bytes).unwrap_or(usize::MAX);
+    let left_out = if plan.state(KERNEL_NAMES) == State::Off {
+        0
+    } else {
+        read_kernel_symbols(room).map_or(0, |symbols| symbols.left_out())
+    };
+    if left_out > 0 {
+        let reason = format!("{left_out} functions have none, for which memory.max leaves no room");
+        plan.reduce(KERNEL_NAMES, &reason, "raise memory.max");
+    }
 }
 
 fn plugins(loaded: &Loaded) -> Plugins {

@@ -9,14 +9,14 @@ use crate::process::{
     GoFunctions, Pieces, build_id_of, cgroup_path, in_memory, labels, parent_in_stat, parse_maps, read_maps,
     segments, stat_field,
 };
-use crate::symbolize::{KernelSymbols, Texts, function_names, look_up_debug, readable_name};
+use crate::symbolize::{CpuLimit, KernelSymbols, Texts, function_names, look_up_debug, readable_name};
 use crate::terminal::{Charset, Key, Keys, Paint, Palette, columns, fit, wrap};
 use crate::top::{Setting, Top};
 use crate::unwind::{Architecture, CallFrames, Entry, rows};
 use crate::view::{host_is_this_machine, parse_file, read_folded, read_pprof};
 use ratatui_core::buffer::Buffer;
 use ratatui_core::layout::Rect;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// A perf side-band record.
 pub fn fuzz_notice(data: &[u8]) {
@@ -77,8 +77,8 @@ fn addresses_in(data: &[u8]) -> Vec<u64> {
 
 /// The sections and symbol tables of an ELF file.
 pub fn fuzz_symbols(data: &[u8]) {
-    let deadline = Instant::now() + Duration::from_secs(3600);
-    let names = function_names(data, &addresses_in(data), &Texts::within(1 << 16), deadline);
+    let limit = CpuLimit::after(Duration::from_secs(3600));
+    let names = function_names(data, &addresses_in(data), &Texts::within(1 << 16), limit);
     assert!(names.is_ok(), "bytes in memory can be read, in time");
 }
 
@@ -89,8 +89,8 @@ pub fn fuzz_debug(data: &[u8]) {
     addresses.extend((0x1000..0x1400).chain(0x40_1000..0x40_1400));
     addresses.sort_unstable();
     addresses.dedup();
-    let deadline = Instant::now() + Duration::from_secs(3600);
-    let found = look_up_debug(&data, &addresses, 1 << 20, &Texts::within(1 << 16), deadline);
+    let limit = CpuLimit::after(Duration::from_secs(3600));
+    let found = look_up_debug(&data, &addresses, 1 << 20, &Texts::within(1 << 16), limit);
     // A damaged compressed section is no failure of reading either.
     assert!(
         found.is_ok_and(|found| found.frames.len() == addresses.len()),

@@ -360,7 +360,7 @@ fn unix_minus_monotonic_ns_now() -> i64 {
 }
 
 /// What a clock shows, in nanoseconds since its zero.
-fn clock_ns(clock: libc::clockid_t) -> u64 {
+pub(crate) fn clock_ns(clock: libc::clockid_t) -> u64 {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: the structure outlives the call.
     unsafe { libc::clock_gettime(clock, &raw mut time) };

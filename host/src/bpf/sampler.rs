@@ -60,11 +60,9 @@ impl LoadError {
     fn is_refused(&self) -> bool {
         let answer = match self {
             Self::Object(error) | Self::LockedMemory(error) | Self::Program(error) => error.answer(),
-            Self::Map(_, error)
-            | Self::Shared(_, error)
-            | Self::Cpus(error)
-            | Self::Wait(error)
-            | Self::NoCpu(error) => Some(error),
+            Self::Map(_, error) | Self::Shared(_, error) | Self::Wait(error) | Self::NoCpu(error) => {
+                Some(error)
+            }
             Self::Missing(_) => None,
         };
         matches!(answer.and_then(io::Error::raw_os_error), Some(libc::EPERM | libc::ENOMEM))

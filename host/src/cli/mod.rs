@@ -24,6 +24,7 @@ use crate::terminal::{err, harmless};
 use anyhow::Error;
 use clap::{Parser, Subcommand};
 use std::borrow::Cow;
+use std::ffi::OsString;
 
 /// Profiles every program and the kernel, without their help.
 ///
@@ -66,10 +67,10 @@ impl Program {
     /// Reads the command line; where it cannot be read, or asks for help, this does not return.
     pub fn from_command_line() -> Self {
         Self::try_parse().unwrap_or_else(|error| {
-            let text = error.render().to_string();
-            // What was given may be the name of somebody's file; without it, clap knows colours.
-            if error.use_stderr() && matches!(harmless(&text), Cow::Owned(_)) {
-                err(text.trim_end());
+            let acts = |argument: OsString| matches!(harmless(&argument.to_string_lossy()), Cow::Owned(_));
+            // What was given may be the name of somebody's file, which clap would show as it is.
+            if error.use_stderr() && std::env::args_os().any(acts) {
+                err(error.render().to_string().trim_end());
                 std::process::exit(error.exit_code());
             }
             error.exit()

@@ -25,7 +25,7 @@ pub fn parse_proc_mount(mountinfo: &[u8]) -> ProcMount {
         let is_proc = mount.split(' ').nth(4)? == "/proc" && system.next()? == "proc";
         is_proc.then(|| system.nth(1).map(str::to_owned)).flatten()
     };
-    let options = mountinfo.split(|byte| *byte == b'\n').filter_map(options).last().unwrap_or_default();
+    let options = mountinfo.split(|byte| *byte == b'\n').filter_map(options).next_back().unwrap_or_default();
     let value =
         |name: &str| options.split(',').find_map(|option| option.strip_prefix(name)?.strip_prefix('='));
     ProcMount {

@@ -62,7 +62,9 @@ impl Identity {
         let comm = noticed
             .comm
             .map(str::to_owned)
-            .or_else(|| seen(text(pid, "comm").map(|comm| Some(lossy(comm.strip_suffix(b"\n").unwrap_or(&comm))))))
+            .or_else(|| {
+                seen(text(pid, "comm").map(|comm| Some(lossy(comm.strip_suffix(b"\n").unwrap_or(&comm)))))
+            })
             .unwrap_or_else(|| comm_text(&raw.comm));
         let link = |task| std::fs::read_link(format!("/proc/{task}/exe")).map(Some);
         let executable = by_living_task(pid, tid, link)

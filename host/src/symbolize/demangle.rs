@@ -10,7 +10,8 @@ pub(super) const NAME_BYTES_MAX: usize = 4096;
 /// Ends a name that was cut.
 const CUT: char = '…';
 /// Operators that `cpp_demangle` 0.5 parses a second time, with all that they contain, where the first time failed:
-/// each one inside of another doubles the time.
+/// each one inside of another doubles the time. Others do, too, but of those its limit of recursion lets no more than
+/// sixteen be inside of each other.
 const PARSED_TWICE: [[u8; 2]; 4] = [*b"nw", *b"na", *b"dl", *b"da"];
 /// So many of those may be in a name, wherever they stand. Of the 400,000 names of LLVM, rustc and libstdc++ one has more.
 const PARSED_TWICE_MAX: usize = 10;

@@ -2,6 +2,7 @@
 
 use super::debug::{self, DebugFrame};
 use super::demangle::{readable, shortened};
+use super::limit::{CpuLimit, cpu_time};
 use super::names::{Name, Names};
 use super::symtab::function_names;
 use super::texts::Texts;
@@ -11,7 +12,7 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::io;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::Duration;
 
 /// Where distributions put debug information that they split off, by build id.
 const SPLIT: &str = "/usr/lib/debug/.build-id";
@@ -29,7 +30,8 @@ pub(super) struct FileQuestion {
     pub(super) debug_bytes: u64,
     /// What names may take, in bytes.
     pub(super) names_bytes: usize,
-    pub(super) deadline: Instant,
+    /// CPU time that it may take.
+    pub(super) time: Duration,
 }
 
 /// What the file says.
@@ -46,19 +48,19 @@ pub(super) struct FileAnswer {
 impl FileQuestion {
     /// An error says that the file cannot be read, or not in time: then nothing is known of its addresses.
     pub(super) fn answer(self) -> io::Result<FileAnswer> {
+        let limit = CpuLimit::after(self.time);
         let own = Arc::new(self.file.open()?);
         let debug_file = self.debug_file(&own)?;
         let texts = Texts::within(self.names_bytes);
         let mut cut = false;
         let mut frames = vec![Vec::new(); self.addresses.len()];
         if let Some(with_lines) = debug_file.as_ref().filter(|_| self.lines) {
-            let found =
-                debug::look_up(&**with_lines, &self.addresses, self.debug_bytes, &texts, self.deadline)?;
+            let found = debug::look_up(&**with_lines, &self.addresses, self.debug_bytes, &texts, limit)?;
             (frames, cut) = (found.frames, found.cut);
         }
         let split = debug_file.filter(|file| !Arc::ptr_eq(file, &own));
         for file in std::iter::once(&own).chain(&split) {
-            self.add_symbols(file, &texts, &mut frames)?;
+            self.add_symbols(file, &texts, limit, &mut frames)?;
         }
         self.add_go(&own, &texts, &mut frames)?;
         // Mangled ones go away with the question.
@@ -85,12 +87,18 @@ impl FileQuestion {
     }
 
     /// Functions by a file's symbol tables, where there is no name yet.
-    fn add_symbols(&self, file: &File, texts: &Texts, frames: &mut [Vec<DebugFrame>]) -> io::Result<()> {
+    fn add_symbols(
+        &self,
+        file: &File,
+        texts: &Texts,
+        limit: CpuLimit,
+        frames: &mut [Vec<DebugFrame>],
+    ) -> io::Result<()> {
         let (wanting, addresses) = self.wanting(frames);
         if wanting.is_empty() {
             return Ok(());
         }
-        let found = function_names(file, &addresses, texts, self.deadline)?;
+        let found = function_names(file, &addresses, texts, limit)?;
         for (at, name) in wanting.into_iter().zip(found) {
             if let Some(name) = name {
                 set_name(&mut frames[at], name);
@@ -133,24 +141,51 @@ fn set_name(frames: &mut Vec<DebugFrame>, name: Arc<str>) {
     }
 }
 
+/// CPU time that the names of a file may take to become readable: a usual one takes microseconds, the worst that a
+/// demangler accepts a quarter of a second. The rest stay mangled.
+const DEMANGLING: Duration = Duration::from_secs(1);
+
 /// Readable texts, each made once.
 struct Readable {
     texts: Texts,
+    /// CPU time of the thread when it began.
+    begun: Duration,
     known: RefCell<HashMap<Arc<str>, Option<Arc<str>>>>,
 }
 
 impl Readable {
     fn within(bytes: usize) -> Self {
-        Self { texts: Texts::within(bytes), known: RefCell::default() }
+        Self { texts: Texts::within(bytes), begun: cpu_time(), known: RefCell::default() }
     }
 
     /// A name as it is shown; `None` without a name, since a line alone is of no use, and `Some(None)` without room.
     fn name(&self, frame: DebugFrame) -> Option<Option<Name>> {
         let mangled = frame.function?;
         let mut known = self.known.borrow_mut();
-        let function = known.entry(mangled).or_insert_with_key(|mangled| self.texts.one(&readable(mangled)));
+        let function = known.entry(mangled).or_insert_with_key(|mangled| {
+            let in_time = cpu_time().saturating_sub(self.begun) < DEMANGLING;
+            self.texts.one(&if in_time { readable(mangled) } else { shortened(mangled) })
+        });
         let file = self.texts.one(frame.file.as_deref().unwrap_or_default());
         let (Some(function), Some(file)) = (function.clone(), file) else { return Some(None) };
         Some(Some(Name { function, file, line: frame.line, column: frame.column }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn any_number_of_names_that_are_slow_to_demangle_takes_bounded_time() {
+        let readable = Readable::within(1 << 20);
+        let begun = cpu_time();
+        for number in 0..1000 {
+            // Each type is parsed in two ways, with all that is in it.
+            let name = format!("_Z1aI{}{number}", "LDT".repeat(17));
+            let frame = DebugFrame { function: Some(name.as_str().into()), ..DebugFrame::default() };
+            assert_eq!(&*readable.name(frame).unwrap().unwrap().function, name);
+        }
+        assert!(cpu_time() - begun >= DEMANGLING, "the names are slow, or this tries nothing");
     }
 }

@@ -5,6 +5,7 @@
 //! symtab   functions of files, by symbol tables, for files of any size in the same memory
 //! debug    inlined functions and lines, from debug information of any size in the same memory
 //! file     all of these for one file, as a job that owns what it needs
+//! limit    CPU time that one file may take
 //! demangle readable names of mangled ones, within limits
 //! texts    texts of one look-up, each once and within a budget
 //! names    what is known, each text once
@@ -16,6 +17,7 @@ mod demangle;
 mod elf;
 mod file;
 mod kernel;
+mod limit;
 mod names;
 mod retry;
 mod symtab;
@@ -25,6 +27,7 @@ pub use debug::{DebugFrame, Found as DebugFound, look_up as look_up_debug};
 pub use demangle::readable as readable_name;
 pub use elf::Bytes;
 pub use kernel::{KernelSymbols, read_kernel_symbols};
+pub use limit::CpuLimit;
 pub use names::{Name, Names};
 pub use symtab::function_names;
 pub use texts::Texts;
@@ -35,15 +38,12 @@ use file::{FileAnswer, FileQuestion};
 use names::{Known, Place};
 use retry::Retries;
 use std::collections::{BTreeMap, HashSet};
-use std::fs::File;
 use std::io;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-/// Looking at one file may take so long.
+/// Looking at one file may take so much CPU time, and may wait so long for a file system while it wants none.
 const FILE_TIME: Duration = Duration::from_secs(10);
-/// Looking at all files of a profile.
-const PROFILE_TIME: Duration = Duration::from_secs(30);
 
 /// How names are looked up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -171,15 +171,14 @@ impl Symbolizer {
                 self.known.insert(place, name.into_iter().collect());
             }
         }
-        let end = Instant::now() + PROFILE_TIME;
         // One file after the other: what a file takes is given back before the next.
         for (executable, addresses) in files.into_values() {
-            self.look_up_file(&executable, addresses, end);
+            self.look_up_file(&executable, addresses);
         }
     }
 
     /// Remembers what is at addresses of a file, if it can be looked at. If not, that is no answer: it is tried again.
-    fn look_up_file(&mut self, executable: &Executable, mut addresses: Vec<u64>, end: Instant) {
+    fn look_up_file(&mut self, executable: &Executable, mut addresses: Vec<u64>) {
         addresses.sort_unstable();
         addresses.dedup();
         let count = addresses.len() as u64;
@@ -187,7 +186,7 @@ impl Symbolizer {
             self.counters.addresses_not_looked_up += count;
             return;
         };
-        match self.ask(executable, addresses, failures, end) {
+        match self.ask(executable, addresses, failures) {
             Ok(answer) => {
                 self.retries.succeeded(executable.id);
                 if answer.cut {
@@ -211,22 +210,12 @@ impl Symbolizer {
         crate::memory::give_back();
     }
 
-    fn ask(
-        &mut self,
-        executable: &Executable,
-        addresses: Vec<u64>,
-        failures: u32,
-        end: Instant,
-    ) -> io::Result<FileAnswer> {
+    fn ask(&mut self, executable: &Executable, addresses: Vec<u64>, failures: u32) -> io::Result<FileAnswer> {
         /// Room for the names of a few functions there is always.
         const NAMES_LEAST: usize = 64 << 10;
         /// After so many failures debug information may be what is in the way.
         const WITH_LINES: u32 = 2;
         let Some(file) = executable.file() else { return Err(io::Error::other("the file is not at hand")) };
-        let deadline = end.min(Instant::now() + FILE_TIME);
-        if Instant::now() >= deadline {
-            return Err(io::ErrorKind::TimedOut.into());
-        }
         let waits_for = file.waits_for();
         let question = FileQuestion {
             file,
@@ -235,7 +224,7 @@ impl Symbolizer {
             lines: self.options.inlined && failures < WITH_LINES,
             debug_bytes: self.options.memory.debug,
             names_bytes: self.options.memory.cached.max(NAMES_LEAST),
-            deadline,
+            time: FILE_TIME,
         };
         self.worker.run(waits_for, move || question.answer()).map_err(io::Error::other)?
     }

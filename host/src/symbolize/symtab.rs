@@ -3,13 +3,13 @@
 
 use super::demangle::{NAME_BYTES_MAX, shortened};
 use super::elf::{Bytes, Section, Sections, u16_at, u32_at, u64_at};
+use super::limit::CpuLimit;
 use super::texts::Texts;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::io;
 use std::ops::ControlFlow;
 use std::sync::Arc;
-use std::time::Instant;
 
 const SHT_SYMTAB: u32 = 2;
 const SHT_DYNSYM: u32 = 11;
@@ -42,7 +42,7 @@ pub fn function_names(
     file: &(impl Bytes + ?Sized),
     addresses: &[u64],
     texts: &Texts,
-    deadline: Instant,
+    limit: CpuLimit,
 ) -> io::Result<Vec<Option<Arc<str>>>> {
     let mut names = vec![None; addresses.len()];
     let sections = Sections::of(file)?;
@@ -57,7 +57,7 @@ pub fn function_names(
     })?;
     for table in tables.into_iter().flatten() {
         let Some(strings) = sections.get(table.link.into())? else { continue };
-        let found = look_up(file, &table, addresses, deadline)?;
+        let found = look_up(file, &table, addresses, limit)?;
         let mut read = HashMap::new();
         for (name, found) in names.iter_mut().zip(found) {
             let (None, Some(found)) = (&name, found) else { continue };
@@ -82,7 +82,7 @@ fn look_up(
     file: &(impl Bytes + ?Sized),
     table: &Section,
     addresses: &[u64],
-    deadline: Instant,
+    limit: CpuLimit,
 ) -> io::Result<Vec<Option<Candidate>>> {
     // Whoever covers the address; and, at the first address that is not before it, whoever begins last.
     let mut covering: Vec<Option<Candidate>> = vec![None; addresses.len()];
@@ -92,7 +92,7 @@ fn look_up(
     let end = table.offset.saturating_add(table.bytes);
     let mut at = table.offset;
     while at < end && coverings <= COVERINGS_MAX {
-        if Instant::now() > deadline {
+        if limit.is_over() {
             return Err(io::ErrorKind::TimedOut.into());
         }
         let wanted = usize::try_from(end - at).unwrap_or(usize::MAX).min(buffer.len());
@@ -221,8 +221,8 @@ mod tests {
         function_names(file, addresses, &Texts::within(1 << 20), later()).unwrap()
     }
 
-    fn later() -> Instant {
-        Instant::now() + Duration::from_secs(600)
+    fn later() -> CpuLimit {
+        CpuLimit::after(Duration::from_secs(600))
     }
 
     fn some(name: &str) -> Option<Arc<str>> {

@@ -98,7 +98,8 @@ pub(crate) fn of_grpc(code: tonic::Code, message: &str, details: &[u8]) -> Refus
         _ => Kind::Permanent,
     };
     // What tonic says where an HTTP server answered that knows no gRPC.
-    let is_http = message.contains("mapped from HTTP status");
+    let is_http =
+        ["mapped from HTTP status", "invalid compression flag"].iter().any(|it| message.contains(it));
     let remedy = match is_http && !matches!(kind, Kind::Retryable(_)) {
         true => "; is it a port for HTTP (`protocol` = \"http/protobuf\", usually 4318)?",
         false => remedy(kind, code == Code::Unimplemented),

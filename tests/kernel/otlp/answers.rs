@@ -7,6 +7,8 @@ use stacksonde_tests::profile;
 use std::time::Instant;
 
 const HTTP: &str = ", \"protocol\": \"http/protobuf\"";
+/// Nothing is tried again because the machine is busy.
+const PATIENT: &str = ", \"timeout_ms\": 600000";
 
 #[test]
 fn a_message_that_was_stored_is_delivered_however_that_is_said() {
@@ -17,7 +19,7 @@ fn a_message_that_was_stored_is_delivered_however_that_is_said() {
     let delivered =
         ["json", "rejected", "empty", "none", "accepted", "gzip", "protobuf-gzip", "cut", "endless"];
     for kind in delivered {
-        let exporter = exporter(&format!("127.0.0.1:{port}/{kind}"), HTTP);
+        let exporter = exporter(&format!("127.0.0.1:{port}/{kind}"), &format!("{HTTP}{PATIENT}"));
         exporter.submit(profile::batch(1).into());
         eventually(kind, || exporter.counters().delivered == 1);
         let counters = exporter.shutdown(Instant::now() + LONG);
@@ -29,7 +31,7 @@ fn a_message_that_was_stored_is_delivered_however_that_is_said() {
         ("invalid", "the receiver answered 400: no such profiles here"),
     ];
     for (kind, why) in refused {
-        let exporter = exporter(&format!("127.0.0.1:{port}/{kind}"), HTTP);
+        let exporter = exporter(&format!("127.0.0.1:{port}/{kind}"), &format!("{HTTP}{PATIENT}"));
         exporter.submit(profile::batch(1).into());
         eventually(kind, || exporter.counters().dropped.refused == 1);
         let error = exporter.shutdown(Instant::now() + LONG).last_error.unwrap();

@@ -21,7 +21,7 @@ const WANTED: [SectionId; 10] = [
     SectionId::DebugAranges,
 ];
 /// `Elf64_Chdr`.
-const COMPRESSION_HEADER_BYTES: u64 = 24;
+const COMPRESSION_HEADER_BYTES: usize = 24;
 const ELFCOMPRESS_ZLIB: u32 = 1;
 
 /// The sections of a file's debug information.
@@ -75,15 +75,16 @@ fn headers(file: &dyn Bytes) -> io::Result<Vec<(SectionId, Header)>> {
 /// The bytes of a compressed section; `None` if they are more than `budget`, whatever its header says, or if they are
 /// damaged, or compressed in a way that is not known.
 fn unpack(file: &dyn Bytes, section: &Header, budget: u64) -> io::Result<Option<Vec<u8>>> {
-    let mut header = [0; COMPRESSION_HEADER_BYTES as usize];
+    let mut header = [0; COMPRESSION_HEADER_BYTES];
     if file.some(&mut header, section.offset)? < header.len() {
         return Ok(None);
     }
-    let packed = section.bytes.saturating_sub(COMPRESSION_HEADER_BYTES);
+    let packed = section.bytes.saturating_sub(COMPRESSION_HEADER_BYTES as u64);
     if u32_at(&header, 0) != ELFCOMPRESS_ZLIB || u64_at(&header, 8) > budget || packed > budget {
         return Ok(None);
     }
-    let input = Range { file, at: section.offset.saturating_add(COMPRESSION_HEADER_BYTES), left: packed };
+    let input =
+        Range { file, at: section.offset.saturating_add(COMPRESSION_HEADER_BYTES as u64), left: packed };
     let mut bytes = Vec::new();
     let mut unpacked = ZlibDecoder::new(input).take(budget.saturating_add(1));
     match unpacked.read_to_end(&mut bytes) {

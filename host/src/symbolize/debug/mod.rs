@@ -19,13 +19,13 @@ mod work;
 pub(super) use load::has_debug_information;
 
 use super::elf::Bytes;
+use super::limit::CpuLimit;
 use super::texts::Texts;
 use function::FunctionNames;
 use line::Files;
 use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
-use std::time::Instant;
 use unit::Units;
 use work::Work;
 
@@ -63,9 +63,9 @@ pub fn look_up(
     addresses: &[u64],
     budget: u64,
     texts: &Texts,
-    deadline: Instant,
+    limit: CpuLimit,
 ) -> io::Result<Found> {
-    look_up_within(file, addresses, budget, texts, &Work::new(READINGS_MAX, deadline))
+    look_up_within(file, addresses, budget, texts, &Work::new(READINGS_MAX, limit))
 }
 
 fn look_up_within(
@@ -144,12 +144,12 @@ mod tests {
     use std::sync::atomic::{AtomicBool, Ordering};
     use std::time::Duration;
 
-    fn look_up(file: &dyn Bytes, addresses: &[u64], budget: u64, deadline: Instant) -> io::Result<Found> {
-        super::look_up(file, addresses, budget, &Texts::within(1 << 24), deadline)
+    fn look_up(file: &dyn Bytes, addresses: &[u64], budget: u64, limit: CpuLimit) -> io::Result<Found> {
+        super::look_up(file, addresses, budget, &Texts::within(1 << 24), limit)
     }
 
-    fn later() -> Instant {
-        Instant::now() + Duration::from_secs(600)
+    fn later() -> CpuLimit {
+        CpuLimit::after(Duration::from_secs(600))
     }
 
     /// This program, and addresses all over its code.
@@ -183,7 +183,7 @@ mod tests {
     #[test]
     fn time_that_is_over_is_no_answer() {
         let (file, addresses) = own();
-        let error = look_up(&file, &addresses, 0, Instant::now()).unwrap_err();
+        let error = look_up(&file, &addresses, 0, CpuLimit::after(Duration::ZERO)).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
     }
 

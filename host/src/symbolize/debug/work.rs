@@ -1,8 +1,8 @@
 //! How much may be done for one file: debug information is written by others, and may be made to be read for ever.
 
+use crate::symbolize::limit::CpuLimit;
 use std::cell::{Cell, RefCell};
 use std::io;
-use std::time::Instant;
 
 /// Readings between two looks at the clock.
 const CLOCK_EVERY: u64 = 1 << 16;
@@ -11,7 +11,7 @@ const CLOCK_EVERY: u64 = 1 << 16;
 #[derive(Debug)]
 pub(super) struct Work {
     left: Cell<u64>,
-    deadline: Instant,
+    limit: CpuLimit,
     /// Whether it was all used up.
     exhausted: Cell<bool>,
     /// Why the file could not be read.
@@ -19,8 +19,8 @@ pub(super) struct Work {
 }
 
 impl Work {
-    pub(super) fn new(readings: u64, deadline: Instant) -> Self {
-        Self { left: Cell::new(readings), deadline, exhausted: Cell::new(false), failure: RefCell::default() }
+    pub(super) fn new(readings: u64, limit: CpuLimit) -> Self {
+        Self { left: Cell::new(readings), limit, exhausted: Cell::new(false), failure: RefCell::default() }
     }
 
     /// Takes some off; an error if nothing is left.
@@ -28,7 +28,7 @@ impl Work {
         let left = self.left.get();
         let after = left.saturating_sub(readings);
         self.left.set(after);
-        if after / CLOCK_EVERY != left / CLOCK_EVERY && Instant::now() > self.deadline {
+        if after / CLOCK_EVERY != left / CLOCK_EVERY && self.limit.is_over() {
             self.left.set(0);
             self.fail(io::ErrorKind::TimedOut.into());
         }

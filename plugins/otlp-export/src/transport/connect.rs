@@ -88,9 +88,11 @@ impl Service<Uri> for Connector {
 pub(super) enum ProxyError {
     #[error("{0} wants a user and a password; write them into the variable: http://user:password@host:port")]
     Unknown(String),
-    #[error(
-        "{proxy} answered {status} to CONNECT {to}; have it allow that, or name the receiver in NO_PROXY"
-    )]
+    #[error("{proxy} answered {status} to CONNECT {to}{}", if .status.is_client_error() {
+        "; have it allow that, or name the receiver in NO_PROXY"
+    } else {
+        ""
+    })]
     Refused { proxy: String, status: StatusCode, to: String },
     #[error("the receiver's address {0} has no host")]
     NoHost(Uri),

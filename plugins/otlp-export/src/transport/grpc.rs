@@ -1,7 +1,7 @@
 //! Over gRPC.
 
 use super::connect::Connector;
-use super::{Deadline, with_causes};
+use super::{Deadline, tls, with_causes};
 use crate::acceptance::Accepted;
 use crate::answer::{Kind, Refusal, of_grpc};
 use crate::config::{Compression, ConfigError, Destination, read};
@@ -30,20 +30,22 @@ impl Client {
             .user_agent(concat!("stacksonde/", env!("CARGO_PKG_VERSION")))
             .map_err(|error| failed(destination, &error))?;
         if destination.uri.scheme_str() == Some("https") {
-            let mut tls = ClientTlsConfig::new();
-            tls = match &destination.tls.ca_file {
-                Some(file) => tls.ca_certificate(Certificate::from_pem(read(file)?)),
-                None => tls.with_native_roots(),
+            // What tonic says of files without a certificate is nothing, until no connection comes about.
+            tls::of_receiver(destination)?;
+            let mut client = ClientTlsConfig::new();
+            client = match &destination.tls.ca_file {
+                Some(file) => client.ca_certificate(Certificate::from_pem(read(file)?)),
+                None => client.with_native_roots(),
             };
             if let (Some(certificate), Some(key)) =
                 (&destination.tls.certificate_file, &destination.tls.key_file)
             {
-                tls = tls.identity(Identity::from_pem(read(certificate)?, read(key)?));
+                client = client.identity(Identity::from_pem(read(certificate)?, read(key)?));
             }
             if let Some(name) = &destination.tls.server_name {
-                tls = tls.domain_name(name);
+                client = client.domain_name(name);
             }
-            endpoint = endpoint.tls_config(tls).map_err(|error| failed(destination, &error))?;
+            endpoint = endpoint.tls_config(client).map_err(|error| failed(destination, &error))?;
         }
         let mut grpc = Grpc::new(endpoint.connect_with_connector_lazy(Connector::new(destination)?));
         grpc = match destination.compression {

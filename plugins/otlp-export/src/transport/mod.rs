@@ -83,20 +83,29 @@ impl Transport {
                 Client::Http(client) => client.send(message, headers, deadline).await,
             }
         };
-        runtime.block_on(answer).map_err(|refusal| self.explained(refusal))
+        runtime.block_on(answer).map_err(|refusal| self.with_proxy(refusal))
     }
 
-    /// Adds to a connection's failure what may be wrong, and the proxy that it went through.
-    fn explained(&self, refusal: Refusal) -> Refusal {
-        if refusal.kind != Kind::Unreachable {
-            return refusal;
+    /// Names the proxy where it may be to blame.
+    fn with_proxy(&self, refusal: Refusal) -> Refusal {
+        match &self.proxy {
+            Some(proxy)
+                if matches!(refusal.kind, Kind::Unreachable | Kind::Retryable(_))
+                    && !refusal.message.contains(proxy.as_str()) =>
+            {
+                Refusal { message: format!("{} (through {proxy})", refusal.message), ..refusal }
+            }
+            _ => refusal,
         }
-        let hint = hints::hint(&refusal.message, self.protocol, self.is_secure);
-        let through = match &self.proxy {
-            Some(proxy) if !refusal.message.contains(proxy.as_str()) => format!(" (through {proxy})"),
-            _ => String::new(),
+    }
+
+    /// Adds what may be wrong with the endpoint to a failure before anything was ever answered there.
+    pub(crate) fn explained(&self, refusal: Refusal) -> Refusal {
+        let hint = match refusal.kind {
+            Kind::Unreachable => hints::hint(&refusal.message, self.protocol, self.is_secure),
+            _ => "",
         };
-        Refusal { message: format!("{}{through}{hint}", refusal.message), ..refusal }
+        Refusal { message: format!("{}{hint}", refusal.message), ..refusal }
     }
 }
 

@@ -62,7 +62,6 @@ impl LoadError {
             Self::Object(error) | Self::LockedMemory(error) | Self::Program(error) => error.answer(),
             Self::Map(_, error)
             | Self::Shared(_, error)
-            | Self::Cpus(error)
             | Self::Wait(error)
             | Self::NoCpu(error) => Some(error),
             Self::Missing(_) => None,

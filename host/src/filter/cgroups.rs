@@ -46,7 +46,7 @@ pub(super) struct Cgroups {
 #[derive(Debug)]
 enum OfProcess {
     /// Its path; `None` if it has none that we may see.
-    Path(Option<Arc<str>>),
+    Path(Option<Arc<[u8]>>),
     /// That could not be found out.
     Unread(Backoff),
 }

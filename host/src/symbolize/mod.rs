@@ -35,7 +35,6 @@ use file::{FileAnswer, FileQuestion};
 use names::{Known, Place};
 use retry::Retries;
 use std::collections::{BTreeMap, HashSet};
-use std::fs::File;
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};

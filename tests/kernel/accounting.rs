@@ -81,7 +81,7 @@ fn times_of(file: &Path) -> (Duration, Duration) {
     let unpacked = Command::new("zcat").arg(file).output().unwrap().stdout;
     let mut bytes = unpacked.iter().copied();
     let mut times = [0; 2];
-    let mut varint = |first: Option<u8>, bytes: &mut dyn Iterator<Item = u8>| {
+    let varint = |first: Option<u8>, bytes: &mut dyn Iterator<Item = u8>| {
         let (mut value, mut shift, mut byte) = (0, 0, first.or_else(|| bytes.next()).unwrap());
         loop {
             value |= u64::from(byte & 0x7f) << shift;

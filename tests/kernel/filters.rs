@@ -247,9 +247,10 @@ struct Cgroup {
 
 impl Cgroup {
     fn new(name: &str) -> Result<Self, String> {
-        let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
+        let mounts = std::fs::read("/proc/self/mountinfo").unwrap();
         let Some((root, point)) = parse_mounts(&mounts) else { return Err("no cgroup2 is mounted".into()) };
-        if root != "/" {
+        if root != b"/" {
+            let root = String::from_utf8_lossy(&root);
             return Err(format!("of the default hierarchy only {root} is mounted"));
         }
         let path = format!("/stacksonde-test-{}-{name}", std::process::id());

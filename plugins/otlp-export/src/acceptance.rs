@@ -114,7 +114,7 @@ fn of_json(body: &[u8]) -> Accepted {
     let rejected = match &partial.rejected {
         Value::String(text) => text.trim().parse().ok(),
         // Some writers have every number as a floating one.
-        Value::Number(number) => number.as_i64().or_else(|| number.as_f64().map(|it| it as i64)),
+        Value::Number(number) => number.as_i64().or_else(|| format!("{:.0}", number.as_f64()?).parse().ok()),
         _ => None,
     };
     let message = partial.message.as_str().unwrap_or_default().to_owned();

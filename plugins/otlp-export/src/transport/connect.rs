@@ -77,7 +77,7 @@ impl Service<Uri> for Connector {
             let stream = through.connector.call(through.proxy.uri.clone()).await?;
             match through.is_tunnel {
                 true => Ok(Stream::Tunnel(tunnel(stream, &to, &through.proxy).await?)),
-                false => Ok(Stream::ToProxy(stream)),
+                false => Ok(Stream::ToProxy(Box::new(stream))),
             }
         })
     }
@@ -134,7 +134,7 @@ async fn tunnel(
 pub(super) enum Stream {
     Straight(TokioIo<TcpStream>),
     /// Requests on it name the whole address.
-    ToProxy(MaybeHttpsStream<TokioIo<TcpStream>>),
+    ToProxy(Box<MaybeHttpsStream<TokioIo<TcpStream>>>),
     Tunnel(Upgraded),
 }
 
@@ -153,7 +153,7 @@ macro_rules! delegate {
     ($self:ident, $function:path, $($argument:expr),*) => {
         match $self.get_mut() {
             Self::Straight(stream) => $function(Pin::new(stream), $($argument),*),
-            Self::ToProxy(stream) => $function(Pin::new(stream), $($argument),*),
+            Self::ToProxy(stream) => $function(Pin::new(&mut **stream), $($argument),*),
             Self::Tunnel(stream) => $function(Pin::new(stream), $($argument),*),
         }
     };

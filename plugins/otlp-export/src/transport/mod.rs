@@ -43,7 +43,7 @@ impl Deadline {
 
 enum Client {
     Grpc(grpc::Client),
-    Http(http::Client),
+    Http(Box<http::Client>),
 }
 
 impl Transport {
@@ -57,7 +57,7 @@ impl Transport {
             let _inside = runtime.enter();
             match destination.protocol {
                 Protocol::Grpc => Client::Grpc(grpc::Client::new(destination)?),
-                Protocol::HttpProtobuf => Client::Http(http::Client::new(destination)?),
+                Protocol::HttpProtobuf => Client::Http(Box::new(http::Client::new(destination)?)),
             }
         };
         let proxy = destination.proxy.as_ref().map(ToString::to_string);

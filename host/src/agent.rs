@@ -221,8 +221,7 @@ impl Stages {
                     let unwound = self.unwinder.counters();
                     let filtered = self.filter.counters();
                     tracing::debug!(ticks = ?interval.ticks, frames = ?interval.frames, ?table, ?unwound, ?filtered, "interval is over");
-                    let mut profile = self.builder.finish(&interval, self.processes.reader().take_unread());
-                    profile.mappings_left_out = table.mappings_left_out;
+                    let profile = self.builder.finish(&interval, self.processes.reader().take_unread());
                     self.unwinder.keep(&profile.frames);
                     if to.send(profile).is_err() {
                         return;

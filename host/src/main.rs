@@ -9,7 +9,6 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     stacksonde::memory::few_arenas();
-    stacksonde::kernel::prepare_system_files();
     if let Err(error) = stacksonde::bpf::confine_admin() {
         stacksonde::terminal::err(&format!(
             "stacksonde: CAP_SYS_ADMIN could not be left to one thread: {error}; run it without, or as root"

@@ -32,8 +32,6 @@ pub struct Summary {
     pub losses: Losses,
     /// Attempts in vain to look at files of the programs.
     pub unread: UnreadFiles,
-    /// Executable mappings of sampled processes for which there was no room, at most at once.
-    pub mappings_left_out: u64,
     /// What was given up of names.
     pub names: SymbolizeCounters,
     /// What each exporter did.
@@ -54,7 +52,6 @@ impl Summary {
         self.period_ns = profile.period_ns;
         self.losses.merge(&profile.losses);
         self.unread.merge(&profile.unread);
-        self.mappings_left_out = self.mappings_left_out.max(profile.mappings_left_out);
         for sample in &profile.samples {
             let count = sample.times_ns.len() as u64;
             let stack = &profile.stacks[sample.stack as usize];
@@ -181,20 +178,6 @@ impl fmt::Display for Painted<'_> {
                 "names        missing at {} addresses, whose files were gone, could not be read, or took too long; \
                  the log names them",
                 summary.names.addresses_not_looked_up
-            )?;
-        }
-        if summary.names.kernel_functions_left_out > 0 {
-            writeln!(
-                f,
-                "             {} functions of the kernel have none (raise memory.max)",
-                summary.names.kernel_functions_left_out
-            )?;
-        }
-        if summary.mappings_left_out > 0 {
-            writeln!(
-                f,
-                "mappings     {} left out, whose code has no names (raise memory.max or memory.max_mappings)",
-                summary.mappings_left_out
             )?;
         }
         for (exporter, counters) in &summary.exporters {

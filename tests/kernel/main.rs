@@ -2,10 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "in a test a panic is the report")]
 
-mod accounting;
 mod agreement;
 mod books;
-mod bytes;
 mod chains;
 mod docs;
 mod doctor;
@@ -29,6 +27,5 @@ mod recalling;
 mod refusals;
 mod rejected;
 mod reload;
-mod rights;
 mod terminal;
 mod unwinding;

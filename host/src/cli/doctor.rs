@@ -5,13 +5,9 @@
 
 use super::admit::{Loaded, load_plugins};
 use super::start::ConfigArguments;
-use crate::bpf::online_cpus;
-use crate::config::Config;
+use crate::negotiate::Level;
 use crate::negotiate::ask::DEFAULT_ORDER;
-use crate::negotiate::features::KERNEL_NAMES;
-use crate::negotiate::{Level, State};
 use crate::plan::{self, Plan, Survey};
-use crate::symbolize::read_kernel_symbols;
 use crate::terminal::{Charset, out, out_json};
 use clap::Args;
 use serde::Serialize;
@@ -69,8 +65,7 @@ pub fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     let survey = Survey::take(&config)?;
     let rules = arguments.config.file_rules(&config.plugins);
     let loaded = load_plugins(&config, &survey.capabilities, &rules)?;
-    let mut plan = plan::make(&config, &survey, &loaded.plugins);
-    count_kernel_names(&config, &mut plan);
+    let plan = plan::make(&config, &survey, &loaded.plugins);
     let report = Report {
         schema: SCHEMA,
         version: env!("CARGO_PKG_VERSION"),
@@ -108,22 +103,6 @@ fn text(report: &Report<'_>) -> String {
     }
     lines.extend(report.advice.iter().map(|advice| format!("advice      {advice}\n")));
     lines.concat() + &report.plan.text()
-}
-
-/// Says in the plan how many functions of the kernel have no names for want of room. Sampling finds that out when it first
-/// names one.
-fn count_kernel_names(config: &Config, plan: &mut Plan) {
-    let shares = config.shares(online_cpus().len());
-    let room = usize::try_from(shares.kernel_names_bytes).unwrap_or(usize::MAX);
-    let left_out = if plan.state(KERNEL_NAMES) == State::Off {
-        0
-    } else {
-        read_kernel_symbols(room).map_or(0, |symbols| symbols.left_out())
-    };
-    if left_out > 0 {
-        let reason = format!("{left_out} functions have none, for which memory.max leaves no room");
-        plan.reduce(KERNEL_NAMES, &reason, "raise memory.max");
-    }
 }
 
 fn plugins(loaded: &Loaded) -> Plugins {

@@ -143,7 +143,7 @@ pub(super) fn prepare(
     let exporters = Exporters::new(created, budget);
     let size = |count: u32| usize::try_from(count).unwrap_or(usize::MAX);
     let bytes = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
-    let shares = config.shares(crate::bpf::online_cpus().len());
+    let shares = config.shares(crate::bpf::online_cpus().map_or(1, |cpus| cpus.len()));
     let parts = Parts {
         sampler: sampler_settings(config, &shares, &plan),
         interval,
@@ -285,9 +285,8 @@ fn describe_run(plan: &Plan, labels: &BTreeMap<String, String>) -> anyhow::Resul
     if got != 16 {
         bail!("the kernel gave no random bytes for the run's id: {}", std::io::Error::last_os_error());
     }
-    let read = |path: &str| {
-        String::from_utf8_lossy(std::fs::read(path).unwrap_or_default().trim_ascii()).into_owned()
-    };
+    let read =
+        |path: &str| std::fs::read_to_string(path).map(|text| text.trim().to_owned()).unwrap_or_default();
     let machine_id = u128::from_str_radix(&read("/etc/machine-id"), 16).unwrap_or(0);
     let attributes = [
         ("host.name", read("/proc/sys/kernel/hostname")),

@@ -117,7 +117,7 @@ fn watch(arguments: &Arguments) -> anyhow::Result<ExitCode> {
 }
 
 fn setting(arguments: &Arguments, config: &Config, filter: &Filter, parts: &Parts) -> Setting {
-    let cpus = crate::bpf::online_cpus().len();
+    let cpus = crate::bpf::online_cpus().map_or(1, |cpus| cpus.len());
     let host = parts.run.attributes.iter().find(|(key, _)| key == "host.name");
     Setting {
         host: host.map(|(_, name)| name.clone()).unwrap_or_default(),

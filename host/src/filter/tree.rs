@@ -125,7 +125,7 @@ impl Tree {
 /// Reads the parent of a process; `None` if the process is gone.
 fn parent_of(pid: u32) -> io::Result<Option<u32>> {
     let stat = there(std::fs::read(format!("/proc/{pid}/stat")))?;
-    Ok(stat.and_then(|stat| parent_in_stat(&stat)))
+    Ok(stat.and_then(|stat| parent_in_stat(&String::from_utf8_lossy(&stat))))
 }
 
 #[cfg(test)]

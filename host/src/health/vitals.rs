@@ -42,8 +42,6 @@ pub struct VitalsNow {
     pub losses: Losses,
     /// What is missing of names.
     pub names: SymbolizeCounters,
-    /// Executable mappings of sampled processes for which there was no room in the last profile.
-    pub mappings_left_out: u64,
     /// Ticks of the last profile, lost or not, idle or not.
     pub last_ticks: u64,
     /// Of those, ticks that were seen.
@@ -70,7 +68,6 @@ impl Vitals {
         now.excluded += profile.excluded;
         now.losses.merge(&profile.losses);
         now.unread.merge(&profile.unread);
-        now.mappings_left_out = profile.mappings_left_out;
         now.last_seen = samples + profile.idle + profile.excluded;
         now.last_ticks = now.last_seen + profile.losses.total();
     }

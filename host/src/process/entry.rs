@@ -25,10 +25,6 @@ pub(super) struct Process {
     pub(super) read_ns: u64,
     /// How long that took.
     pub(super) reading_ns: u64,
-    /// Mappings that were not taken in when it was.
-    pub(super) left_out: u64,
-    /// Addresses that were looked for since then and lie in none of `mappings`.
-    pub(super) missed: Vec<u64>,
     /// The last event that concerned it.
     pub(super) touched_ns: u64,
     /// Changes with `mappings`; never the same twice.
@@ -63,27 +59,7 @@ impl Process {
             new.insert(Mapping { start: line.start, end: line.end, file_offset: line.file_offset, what });
         }
         self.mappings = Arc::new(new);
-        self.left_out = maps.left_out;
-        self.whole = self.left_out == 0;
-    }
-
-    /// Takes out the addresses whose mappings are to be taken in the next time, sorted.
-    pub(super) fn take_sampled(&mut self) -> Vec<u64> {
-        let mut sampled = std::mem::take(&mut self.missed);
-        if self.left_out > 0 {
-            let known = self.mappings.iter().filter(|mapping| mapping.what.executable.is_some());
-            sampled.extend(known.map(|mapping| mapping.start));
-        }
-        sampled.sort_unstable();
-        sampled
-    }
-
-    /// Remembers an address that lies in no mapping, for the next time that they are read.
-    pub(super) fn miss(&mut self, address: u64) {
-        const MISSED_MAX: usize = 256;
-        if self.missed.len() < MISSED_MAX && !self.missed.contains(&address) {
-            self.missed.push(address);
-        }
+        self.whole = maps.left_out == 0;
     }
 
     /// After an exec the kernel maps the program first; the dynamic loader comes next.

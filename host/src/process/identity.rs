@@ -58,26 +58,23 @@ impl Identity {
             read.ok().flatten().flatten()
         };
         let text = |task: u32, file: &str| std::fs::read(format!("/proc/{task}/{file}"));
-        let lossy = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let lossy = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
         let comm = noticed
             .comm
             .map(str::to_owned)
-            .or_else(|| {
-                seen(text(pid, "comm").map(|comm| Some(lossy(comm.strip_suffix(b"\n").unwrap_or(&comm)))))
-            })
+            .or_else(|| seen(text(pid, "comm").map(|comm| Some(lossy(comm).trim_end().to_owned()))))
             .unwrap_or_else(|| comm_text(&raw.comm));
         let link = |task| std::fs::read_link(format!("/proc/{task}/exe")).map(Some);
         let executable = by_living_task(pid, tid, link)
             .map(|path| path.map(|path| path.to_string_lossy().trim_end_matches(" (deleted)").to_owned()));
         let executable = seen(executable).or_else(|| noticed.program.map(str::to_owned)).unwrap_or_default();
-        let cgroup = seen(cgroup_of(pid, tid).map(|path| path.map(|path| lossy(&path))))
+        let cgroup = seen(cgroup_of(pid, tid))
             .or_else(|| noticed.parent_cgroup.map(str::to_owned))
             .unwrap_or_default();
         let parent_pid = match noticed.parent_pid {
             0 => {
-                let stat = there(text(pid, "stat"));
-                is_wanting |= stat.is_err();
-                stat.ok().flatten().and_then(|stat| parent_in_stat(&stat)).unwrap_or(0)
+                let stat = seen(text(pid, "stat").map(|stat| Some(lossy(stat))));
+                stat.and_then(|stat| parent_in_stat(&stat)).unwrap_or(0)
             }
             parent => parent,
         };

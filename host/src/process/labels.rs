@@ -72,7 +72,7 @@ pub(crate) fn labels(environment: &[u8], cgroup: &str) -> Labels {
 /// The id of the container that a cgroup is of: 64 hexadecimal digits, which Docker, containerd, CRI-O and Podman
 /// put last into the path, some with a prefix (`docker-`, `cri-containerd-`, `crio-`, `libpod-`) and `.scope`; or
 /// AWS's ids, 32 digits, a hyphen and a number. The innermost one counts.
-pub(super) fn container_id(cgroup: &str) -> Option<&str> {
+fn container_id(cgroup: &str) -> Option<&str> {
     cgroup.rsplit('/').find_map(|part| {
         let name = part.strip_suffix(".scope").unwrap_or(part);
         // `cri-containerd-<id>`, and the slices of nested runtimes: `kubepods-pod<uid>.slice:cri-containerd:<id>`.
@@ -91,7 +91,7 @@ fn is_hex(text: &str, digits: usize) -> bool {
 }
 
 /// The id of the pod of Kubernetes that a cgroup lies in: `pod<uid>`, where systemd wants underscores for hyphens.
-pub(super) fn pod_uid(cgroup: &str) -> Option<String> {
+fn pod_uid(cgroup: &str) -> Option<String> {
     cgroup.split('/').find_map(|part| {
         let name = part.strip_suffix(".slice").unwrap_or(part);
         let (_, uid) =

@@ -21,7 +21,6 @@ pub struct MapsLine {
 
 use super::living::by_living_task;
 use super::reader::{Unseen, reason};
-use super::selection::Selection;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
 
@@ -54,23 +53,23 @@ pub(super) struct ExecutableMaps {
     pub(super) left_out: u64,
 }
 
-/// Reads the mappings of a process, or else, if it is gone, of its parent: `most` of them at most, and those in which the
-/// addresses `sampled` lie, which are sorted. `None` if neither has any.
+/// Reads the mappings of a process, or else, if it is gone, of its parent: `most` of them at most, of which those of
+/// files are worth most. `None` if neither has any.
 pub(super) fn read_executable_maps(
     (pid, tid, parent): (u32, u32, u32),
     most: usize,
-    sampled: &[u64],
 ) -> io::Result<Option<ExecutableMaps>> {
     let read = |task| {
         let mut maps = ExecutableMaps::default();
         let text = BufReader::with_capacity(1 << 14, File::open(format!("/proc/{task}/maps"))?);
-        let mut selection = Selection::new(most, sampled);
         let any = read_maps(text, |line| {
-            if selection.takes(&line) {
+            let most = if line.path.is_empty() { most - most / 4 } else { most };
+            if maps.lines.len() >= most {
+                maps.left_out += 1;
+            } else {
                 maps.lines.push(line);
             }
         })?;
-        maps.left_out = selection.left_out();
         Ok(any.then_some(maps))
     };
     match by_living_task(pid, tid, read) {

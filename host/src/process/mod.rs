@@ -18,7 +18,6 @@ mod pieces;
 mod pinned;
 mod proc_files;
 mod reader;
-mod selection;
 mod table;
 mod vdso;
 mod watched;
@@ -37,9 +36,7 @@ pub use table::{Budget, Processes, TableCounters};
 pub(crate) use go::{GoFunction, GoFunctions};
 pub(crate) use labels::labels;
 pub(crate) use pieces::Pieces;
-pub(crate) use proc_files::{
-    cgroup_of, cgroup_path, default_cgroup_path, names_container, parent_in_stat, stat_field, there,
-};
+pub(crate) use proc_files::{cgroup_of, cgroup_path, parent_in_stat, there};
 pub(crate) use vdso::in_memory;
 #[cfg(test)]
 pub(crate) use vdso::own_range as own_vdso;

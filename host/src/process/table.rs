@@ -37,7 +37,7 @@ pub struct TableCounters {
     pub executables_refused: u64,
     /// Times the mappings of a process were read from `/proc`.
     pub maps_read: u64,
-    /// Mappings that are not taken in now, of processes that have more than half of the budget.
+    /// Mappings not taken in, of processes that have more than half of the budget.
     pub mappings_left_out: u64,
     /// Samples of processes that our pid namespace does not show.
     pub strangers: u64,
@@ -104,8 +104,7 @@ impl Processes {
 
     /// What was given up so far.
     pub fn counters(&self) -> TableCounters {
-        let left_out = self.known.values().map(|process| process.left_out).sum();
-        TableCounters { mappings_left_out: left_out, ..self.counters }
+        self.counters
     }
 
     /// Returns what looks at files on the path of samples.
@@ -281,9 +280,6 @@ impl Processes {
     pub fn code_at(&mut self, pid: u32, tid: u32, address: u64, time_ns: u64) -> Code {
         let process = self.known.entry(pid).or_default();
         let found = process.mappings.find(address).is_some();
-        if !found && !process.whole {
-            process.miss(address);
-        }
         let pause = if found { RECHECK_PAUSE } else { REREAD_PAUSE };
         let pause_ns = process.reading_ns.saturating_mul(pause).max(REREAD_NS);
         if !(found && process.whole) && time_ns.saturating_sub(process.read_ns) > pause_ns {
@@ -418,14 +414,14 @@ impl Processes {
         let most = self.budget.mappings / 2;
         let began = Instant::now();
         let name = format!("/proc/{pid}/maps");
-        let sampled = self.known.get_mut(&pid).map(Process::take_sampled).unwrap_or_default();
-        let look = move || read_executable_maps((pid, tid, parent), most, &sampled);
+        let look = move || read_executable_maps((pid, tid, parent), most);
         let maps = self.executables.reader().look(pid, WaitsFor::Process(pid), &name, look);
         let Some(process) = self.known.get_mut(&pid) else { return };
         process.read_ns = time_ns;
         process.reading_ns = u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX);
         let before = process.mappings.len();
         let Ok(Some(maps)) = maps else { return };
+        self.counters.mappings_left_out += maps.left_out;
         process.take_maps(maps, &mut self.files);
         process.version = next_version(&mut self.versions);
         self.mappings = (self.mappings + process.mappings.len()).saturating_sub(before);

@@ -132,8 +132,6 @@ impl Builder {
         let mut losses = done.losses;
         let ticks = &interval.ticks;
         losses.add(Loss::Undelivered, ticks.undelivered);
-        losses.add(Loss::Throttled, ticks.throttled);
-        losses.add(Loss::Unwatched, ticks.unwatched);
         losses.add(Loss::Stolen, ticks.stolen);
         losses.add(Loss::RingFull, ticks.ring_full);
         losses.add(Loss::NoRing, ticks.no_ring);
@@ -151,7 +149,6 @@ impl Builder {
         Profile {
             start_ns: interval.start_ns,
             end_ns: interval.end_ns,
-            unix_minus_monotonic_ns: interval.unix_minus_monotonic_ns,
             period_ns: done.period_ns,
             files: files_of(&frames),
             frames,
@@ -160,7 +157,6 @@ impl Builder {
             samples,
             losses,
             idle: ticks.idle + ticks.idle_undelivered,
-            mappings_left_out: 0,
             excluded: done.excluded + ticks.excluded,
             unread,
         }
@@ -272,7 +268,7 @@ mod tests {
     }
 
     fn interval(ticks: Ticks) -> Interval {
-        Interval { start_ns: 1, end_ns: 2, unix_minus_monotonic_ns: 0, ticks, frames: Frames::default() }
+        Interval { start_ns: 1, end_ns: 2, ticks, frames: Frames::default() }
     }
 
     #[test]

@@ -26,7 +26,7 @@ mod texts;
 pub use debug::{DebugFrame, Found as DebugFound, look_up as look_up_debug};
 pub use demangle::readable as readable_name;
 pub use elf::Bytes;
-pub use kernel::{KernelSymbols, read_kernel_symbols};
+pub use kernel::KernelSymbols;
 pub use limit::CpuLimit;
 pub use names::{Name, Names};
 pub use symtab::function_names;
@@ -38,7 +38,8 @@ use file::{FileAnswer, FileQuestion};
 use names::{Known, Place};
 use retry::Retries;
 use std::collections::{BTreeMap, HashSet};
-use std::io;
+use std::fs::File;
+use std::io::{self, BufReader};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -78,8 +79,6 @@ pub struct SymbolizeCounters {
     /// Addresses, counted in each profile, that have no names in it because their file could not be looked at: it was not
     /// at hand, could not be read, or took too long. It is tried again.
     pub addresses_not_looked_up: u64,
-    /// Functions of the kernel that have no names because the budget was reached.
-    pub kernel_functions_left_out: u64,
     /// Addresses whose names were forgotten because the budget was reached.
     pub names_evicted: u64,
 }
@@ -88,8 +87,6 @@ impl std::ops::AddAssign for SymbolizeCounters {
     fn add_assign(&mut self, other: Self) {
         self.files_without_lines += other.files_without_lines;
         self.addresses_not_looked_up += other.addresses_not_looked_up;
-        // Each has read the same ones.
-        self.kernel_functions_left_out = self.kernel_functions_left_out.max(other.kernel_functions_left_out);
         self.names_evicted += other.names_evicted;
     }
 }
@@ -165,9 +162,8 @@ impl Symbolizer {
         }
         if !kernel.is_empty() && self.options.kernel {
             let symbols = self.kernel.get_or_insert_with(|| read_kernel(self.options.memory.kernel));
-            self.counters.kernel_functions_left_out = symbols.left_out();
             for (place, address) in kernel {
-                let name = symbols.at(address).map(|name| self.known.plain(&String::from_utf8_lossy(name)));
+                let name = symbols.at(address).map(|name| self.known.plain(name));
                 self.known.insert(place, name.into_iter().collect());
             }
         }
@@ -246,20 +242,13 @@ impl Symbolizer {
 }
 
 fn read_kernel(max_bytes: usize) -> KernelSymbols {
-    let read = read_kernel_symbols(max_bytes);
+    let read = File::open(kernel::KALLSYMS)
+        .and_then(|text| KernelSymbols::read(BufReader::with_capacity(1 << 16, text), max_bytes));
     crate::memory::give_back();
-    let symbols = read.unwrap_or_else(|error| {
+    read.unwrap_or_else(|error| {
         tracing::warn!(%error, "kernel functions stay without names");
         KernelSymbols::default()
-    });
-    if symbols.left_out() > 0 {
-        tracing::warn!(
-            left_out = symbols.left_out(),
-            "functions of the kernel have no names: they take more than memory.max leaves room for; to change that: \
-             raise memory.max"
-        );
-    }
-    symbols
+    })
 }
 
 #[cfg(test)]

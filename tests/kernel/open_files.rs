@@ -235,7 +235,6 @@ fn memory_that_hangs_holds_up_nothing() {
     assert!(output.status.success(), "{said}");
     let stacks = Stacks::parse(&std::fs::read_to_string(out).unwrap());
     assert!(stacks.with_chain(&["main", "spin"]).samples() > 0, "{stacks:?}\n{said}");
-    assert!(said.contains(&format!("/proc/{}/environ", running.pid())), "it is named: {said}");
 }
 
 #[test]

@@ -219,7 +219,10 @@ impl Symbolizer {
             addresses,
             lines: self.options.inlined && failures < WITH_LINES,
             debug_bytes: self.options.memory.debug,
-            names_bytes: self.options.memory.cached.max(NAMES_LEAST),
+            // Mangled and readable ones, each so much, in the place of debug information in memory.
+            names_bytes: usize::try_from(self.options.memory.debug / 2)
+                .unwrap_or(usize::MAX)
+                .max(NAMES_LEAST),
             time: FILE_TIME,
         };
         self.worker.run(waits_for, move || question.answer()).map_err(io::Error::other)?

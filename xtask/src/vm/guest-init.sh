@@ -66,10 +66,9 @@ run_until() {
 }
 
 export RUST_BACKTRACE=1
-# They spin, and leave the CPUs to the agent where it wants them.
-nice -n 19 c_chain &
+c_chain &
 programs=$!
-nice -n 19 no_frame_pointers chain &
+no_frame_pointers chain &
 programs="$programs $!"
 run doctor stacksonde doctor --json
 # In a pid namespace of its own the agent needs all facts; two providers are asked for each.

@@ -1,4 +1,4 @@
-//! Several guests at once, as many as there are cores and memory for.
+//! Several guests at once, as many as there are cores (two for each) and memory for.
 
 use anyhow::Context;
 use std::num::NonZero;
@@ -17,8 +17,9 @@ pub(super) struct Job<'a> {
 
 /// Boots all in this order, and says of each when it begins and how it went.
 pub(super) fn boot(jobs: Vec<Job<'_>>) -> anyhow::Result<()> {
-    // Each guest waits now and then for its own recordings: as many as there are cores keep those busy.
-    let guests = std::thread::available_parallelism().map_or(1, NonZero::get).min(jobs.len());
+    // A guest has two CPUs, and keeps as many cores busy.
+    let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
+    let guests = (cores / 2).clamp(1, jobs.len().max(1));
     let room = Room::new(available_mib()? * 3 / 4);
     let jobs = Mutex::new(jobs.into_iter());
     let work = || {

@@ -109,7 +109,7 @@ pub(super) fn check(results: &Results) -> anyhow::Result<Vec<String>> {
     )?);
     wrong.extend(after("show.barked", &[("ActiveState", "active"), ("NRestarts", "1")])?);
     let heard = |file: &str| anyhow::Ok(show(file, "WatchdogTimestampMonotonic")?.parse().unwrap_or(0u64));
-    let (first, then) = (heard("show.watched")?, heard("show.heard")?);
+    let (first, then) = (heard("show.started")?, heard("show.reloaded")?);
     must(then > first, format!("the watchdog heard nothing between {first} and {then}"));
     complaints.extend(wrong);
     Ok(complaints)

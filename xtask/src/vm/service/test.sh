@@ -7,22 +7,17 @@ results=/results
 state=/var/lib/stacksonde
 mkdir -p $results
 cd $results || exit 1
-say() { echo "guest, at $SECONDS s: $*"; }
+say() { echo "guest: $*"; }
 
 uname -r > release
 cat /proc/sys/kernel/perf_event_paranoid > paranoid
 systemd-sysusers
-# Emulated they take long; meanwhile others wait for profiles.
-{
-	systemd-analyze verify --man=no stacksonde.service > verify 2>&1
-	systemd-analyze security --no-pager stacksonde.service 2> /dev/null | tail -n 1 > security
-} &
-analysis=$!
+systemd-analyze verify --man=no stacksonde.service > verify 2>&1
+systemd-analyze security --no-pager stacksonde.service 2> /dev/null | tail -n 1 > security
 
 # Programs of others, whose stacks are known, where the unit does not look: a home that only its owner enters, /tmp,
 # and a file that is gone.
-# All of them spin, and leave the CPUs to others where those want them.
-alice() { nice -n 19 setpriv --reuid 1000 --regid 1000 --clear-groups env OTEL_SERVICE_NAME="$2-labelled" "$1" chain & }
+alice() { setpriv --reuid 1000 --regid 1000 --clear-groups env OTEL_SERVICE_NAME="$2-labelled" "$1" chain & }
 install -d -m 0700 -o 1000 -g 1000 /home/alice
 program=/usr/lib/stacksonde-test/no_frame_pointers
 install -m 0700 -o 1000 -g 1000 $program /home/alice/in_home
@@ -33,42 +28,27 @@ alice /usr/local/bin/in_usr usr
 alice /home/alice/in_home home
 alice /tmp/in_tmp tmp
 alice /usr/local/bin/removed removed
-until [ "$(cat /proc/$!/comm)" = removed ]; do sleep 0.1; done
-nice -n 19 /usr/lib/stacksonde-test/c_chain &
+/usr/lib/stacksonde-test/c_chain &
+sleep 1
 rm /usr/local/bin/removed
 
 properties=ActiveState,SubState,Result,NRestarts,MainPID,ActiveEnterTimestampMonotonic,WatchdogTimestampMonotonic
 properties=$properties,ExecMainStatus,ExecMainCode,MemoryPeak,TasksCurrent
 show() { systemctl show stacksonde -p $properties > "$1"; }
 journal() { journalctl --unit stacksonde --output cat --no-pager > "$1"; }
-# None of these waits ends because the machine is slow: they end when there is what they wait for, or all is lost.
-tries=600
-# Waits until the journal has a line.
+# Waits until the journal has a line, for a minute at most.
 await() {
-	for _ in $(seq $tries); do
+	for _ in $(seq 120); do
 		journalctl --unit stacksonde --output cat --no-pager | grep -q -e "$1" && return
 		sleep 0.5
 	done
 	say "never: $1"
 }
-# Waits until each of the known programs has enough samples to say something about their stacks.
-sampled() {
-	for _ in $(seq $tries); do
-		cat $state/*.folded 2> /dev/null | awk -F '[; ]' '
-			{ samples[$1] += $NF }
-			END {
-				split("in_usr in_home in_tmp removed c_chain", wanted)
-				for (i in wanted) if (samples[wanted[i]] < 100) exit 1
-			}' && return
-		sleep 0.5
-	done
-	say "never enough samples"
-}
-# Waits until as many files of stacks are there as there were, and so many more.
+# Waits until another file of stacks is there than there were, and one more, which was begun after that.
 another() {
 	local had now
 	had=$(ls $state/*.folded 2> /dev/null | wc -l)
-	for _ in $(seq $tries); do
+	for _ in $(seq 120); do
 		now=$(ls $state/*.folded 2> /dev/null | wc -l)
 		[ "$now" -ge $((had + $1)) ] && return
 		sleep 0.5
@@ -78,7 +58,6 @@ another() {
 
 # Sends what there is, and ends.
 finish() {
-	wait $analysis
 	journal journal
 	say "sending results"
 	stty -F /dev/ttyS1 raw -echo
@@ -96,7 +75,7 @@ if [ $status != 0 ]; then
 	journalctl --unit stacksonde --no-pager | tail -n 30
 	finish
 fi
-sampled
+another 3
 cat $state/*.folded > service.folded
 gzip -dc "$(ls $state/*.pb.gz | tail -n 1)" | grep -a -o 'stacksonde.plan: {.*' > service.plan
 process=$(systemctl show stacksonde -p MainPID --value)
@@ -126,21 +105,13 @@ journal journal
 
 say "letting the watchdog bark"
 mkdir -p /run/systemd/system/stacksonde.service.d
-printf '[Service]\nWatchdogSec=20\nTimeoutAbortSec=2\nRestartSec=1\n' > /run/systemd/system/stacksonde.service.d/watchdog.conf
+printf '[Service]\nWatchdogSec=6\nTimeoutAbortSec=2\nRestartSec=1\n' > /run/systemd/system/stacksonde.service.d/watchdog.conf
 systemctl daemon-reload
 systemctl start stacksonde
-show show.watched
-heard() { systemctl show stacksonde -p WatchdogTimestampMonotonic --value; }
-first=$(heard)
-for _ in $(seq $tries); do
-	[ "$(heard)" != "$first" ] && break
-	sleep 0.5
-done
-show show.heard
 # A process that is stopped says nothing.
 kill -STOP "$(systemctl show stacksonde -p MainPID --value)"
 await 'Watchdog timeout'
-for _ in $(seq $tries); do
+for _ in $(seq 60); do
 	[ "$(systemctl show stacksonde -p NRestarts --value)" = 1 ] && systemctl is-active --quiet stacksonde && break
 	sleep 0.5
 done

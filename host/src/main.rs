@@ -1,8 +1,6 @@
 //! `stacksonde`: parse, run, exit code.
 
-// As in the library: everything goes through `stacksonde::terminal`.
-#![warn(clippy::print_stdout, clippy::print_stderr)]
-
+use clap::Parser;
 use stacksonde::cli::{self, Command, Program};
 use std::io::Write;
 use std::process::ExitCode;
@@ -10,12 +8,12 @@ use std::process::ExitCode;
 fn main() -> ExitCode {
     stacksonde::memory::few_arenas();
     if let Err(error) = stacksonde::bpf::confine_admin() {
-        stacksonde::terminal::err(&format!(
+        eprintln!(
             "stacksonde: CAP_SYS_ADMIN could not be left to one thread: {error}; run it without, or as root"
-        ));
+        );
         leave(ExitCode::from(2));
     }
-    let result = match Program::from_command_line().command {
+    let result = match Program::parse().command {
         Command::Doctor(doctor) => cli::doctor::run(doctor),
         Command::Record(record) => cli::record::run(record),
         Command::Top(top) => cli::top::run(top),
@@ -28,7 +26,7 @@ fn main() -> ExitCode {
         Command::Config(config) => cli::config::run(config),
     };
     let code = result.unwrap_or_else(|error| {
-        cli::say_error(&error);
+        eprintln!("stacksonde: {error:#}");
         ExitCode::from(2)
     });
     leave(code)

@@ -1,7 +1,7 @@
 //! What a person wants to know when a recording ends.
 
 use crate::plugins::ExporterCounters;
-use crate::process::{Frame, UnreadFiles, comm_text};
+use crate::process::{Frame, comm_text};
 use crate::profile::Profile;
 use crate::symbolize::{Names, SymbolizeCounters};
 use crate::telemetry::Losses;
@@ -30,8 +30,6 @@ pub struct Summary {
     pub period_ns: u64,
     /// Samples that were lost.
     pub losses: Losses,
-    /// Attempts in vain to look at files of the programs.
-    pub unread: UnreadFiles,
     /// What was given up of names.
     pub names: SymbolizeCounters,
     /// What each exporter did.
@@ -51,7 +49,6 @@ impl Summary {
         self.excluded += profile.excluded;
         self.period_ns = profile.period_ns;
         self.losses.merge(&profile.losses);
-        self.unread.merge(&profile.unread);
         for sample in &profile.samples {
             let count = sample.times_ns.len() as u64;
             let stack = &profile.stacks[sample.stack as usize];
@@ -155,29 +152,12 @@ impl fmt::Display for Painted<'_> {
                 if loss.remedy().is_empty() { String::new() } else { format!(" ({})", loss.remedy()) };
             writeln!(f, "             {count} {}{remedy}", loss.name())?;
         }
-        for (reason, count) in summary.unread.by_reason() {
-            if count > 0 {
-                writeln!(
-                    f,
-                    "files        {} {reason}: attempts to look at programs and libraries, which the log names",
-                    paint.warning(count)
-                )?;
-            }
-        }
         if summary.names.files_without_lines > 0 {
             writeln!(
                 f,
-                "names        without some lines and inlined functions in {} programs and libraries, whose debug \
+                "names        without lines and inlined functions in {} programs and libraries, whose debug \
                  information is large (raise memory.max)",
                 summary.names.files_without_lines
-            )?;
-        }
-        if summary.names.addresses_not_looked_up > 0 {
-            writeln!(
-                f,
-                "names        missing at {} addresses, whose files were gone, could not be read, or took too long; \
-                 the log names them",
-                summary.names.addresses_not_looked_up
             )?;
         }
         for (exporter, counters) in &summary.exporters {

@@ -6,7 +6,6 @@ mod btf;
 mod file_export;
 mod filter;
 mod fuzz;
-mod messages;
 mod msrv;
 mod otlp_export;
 mod page;

@@ -274,8 +274,7 @@ impl Reader {
                         let mut sample = RawSample::from(&record);
                         if let Some(rest) = sample.rest.as_mut().filter(|rest| rest.stack.is_full()) {
                             let early = self.early.as_ref();
-                            rest.early = early
-                                .and_then(|early| early.read((sample.pid, sample.tid), rest.stack.start));
+                            rest.early = early.and_then(|early| early.read(sample.pid, rest.stack.start));
                         }
                         self.merge.add([Event::Sample(sample)]);
                     }

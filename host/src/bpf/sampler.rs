@@ -22,52 +22,51 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 pub enum LoadError {
     /// The object was refused before any program of it was loaded.
     #[error("the kernel refused the sampler's maps: {0}")]
-    Object(ObjectError),
+    Object(#[source] ObjectError),
     /// The same with the smallest rings, too.
     #[error(
         "the kernel refused the sampler's maps: {0}; if it is older than 5.11, likely for the limit of locked memory: \
          raise it (LimitMEMLOCK=infinity, ulimit -l unlimited), or lower memory.max"
     )]
-    LockedMemory(ObjectError),
+    LockedMemory(#[source] ObjectError),
     /// The kernel's verifier refused the program.
     #[error("the kernel refused the sampling program: {0}")]
-    Program(ObjectError),
+    Program(#[source] ObjectError),
     /// A map of the object could not be used.
     #[error("map `{0}` of the sampler: {1}")]
-    Map(&'static str, io::Error),
+    Map(&'static str, #[source] io::Error),
     /// A table could not be mapped into our memory.
     #[error("table `{0}` of the sampler cannot be mapped into memory: {1}")]
-    Shared(&'static str, io::Error),
+    Shared(&'static str, #[source] io::Error),
     /// The object lacks something that it was built with.
     #[error("the sampler object has no `{0}`; this build of stacksonde is broken, please report it")]
     Missing(&'static str),
     /// The list of CPUs could not be read.
     #[error("cannot tell which CPUs are online: {0}")]
-    Cpus(io::Error),
+    Cpus(#[source] io::Error),
     /// Waiting for the rings could not be arranged.
     #[error("cannot wait for the kernel's rings: {0}")]
-    Wait(io::Error),
+    Wait(#[source] io::Error),
     /// No CPU could be sampled.
     #[error(
         "no CPU can be sampled: perf_event_open of the software CPU clock: {0}; \
          it needs CONFIG_PERF_EVENTS and root, or CAP_PERFMON, or kernel.perf_event_paranoid <= 0"
     )]
-    NoCpu(io::Error),
+    NoCpu(#[source] io::Error),
 }
 
 impl LoadError {
     /// Whether the kernel said that we may not have what was asked for: before 5.11 also of memory.
     fn is_refused(&self) -> bool {
-        let answer = match self {
-            Self::Object(error) | Self::LockedMemory(error) | Self::Program(error) => error.answer(),
-            Self::Map(_, error)
-            | Self::Shared(_, error)
-            | Self::Cpus(error)
-            | Self::Wait(error)
-            | Self::NoCpu(error) => Some(error),
-            Self::Missing(_) => None,
-        };
-        matches!(answer.and_then(io::Error::raw_os_error), Some(libc::EPERM | libc::ENOMEM))
+        let mut next: Option<&dyn std::error::Error> = Some(self);
+        while let Some(error) = next {
+            let number = error.downcast_ref::<io::Error>().and_then(io::Error::raw_os_error);
+            if matches!(number, Some(libc::EPERM | libc::ENOMEM)) {
+                return true;
+            }
+            next = error.source();
+        }
+        false
     }
 }
 

@@ -8,7 +8,6 @@ use super::start::ConfigArguments;
 use crate::negotiate::Level;
 use crate::negotiate::ask::DEFAULT_ORDER;
 use crate::plan::{self, Plan, Survey};
-use crate::terminal::{Charset, out, out_json};
 use clap::Args;
 use serde::Serialize;
 use std::process::ExitCode;
@@ -74,35 +73,30 @@ pub fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         advice: advice(&loaded),
         plan: &plan,
     };
-    match arguments.json {
-        true => out_json(&format!("{}\n", serde_json::to_string_pretty(&report)?))?,
-        false => out(&text(&report))?,
+    if arguments.json {
+        println!("{}", serde_json::to_string_pretty(&report)?);
+    } else {
+        for LoadedPlugin { name, version, file } in &report.plugins.loaded {
+            println!("plugin      {name} {version} from {file}");
+        }
+        if !report.plugins.loaded.is_empty() {
+            println!(
+                "plugins     are loaded into the agent, which a crash or a call of exit() in one of them ends"
+            );
+        }
+        for RefusedPlugin { name, reason, .. } in &report.plugins.refused {
+            println!("plugin      {name} is not loaded: {reason}");
+        }
+        for advice in &report.advice {
+            println!("advice      {advice}");
+        }
+        print!("{}", plan.text());
     }
     Ok(match plan.level {
         Level::Full => ExitCode::SUCCESS,
         Level::Reduced => ExitCode::from(1),
         Level::CannotRun => ExitCode::from(2),
     })
-}
-
-/// The report for people.
-fn text(report: &Report<'_>) -> String {
-    let line = |text: String| format!("{}\n", Charset::Unicode.plain(&text));
-    let mut lines = Vec::new();
-    for LoadedPlugin { name, version, file } in &report.plugins.loaded {
-        lines.push(line(format!("plugin      {name} {version} from {file}")));
-    }
-    if !lines.is_empty() {
-        lines.push(
-            "plugins     are loaded into the agent, which a crash or a call of exit() in one of them ends\n"
-                .into(),
-        );
-    }
-    for RefusedPlugin { name, reason, .. } in &report.plugins.refused {
-        lines.push(line(format!("plugin      {name} is not loaded: {reason}")));
-    }
-    lines.extend(report.advice.iter().map(|advice| format!("advice      {advice}\n")));
-    lines.concat() + &report.plan.text()
 }
 
 fn plugins(loaded: &Loaded) -> Plugins {

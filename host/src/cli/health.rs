@@ -2,7 +2,6 @@
 
 use super::start::ConfigArguments;
 use crate::health::{Listen, ask};
-use crate::terminal::out;
 use anyhow::{Context, bail};
 use clap::Args;
 use std::process::ExitCode;
@@ -28,11 +27,11 @@ pub fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         .with_context(|| format!("no daemon answers at {}; is one running?", config.health.listen));
     match answer {
         Ok((status, text)) => {
-            out(&text)?;
+            print!("{text}");
             Ok(if status == 200 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
         }
         Err(error) => {
-            super::say_error(&error);
+            eprintln!("stacksonde: {error:#}");
             Ok(ExitCode::FAILURE)
         }
     }

@@ -7,7 +7,7 @@ use super::start::{self, ConfigArguments};
 use crate::agent::Parts;
 use crate::config::{Exporter, Filter};
 use crate::progress::Progress;
-use crate::terminal::{Charset, Colour, Paint, out, out_painted};
+use crate::terminal::{Charset, Colour, Paint};
 use anyhow::{Context, bail};
 use clap::Args;
 use std::ffi::OsString;
@@ -16,10 +16,6 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
-
-/// Time for the files to be written. A daemon must end soon when a service manager tells it to; a recording is there for
-/// its files, and a busy machine or a slow disk may need longer. Only a disk that hangs is given up.
-const WRITE_MS: u32 = 60_000;
 
 /// Arguments of `stacksonde record`.
 #[derive(Debug, Args)]
@@ -55,7 +51,6 @@ pub fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         arguments.config.load(Some("warn"), &[("sampling.frequency_hz", arguments.frequency.to_string())])?;
     arguments.filter.check()?;
     config.exporters = [("record".to_owned(), file_exporter(&arguments.output)?)].into();
-    config.shutdown.budget_ms = WRITE_MS;
     let filter = command::filter(&arguments.filter, &config.filter, &arguments.command);
     let (mut parts, _) = start::prepare(&config, None, &arguments.config.file_rules(&config.plugins), None)?;
     let progress = Progress::default();
@@ -98,21 +93,21 @@ async fn record(
     if let Some(child) = &mut child {
         end(child)?;
     }
-    if let Some((_, counters)) = summary.exporters.first().filter(|(_, counters)| counters.delivered == 0) {
-        match &counters.last_error {
-            Some(error) => bail!("nothing was written: {error}"),
-            None => bail!("nothing was written within {} s; does the disk hang?", WRITE_MS / 1000),
-        }
+    let counters = summary.exporters.first().map(|(_, counters)| counters);
+    if let Some(error) = counters.and_then(|counters| counters.last_error.as_ref())
+        && counters.is_some_and(|counters| counters.delivered == 0)
+    {
+        bail!("nothing was written: {error}");
     }
     if !arguments.quiet {
         let paint = Paint(arguments.color.is_on(std::io::stdout().is_terminal()));
-        out_painted(&summary.painted(paint).to_string())?;
+        print!("{}", summary.painted(paint));
         let charset = Charset::of_locale();
         let shown = |file: &PathBuf| charset.plain(&file.display().to_string()).into_owned();
         let files: Vec<_> = arguments.output.iter().map(shown).collect();
-        out(&format!("wrote        {}\n", files.join(", ")))?;
+        println!("wrote        {}", files.join(", "));
         if let Some(next) = files.iter().find_map(|file| how_to_look_at(file)) {
-            out(&format!("look at it   {next}\n"))?;
+            println!("look at it   {next}");
         }
     }
     Ok(ExitCode::SUCCESS)

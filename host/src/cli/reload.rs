@@ -2,7 +2,6 @@
 
 use super::start::ConfigArguments;
 use crate::control;
-use crate::terminal::{err, out};
 use anyhow::{Context, bail};
 use clap::Args;
 use std::path::PathBuf;
@@ -31,15 +30,15 @@ pub fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     });
     match answer {
         Ok(answer) if answer.done => {
-            out(&format!("{}\n", answer.text))?;
+            println!("{}", answer.text);
             Ok(ExitCode::SUCCESS)
         }
         Ok(answer) => {
-            err(&format!("stacksonde: the daemon goes on as before: {}", answer.text));
+            eprintln!("stacksonde: the daemon goes on as before: {}", answer.text);
             Ok(ExitCode::FAILURE)
         }
         Err(error) => {
-            super::say_error(&error);
+            eprintln!("stacksonde: {error:#}");
             Ok(ExitCode::FAILURE)
         }
     }

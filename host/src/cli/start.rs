@@ -134,7 +134,14 @@ pub(super) fn prepare(
         bail!(refusal);
     }
     report(&plan);
-    let exporting = Exporting::new(loaded, survey.capabilities, offer(interval));
+    let offer = Offer {
+        formats: vec![BATCH_FORMAT.into()],
+        max_bytes: u64::from(u32::MAX),
+        value_types: vec!["samples".into(), "cpu".into()],
+        names_available: true,
+        interval_ms: interval.map_or(0, |interval| u64::try_from(interval.as_millis()).unwrap_or(u64::MAX)),
+    };
+    let exporting = Exporting::new(loaded, survey.capabilities, offer);
     let budget = Duration::from_millis(config.shutdown.budget_ms.into());
     let created = match feed {
         None => exporting.start(config)?,
@@ -175,21 +182,9 @@ pub(super) fn prepare(
     Ok((parts, exporting))
 }
 
-/// What exporters are offered.
-pub(super) fn offer(interval: Option<Duration>) -> Offer {
-    Offer {
-        formats: vec![BATCH_FORMAT.into()],
-        max_bytes: u64::from(u32::MAX),
-        value_types: vec!["samples".into(), "cpu".into()],
-        names_available: true,
-        interval_ms: interval.map_or(0, |interval| u64::try_from(interval.as_millis()).unwrap_or(u64::MAX)),
-    }
-}
-
 /// Starts sampling, and says which CPUs are left out.
 pub(super) fn arm(parts: Parts) -> anyhow::Result<Agent> {
     reached("exporters ready", monotonic_ns());
-    crate::descriptors::raise_limit();
     let first = Turn::first();
     let agent = Agent::start(parts)?;
     drop(first);

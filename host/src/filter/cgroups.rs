@@ -4,12 +4,10 @@
 //! the two ever changes. Where processes are put into hierarchies of version 1, the path is that of a process, which
 //! may be moved without notice, so it is asked for again after a while.
 
-use crate::blocking::Backoff;
-use crate::process::cgroup_of;
+use crate::process::cgroup_path;
 use std::collections::HashMap;
 use std::ffi::CString;
 use std::fs::File;
-use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -25,8 +23,6 @@ pub(super) struct Found {
     pub(super) path: Option<Arc<str>>,
     /// Whether every task in the cgroup of that id has that path.
     pub(super) by_id: bool,
-    /// Whether it could be looked at; else another attempt may give another answer.
-    pub(super) is_known: bool,
 }
 
 /// What is known of cgroups.
@@ -36,18 +32,9 @@ pub(super) struct Cgroups {
     /// Whether there are hierarchies of version 1 too.
     has_version_1: bool,
     by_id: HashMap<u64, Arc<str>>,
-    by_process: HashMap<u32, OfProcess>,
+    by_process: HashMap<u32, Option<Arc<str>>>,
     /// Paths that are remembered, of either kind.
     budget: usize,
-}
-
-/// What is known of a process.
-#[derive(Debug)]
-enum OfProcess {
-    /// Its path; `None` if it has none that we may see.
-    Path(Option<Arc<str>>),
-    /// That could not be found out.
-    Unread(Backoff),
 }
 
 #[derive(Debug)]
@@ -62,73 +49,32 @@ struct Mount {
 impl Cgroups {
     /// Looks where they are mounted; remembers `budget` paths.
     pub(super) fn new(budget: usize) -> Self {
-        let mut new = Self {
-            mount: None,
-            has_version_1: true,
-            by_id: HashMap::new(),
-            by_process: HashMap::new(),
-            budget,
-        };
-        new.look_for_mount();
-        new
-    }
-
-    /// Looks again where they are mounted, if that is not known.
-    pub(super) fn look_for_mount(&mut self) {
-        if self.mount.is_some() {
-            return;
-        }
-        let read = |path: &str| std::fs::read(path).map(|text| String::from_utf8_lossy(&text).into_owned());
-        let look = || -> io::Result<_> {
-            let mount = match parse_mounts(&read("/proc/self/mountinfo")?) {
-                Some((root, point)) => Some(Mount { folder: File::open(&point)?, point, root }),
-                None => None,
-            };
-            Ok((mount, read("/proc/self/cgroup")?.lines().any(|line| !line.starts_with("0::"))))
-        };
-        match look() {
-            Ok((mount, has_version_1)) => (self.mount, self.has_version_1) = (mount, has_version_1),
-            Err(error) => {
-                tracing::debug!(%error, "cgroups are looked up by process: their mount cannot be found");
-            }
-        }
+        let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
+        let mount = parse_mounts(&read("/proc/self/mountinfo")).and_then(|(root, point)| {
+            let folder = File::open(&point).ok()?;
+            Some(Mount { point, root, folder })
+        });
+        let has_version_1 = read("/proc/self/cgroup").lines().any(|line| !line.starts_with("0::"));
+        Self { mount, has_version_1, by_id: HashMap::new(), by_process: HashMap::new(), budget }
     }
 
     /// The path of the cgroup with this id (0: not known), in which a thread of this process was sampled.
-    pub(super) fn find(&mut self, id: u64, (pid, tid): (u32, u32), now_ns: u64) -> Found {
+    pub(super) fn find(&mut self, id: u64, pid: u32) -> Found {
         if let Some(path) = self.path_of(id, pid)
             && (&*path != "/" || !self.has_version_1)
         {
-            return Found { path: Some(path), by_id: true, is_known: true };
+            return Found { path: Some(path), by_id: true };
         }
-        let mut backoff = Backoff::default();
-        match self.by_process.get(&pid) {
-            Some(OfProcess::Path(path)) => {
-                return Found { path: path.clone(), by_id: false, is_known: true };
-            }
-            Some(OfProcess::Unread(known)) => backoff = *known,
-            None => {}
+        if let Some(path) = self.by_process.get(&pid) {
+            return Found { path: path.clone(), by_id: false };
         }
-        let unknown = Found { path: None, by_id: false, is_known: false };
-        if !backoff.is_due(now_ns) {
-            return unknown;
-        }
+        let text = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).ok();
+        let path: Option<Arc<str>> = text.and_then(|text| cgroup_path(&text)).map(Arc::from);
         if self.by_process.len() >= self.budget {
             self.by_process.clear();
         }
-        match cgroup_of(pid, tid) {
-            Ok(path) => {
-                let path = path.map(Arc::from);
-                self.by_process.insert(pid, OfProcess::Path(path.clone()));
-                Found { path, by_id: false, is_known: true }
-            }
-            Err(error) => {
-                tracing::debug!(pid, %error, "its cgroup cannot be found out now");
-                backoff.fail(now_ns);
-                self.by_process.insert(pid, OfProcess::Unread(backoff));
-                unknown
-            }
-        }
+        self.by_process.insert(pid, path.clone());
+        Found { path, by_id: false }
     }
 
     /// Asks again about a process.
@@ -282,24 +228,11 @@ mod tests {
     }
 
     #[test]
-    fn what_could_not_be_found_out_is_asked_again() {
-        let own = std::process::id();
-        let mut cgroups = Cgroups::new(4);
-        let mut backoff = Backoff::default();
-        backoff.fail(0);
-        cgroups.by_process.insert(own, OfProcess::Unread(backoff));
-        assert!(!cgroups.find(0, (own, own), 1).is_known);
-        let found = cgroups.find(0, (own, own), 2_000_000_000);
-        assert!(found.is_known && found.path.is_some());
-    }
-
-    #[test]
     fn our_own_cgroup_is_that_which_proc_names() {
         let text = std::fs::read_to_string("/proc/self/cgroup").unwrap();
         let mut cgroups = Cgroups::new(4);
-        let own = std::process::id();
-        let path = crate::process::cgroup_path(&text).map(Arc::from);
-        assert_eq!(cgroups.find(0, (own, own), 0), Found { path, by_id: false, is_known: true });
+        let found = cgroups.find(0, std::process::id());
+        assert_eq!(found, Found { path: cgroup_path(&text).map(Arc::from), by_id: false });
         let Some(mount) = &cgroups.mount else { return };
         let default = text.lines().find_map(|line| line.strip_prefix("0::")).unwrap();
         let below = if mount.root == "/" { default } else { return };

@@ -38,21 +38,6 @@ pub(super) fn text(now: &VitalsNow, exporters: &[OfExporter<'_>], own: OwnProces
         ("stacksonde_samples_complete_total", "Samples whose stack is complete.", now.complete),
         ("stacksonde_samples_excluded_total", "Samples of processes that were not asked for.", now.excluded),
         ("stacksonde_ticks_idle_total", "Ticks of the idle task.", now.idle),
-        (
-            "stacksonde_names_not_looked_up_total",
-            "Addresses without names because their file could not be looked at, in each profile.",
-            now.names.addresses_not_looked_up,
-        ),
-        (
-            "stacksonde_names_without_lines_files_total",
-            "Files of whose debug information something was left out.",
-            now.names.files_without_lines,
-        ),
-        (
-            "stacksonde_names_evicted_total",
-            "Names that were forgotten to make room.",
-            now.names.names_evicted,
-        ),
     ] {
         out.about(name, "counter", help);
         out.value(name, &[], value);
@@ -61,11 +46,6 @@ pub(super) fn text(now: &VitalsNow, exporters: &[OfExporter<'_>], own: OwnProces
     for loss in Loss::ALL {
         let reason = loss.name().trim_start_matches("samples_lost_");
         out.value("stacksonde_samples_lost_total", &[("reason", reason)], now.losses.of(*loss));
-    }
-    let name = "stacksonde_files_unread_total";
-    out.about(name, "counter", "Times that a file of a sampled program could not be looked at.");
-    for (reason, count) in now.unread.by_reason() {
-        out.value(name, &[("reason", reason)], count);
     }
     out.about("stacksonde_profile_age_seconds", "gauge", "Time since the last profile.");
     out.value("stacksonde_profile_age_seconds", &[], now.silence.as_secs_f64());

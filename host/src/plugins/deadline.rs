@@ -70,6 +70,7 @@ pub enum PluginError {
         /// The plugin or instance.
         name: String,
         /// What the kernel said.
+        #[source]
         error: io::Error,
     },
 }

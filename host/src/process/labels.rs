@@ -1,12 +1,10 @@
 //! What a process says of itself in its environment, and what its cgroup says of its container, by the names of
 //! OpenTelemetry's semantic conventions.
 
-use super::living::by_living_task;
-use super::proc_files::there;
 use percent_encoding::percent_decode_str;
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::Read;
 
 /// Keys and values, sorted by key.
 pub type Labels = Vec<(String, String)>;
@@ -20,16 +18,14 @@ const VALUE_BYTES: usize = 4096;
 /// Says how many labels were left out.
 const LEFT_OUT: &str = "stacksonde.labels_left_out";
 
-/// Reads the environment of a process; nothing of one that just ended. It is memory of the process, which may have
-/// somebody else page it in.
-pub(super) fn environment(pid: u32, tid: u32) -> io::Result<Vec<u8>> {
-    let read = |task| {
-        let mut environment = Vec::new();
-        let file = File::open(format!("/proc/{task}/environ"))?;
-        file.take(ENVIRONMENT_BYTES).read_to_end(&mut environment)?;
-        Ok(Some(environment).filter(|environment| !environment.is_empty()))
-    };
-    Ok(there(by_living_task(pid, tid, read))?.flatten().unwrap_or_default())
+/// The labels of a process that is in this cgroup.
+pub(super) fn of_process(pid: u32, cgroup: &str) -> Labels {
+    let mut environment = Vec::new();
+    if let Ok(file) = File::open(format!("/proc/{pid}/environ")) {
+        // Of a process that just ended there is nothing to read.
+        let _read = file.take(ENVIRONMENT_BYTES).read_to_end(&mut environment);
+    }
+    labels(&environment, cgroup)
 }
 
 /// From the content of `/proc/<pid>/environ` and the path of a cgroup.

@@ -19,8 +19,6 @@ pub struct MapsLine {
     pub path: String,
 }
 
-use super::living::by_living_task;
-use super::reader::{Unseen, reason};
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
 
@@ -45,39 +43,13 @@ pub fn read_maps(mut text: impl BufRead, mut take: impl FnMut(MapsLine)) -> io::
     }
 }
 
-/// The executable mappings of a process.
-#[derive(Debug, Default)]
-pub(super) struct ExecutableMaps {
-    pub(super) lines: Vec<MapsLine>,
-    /// How many more there are.
-    pub(super) left_out: u64,
-}
-
-/// Reads the mappings of a process, or else, if it is gone, of its parent: `most` of them at most, of which those of
-/// files are worth most. `None` if neither has any.
-pub(super) fn read_executable_maps(
-    (pid, tid, parent): (u32, u32, u32),
-    most: usize,
-) -> io::Result<Option<ExecutableMaps>> {
-    let read = |task| {
-        let mut maps = ExecutableMaps::default();
-        let text = BufReader::with_capacity(1 << 14, File::open(format!("/proc/{task}/maps"))?);
-        let any = read_maps(text, |line| {
-            let most = if line.path.is_empty() { most - most / 4 } else { most };
-            if maps.lines.len() >= most {
-                maps.left_out += 1;
-            } else {
-                maps.lines.push(line);
-            }
-        })?;
-        Ok(any.then_some(maps))
-    };
-    match by_living_task(pid, tid, read) {
-        Err(error) if reason(&error) != Unseen::Gone => Err(error),
-        Ok(Some(maps)) => Ok(Some(maps)),
-        _ if parent == 0 => Ok(None),
-        _ => by_living_task(parent, parent, read),
-    }
+/// Reads the first of these maps files that says anything; whether one did.
+pub(super) fn read_first(paths: &[String], mut take: impl FnMut(MapsLine)) -> bool {
+    paths.iter().any(|path| {
+        let file = File::open(path).map(|file| BufReader::with_capacity(1 << 14, file));
+        // What was read before an error is as true as what a whole reading finds.
+        file.and_then(|file| read_maps(file, &mut take)).unwrap_or(false)
+    })
 }
 
 /// The executable mappings of a maps file, in its order. Lines that are none, or not understood, are left out.

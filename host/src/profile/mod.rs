@@ -4,7 +4,7 @@ mod builder;
 
 pub use builder::{Budget, Builder};
 
-use crate::process::{Frame, Identity, PinnedFile, UnreadFiles};
+use crate::process::{Frame, Identity};
 use crate::telemetry::Losses;
 use std::sync::Arc;
 
@@ -31,10 +31,6 @@ pub struct Profile {
     pub idle: u64,
     /// Samples that the filter leaves out, in the kernel or here.
     pub excluded: u64,
-    /// Files of the programs that could not be looked at; see [`crate::process::FileReader`].
-    pub unread: UnreadFiles,
-    /// The files of the frames, so that they can be read as long as there is the profile.
-    pub files: Vec<Arc<PinnedFile>>,
 }
 
 /// A call stack.

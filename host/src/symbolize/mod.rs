@@ -3,48 +3,27 @@
 //! ```text
 //! kernel   functions of the kernel, from kallsyms
 //! symtab   functions of files, by symbol tables, for files of any size in the same memory
-//! debug    inlined functions and lines, from debug information of any size in the same memory
-//! file     all of these for one file, as a job that owns what it needs
-//! limit    CPU time that one file may take
-//! demangle readable names of mangled ones, within limits
-//! texts    texts of one look-up, each once and within a budget
+//! debug    inlined functions and lines, where debug information is not too large for the budget
 //! names    what is known, each text once
-//! retry    when to look again at files that could not be looked at
 //! ```
 
 mod debug;
-mod demangle;
 mod elf;
-mod file;
 mod kernel;
-mod limit;
 mod names;
-mod retry;
 mod symtab;
-mod texts;
 
-pub use debug::{DebugFrame, Found as DebugFound, look_up as look_up_debug};
-pub use demangle::readable as readable_name;
-pub use elf::Bytes;
+pub use debug::bytes_read as debug_bytes_read;
 pub use kernel::KernelSymbols;
-pub use limit::CpuLimit;
 pub use names::{Name, Names};
 pub use symtab::function_names;
-pub use texts::Texts;
 
-use crate::blocking::Worker;
-use crate::process::{Executable, FileAddress, Frame};
-use file::{FileAnswer, FileQuestion};
+use crate::process::{Executable, FileAddress, Frame, GoFunctions, Pieces};
 use names::{Known, Place};
-use retry::Retries;
 use std::collections::{BTreeMap, HashSet};
 use std::fs::File;
-use std::io::{self, BufReader};
+use std::io::BufReader;
 use std::sync::Arc;
-use std::time::Duration;
-
-/// Looking at one file may take so much CPU time, and may wait so long for a file system while it wants none.
-const FILE_TIME: Duration = Duration::from_secs(10);
 
 /// How names are looked up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,29 +45,17 @@ pub struct Memory {
     pub cached: usize,
     /// The kernel's functions.
     pub kernel: usize,
-    /// Compressed debug information of one file, while addresses are looked up in it.
+    /// Debug information of one file, while addresses are looked up in it.
     pub debug: u64,
 }
 
 /// What was given up, since the beginning.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SymbolizeCounters {
-    /// Files of whose debug information something was left out, because it takes more memory or work than it may: some of
-    /// their functions have names but no lines.
+    /// Files whose debug information is larger than the budget, so that their functions have names but no lines.
     pub files_without_lines: u64,
-    /// Addresses, counted in each profile, that have no names in it because their file could not be looked at: it was not
-    /// at hand, could not be read, or took too long. It is tried again.
-    pub addresses_not_looked_up: u64,
     /// Addresses whose names were forgotten because the budget was reached.
     pub names_evicted: u64,
-}
-
-impl std::ops::AddAssign for SymbolizeCounters {
-    fn add_assign(&mut self, other: Self) {
-        self.files_without_lines += other.files_without_lines;
-        self.addresses_not_looked_up += other.addresses_not_looked_up;
-        self.names_evicted += other.names_evicted;
-    }
 }
 
 /// Looks up names, and remembers them.
@@ -98,10 +65,6 @@ pub struct Symbolizer {
     /// Read once, when first wanted; empty where it cannot be read.
     kernel: Option<KernelSymbols>,
     known: Known,
-    /// Looks at files, whose file systems may not answer.
-    worker: Worker,
-    /// Executables that could not be looked at.
-    retries: Retries,
     /// Executables whose debug information is too large, so that it is said once.
     without_lines: HashSet<u32>,
     counters: SymbolizeCounters,
@@ -114,8 +77,6 @@ impl Symbolizer {
             options,
             kernel: None,
             known: Known::default(),
-            worker: Worker::new("names", FILE_TIME),
-            retries: Retries::default(),
             without_lines: HashSet::new(),
             counters: SymbolizeCounters::default(),
         }
@@ -126,9 +87,14 @@ impl Symbolizer {
         self.counters
     }
 
-    /// The names of each frame, in order.
+    /// The names of each frame, in order. Lets go of the files of the frames.
     pub fn names(&mut self, frames: &[Frame]) -> Vec<Names> {
         self.look_up_new(frames);
+        for frame in frames {
+            if let Frame::File(executable, _) = frame {
+                executable.close();
+            }
+        }
         let none: Names = Arc::new([]);
         let name = |frame| Place::of(frame).and_then(|place| self.known.get(&place)).unwrap_or(&none).clone();
         let names = frames.iter().map(name).collect();
@@ -168,67 +134,72 @@ impl Symbolizer {
             }
         }
         // One file after the other: what a file takes is given back before the next.
-        for (executable, addresses) in files.into_values() {
-            self.look_up_file(&executable, addresses);
+        for (executable, mut addresses) in files.into_values() {
+            addresses.sort_unstable();
+            addresses.dedup();
+            let names = self.look_up_file(&executable, &addresses);
+            for (address, names) in addresses.into_iter().zip(names) {
+                self.known.insert(Place::File(executable.id, FileAddress(address)), names);
+            }
         }
     }
 
-    /// Remembers what is at addresses of a file, if it can be looked at. If not, that is no answer: it is tried again.
-    fn look_up_file(&mut self, executable: &Executable, mut addresses: Vec<u64>) {
-        addresses.sort_unstable();
-        addresses.dedup();
-        let count = addresses.len() as u64;
-        let Some(failures) = self.retries.turn_of(executable.id) else {
-            self.counters.addresses_not_looked_up += count;
+    /// `addresses` are sorted.
+    fn look_up_file(&mut self, executable: &Executable, addresses: &[u64]) -> Vec<Names> {
+        let mut names = vec![Names::from([]); addresses.len()];
+        let Some(file) = executable.file() else { return names };
+        let debug = debug::file_of(executable, &file);
+        if let Some((with_lines, bytes)) = &debug
+            && self.options.inlined
+        {
+            if *bytes <= self.options.memory.debug {
+                names = debug::look_up(with_lines, addresses, &mut self.known);
+                crate::memory::give_back();
+            } else {
+                self.say_without_lines(executable, *bytes);
+            }
+        }
+        let split = debug.filter(|(split, _)| !Arc::ptr_eq(split, &file)).map(|(split, _)| split);
+        for file in std::iter::once(file).chain(split) {
+            self.add_plain(executable, &file, addresses, &mut names);
+        }
+        names
+    }
+
+    /// Functions by a file's symbol tables, where there is no name yet.
+    fn add_plain(&mut self, executable: &Executable, file: &File, addresses: &[u64], names: &mut [Names]) {
+        let wanting: Vec<usize> = (0..names.len()).filter(|at| names[*at].is_empty()).collect();
+        if wanting.is_empty() {
             return;
-        };
-        match self.ask(executable, addresses, failures) {
-            Ok(answer) => {
-                self.retries.succeeded(executable.id);
-                if answer.cut {
-                    self.say_without_lines(executable);
-                }
-                for (address, names) in answer.addresses.into_iter().zip(answer.names) {
-                    let Some(names) = names else {
-                        self.counters.addresses_not_looked_up += 1;
-                        continue;
-                    };
-                    let names = names.iter().map(|name| self.known.name(name)).collect();
-                    self.known.insert(Place::File(executable.id, FileAddress(address)), names);
+        }
+        let unnamed: Vec<u64> = wanting.iter().map(|at| addresses[*at]).collect();
+        match function_names(file, &unnamed) {
+            Ok(found) => {
+                for (at, name) in wanting.into_iter().zip(found) {
+                    names[at] = name.map(|name| self.known.demangled(&name)).into_iter().collect();
                 }
             }
-            Err(error) => {
-                self.retries.failed(executable.id);
-                self.counters.addresses_not_looked_up += count;
-                tracing::warn!(path = executable.path, %error, "functions stay without names for now");
+            Err(error) => tracing::debug!(path = executable.path, %error, "functions stay without names"),
+        }
+        if names.iter().any(|names| names.is_empty())
+            && let Some(functions) = GoFunctions::find(file)
+        {
+            self.add_go(&functions, file, addresses, names);
+        }
+    }
+
+    /// The same by Go's own table, which stripping leaves in.
+    fn add_go(&mut self, functions: &GoFunctions, file: &File, addresses: &[u64], names: &mut [Names]) {
+        let mut pieces = Pieces::of(file);
+        for (name, address) in names.iter_mut().zip(addresses).filter(|(name, _)| name.is_empty()) {
+            // Of a file that cannot be read nothing was read before either.
+            if let Ok(Some(function)) = functions.name_at(&mut pieces, *address) {
+                *name = [self.known.plain(&function)].into();
             }
         }
-        crate::memory::give_back();
     }
 
-    fn ask(&mut self, executable: &Executable, addresses: Vec<u64>, failures: u32) -> io::Result<FileAnswer> {
-        /// Room for the names of a few functions there is always.
-        const NAMES_LEAST: usize = 64 << 10;
-        /// After so many failures debug information may be what is in the way.
-        const WITH_LINES: u32 = 2;
-        let Some(file) = executable.file() else { return Err(io::Error::other("the file is not at hand")) };
-        let waits_for = file.waits_for();
-        let question = FileQuestion {
-            file,
-            build_id: executable.build_id.clone(),
-            addresses,
-            lines: self.options.inlined && failures < WITH_LINES,
-            debug_bytes: self.options.memory.debug,
-            // Mangled and readable ones, each so much, in the place of debug information in memory.
-            names_bytes: usize::try_from(self.options.memory.debug / 2)
-                .unwrap_or(usize::MAX)
-                .max(NAMES_LEAST),
-            time: FILE_TIME,
-        };
-        self.worker.run(waits_for, move || question.answer()).map_err(io::Error::other)?
-    }
-
-    fn say_without_lines(&mut self, executable: &Executable) {
+    fn say_without_lines(&mut self, executable: &Executable, bytes: u64) {
         const SAID_MAX: usize = 4096;
         if self.without_lines.len() >= SAID_MAX {
             self.without_lines.clear();
@@ -239,7 +210,8 @@ impl Symbolizer {
         self.counters.files_without_lines += 1;
         tracing::debug!(
             path = executable.path,
-            "some lines and inlined functions are left out: its debug information takes more memory or work than it may"
+            bytes,
+            "no lines and inlined functions: its debug information is larger than memory.max leaves room for"
         );
     }
 }
@@ -258,7 +230,7 @@ fn read_kernel(max_bytes: usize) -> KernelSymbols {
 mod tests {
     use super::*;
     use crate::bpf::Identity;
-    use crate::process::{Executables, Mapped, MappedAt, own_vdso, parse_maps};
+    use crate::process::{Executables, Mapped, own_vdso, parse_maps};
 
     const MEMORY: Memory = Memory { cached: 1 << 20, kernel: 8 << 20, debug: 1 << 30 };
     const OPTIONS: Options = Options { kernel: false, inlined: false, max_cached: 100, memory: MEMORY };
@@ -274,40 +246,26 @@ mod tests {
         Mapped { path: map.path, identity }
     }
 
-    /// A frame, and who owns its file.
-    fn frame_of(address: u64) -> (Frame, Executables) {
+    fn frame_of(address: u64) -> Frame {
         let (map, mapped) = (map_of(address), mapped_of(address));
-        let (pid, mut executables) = (std::process::id(), Executables::new(9));
-        let at = MappedAt { pid, tid: pid, start: map.start, end: map.end };
-        let executable = executables.get(&mapped, at, 0).unwrap();
+        let executable = Executables::new(9).get(&mapped, std::process::id(), map.start, map.end).unwrap();
         let address = executable.address_of(address - map.start + map.file_offset);
-        (Frame::File(executable, address), executables)
+        Frame::File(executable, address)
     }
 
     #[test]
     fn names_a_function_of_libc() {
-        let (frame, _files) = frame_of(libc::getpid as *const () as u64);
+        let frame = frame_of(libc::getpid as *const () as u64);
         let names = Symbolizer::new(OPTIONS).names(std::slice::from_ref(&frame));
         assert!(names[0][0].function.contains("getpid"), "{names:?}");
-    }
-
-    #[test]
-    fn a_file_that_is_not_at_hand_is_looked_at_later() {
-        let (frame, mut files) = frame_of(libc::getpid as *const () as u64);
-        files.release_files();
-        let mut symbolizer = Symbolizer::new(OPTIONS);
-        assert!(symbolizer.names(std::slice::from_ref(&frame))[0].is_empty());
-        assert_eq!(symbolizer.counters().addresses_not_looked_up, 1);
-        let (pid, map) = (std::process::id(), map_of(libc::getpid as *const () as u64));
-        let at = MappedAt { pid, tid: pid, start: map.start, end: map.end };
-        files.get(&mapped_of(libc::getpid as *const () as u64), at, 0).unwrap();
-        assert!(symbolizer.names(&[frame])[0][0].function.contains("getpid"));
+        let Frame::File(executable, _) = frame else { panic!() };
+        assert!(executable.file().is_none(), "the file is let go of");
     }
 
     #[test]
     fn names_a_function_of_the_vdso() {
-        let (start, end) = own_vdso().unwrap().unwrap();
-        let (frames, _files): (Vec<_>, Vec<_>) = (start..end).step_by(16).map(frame_of).unzip();
+        let (start, end) = own_vdso().unwrap();
+        let frames: Vec<_> = (start..end).step_by(16).map(frame_of).collect();
         let names = Symbolizer::new(OPTIONS).names(&frames);
         assert!(
             names.iter().flat_map(|names| names.iter()).any(|name| name.function.contains("clock_gettime"))
@@ -319,8 +277,7 @@ mod tests {
         let libc = [libc::getpid as *const (), libc::getppid as *const (), libc::getuid as *const ()];
         let mut symbolizer = Symbolizer::new(Options { max_cached: 2, ..OPTIONS });
         for function in libc {
-            let (frame, _files) = frame_of(function as u64);
-            symbolizer.names(&[frame]);
+            symbolizer.names(&[frame_of(function as u64)]);
             assert!(symbolizer.known.len() <= 2);
         }
     }
@@ -329,23 +286,31 @@ mod tests {
     fn remembers_no_more_bytes_than_its_budget() {
         let memory = Memory { cached: 1, ..MEMORY };
         let mut symbolizer = Symbolizer::new(Options { memory, ..OPTIONS });
-        let (frame, _files) = frame_of(libc::getpid as *const () as u64);
-        let names = symbolizer.names(&[frame]);
+        let names = symbolizer.names(&[frame_of(libc::getpid as *const () as u64)]);
         assert!(names[0][0].function.contains("getpid"));
         assert_eq!((symbolizer.known.len(), symbolizer.counters().names_evicted), (0, 1));
     }
 
     #[test]
-    fn names_functions_with_lines_in_any_budget() {
-        let (own, _files) = frame_of(Symbolizer::new as *const () as u64);
-        for debug in [1 << 40, 1] {
+    fn names_a_function_of_a_file_whose_debug_information_is_too_large() {
+        let own = frame_of(Symbolizer::new as *const () as u64);
+        let of = |debug| {
             let memory = Memory { debug, ..MEMORY };
             let mut symbolizer = Symbolizer::new(Options { inlined: true, memory, ..OPTIONS });
-            let names = symbolizer.names(std::slice::from_ref(&own));
-            let name = names[0].last().unwrap();
-            assert!(name.function.contains("Symbolizer") && name.line > 0, "{name:?}");
-            assert!(name.file.ends_with("symbolize/mod.rs"), "{name:?}");
-            assert_eq!(symbolizer.counters(), SymbolizeCounters::default());
-        }
+            let Frame::File(executable, address) = &own else { panic!() };
+            Executables::reopen(
+                executable,
+                &mapped_of(Symbolizer::new as *const () as u64),
+                std::process::id(),
+                0,
+                1,
+            );
+            let names = symbolizer.names(&[Frame::File(Arc::clone(executable), *address)]);
+            (names[0].last().unwrap().clone(), symbolizer.counters().files_without_lines)
+        };
+        let ((with, none), (without, one)) = (of(1 << 40), of(1));
+        assert!(with.line > 0 && with.function.contains("Symbolizer"), "{with:?}");
+        assert!(without.line == 0 && without.function.contains("Symbolizer"), "{without:?}");
+        assert_eq!((none, one), (0, 1));
     }
 }

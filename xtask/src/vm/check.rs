@@ -36,8 +36,8 @@ pub(super) const PROGRAMS: [Program; 2] = [
 /// passing from one function to another.
 const SHARE: f64 = 0.9;
 
-/// Fewer samples than this say nothing about a share. Each program is recorded for two seconds of its CPU time at 99 Hz;
-/// where the machine takes an emulated CPU away, some ticks are lost.
+/// Fewer samples than this say nothing about a share. Five seconds at 99 Hz are some 500; on a busy
+/// machine an emulated CPU gets only part of them.
 const ENOUGH: u64 = 50;
 
 /// Facts that every plan of the matrix has.

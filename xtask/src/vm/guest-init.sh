@@ -35,52 +35,20 @@ run() {
 	cat "/results/$name.err"
 }
 
-# CPU time of a process in hundredths of a second: utime and stime.
-used() {
-	set -- $(cut -d ')' -f 2 "/proc/$1/stat")
-	echo $((${12} + ${13}))
-}
-
-# The same for a recording, which is ended when each of the programs has used so much CPU time: how much of it an
-# emulated CPU gets is up to the machine.
-run_until() {
-	name=$1
-	time=$2
-	shift 2
-	echo "guest: $*"
-	"$@" > "/results/$name.out" 2> "/results/$name.err" &
-	agent=$!
-	until grep -q '^recording at ' "/results/$name.err" || ! kill -0 $agent; do
-		sleep 0.1
-	done
-	for program in $programs; do
-		goal=$(($(used $program) + time))
-		while [ "$(used $program)" -lt $goal ] && kill -0 $agent; do
-			sleep 0.1
-		done
-	done
-	kill -TERM $agent
-	wait $agent
-	echo $? > "/results/$name.status"
-	cat "/results/$name.err"
-}
-
 export RUST_BACKTRACE=1
 c_chain &
-programs=$!
 no_frame_pointers chain &
-programs="$programs $!"
 run doctor stacksonde doctor --json
 # In a pid namespace of its own the agent needs all facts; two providers are asked for each.
 run nested unshare -p -f --mount-proc env STACKSONDE_OFFSETS__VERIFY=true stacksonde doctor --json
 run table stacksonde doctor
-run_until record 200 stacksonde record -F 99 -o /results/profile.folded
-run_until filtered 150 stacksonde record -F 99 --deny-comm c_chain --log warn,stacksonde::agent=debug -o /results/filtered.folded
+run record stacksonde record -d 5 -F 99 -o /results/profile.folded
+run filtered stacksonde record -d 3 -F 99 --deny-comm c_chain --log warn,stacksonde::agent=debug -o /results/filtered.folded
 if [ "$memlock" = charged ]; then
-	run_until raised 50 sh -c 'ulimit -l 64 && exec stacksonde record -o /results/raised.folded'
+	run raised sh -c 'ulimit -l 64 && exec stacksonde record -d 2 -o /results/raised.folded'
 	# Room for all but rings of this size. Not the setpriv of busybox, which knows no bounding set.
-	run_until shrunk 50 sh -c 'ulimit -l 14336 && STACKSONDE_MEMORY__RING_BYTES=8388608 \
-		exec /sbin/setpriv --bounding-set=-sys_resource stacksonde record -o /results/shrunk.folded'
+	run shrunk sh -c 'ulimit -l 14336 && STACKSONDE_MEMORY__RING_BYTES=8388608 \
+		exec /sbin/setpriv --bounding-set=-sys_resource stacksonde record -d 2 -o /results/shrunk.folded'
 fi
 cat /results/table.out /results/record.out
 uname -r > /results/release

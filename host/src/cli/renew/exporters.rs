@@ -1,7 +1,6 @@
 //! Which exporters are made anew, and the making of them.
 
-use super::super::admit::{Exporting, judge as judge_plugin, misconfigured};
-use super::super::causes::with_causes;
+use super::super::admit::{Exporting, misconfigured};
 use super::super::start::ConfigArguments;
 use crate::config::{Config, Exporter, dotted};
 use crate::plugins::{self, ExporterInstance, Exporters, Health, Refusal};
@@ -71,11 +70,10 @@ pub(super) fn prepare(
                 Err(error) if strict => {
                     // The others that cannot be had are worth knowing, too.
                     let others = failures.iter().filter(|(name, _)| is_strict(name));
-                    let others: String =
-                        others.map(|(_, error)| format!("\n{}", with_causes(error))).collect();
-                    bail!("{}{others}", with_causes(&error));
+                    let others: String = others.map(|(_, error)| format!("\n{error:#}")).collect();
+                    bail!("{error:#}{others}");
                 }
-                Err(error) => notes.push(format!("still not running: {}", with_causes(&error))),
+                Err(error) => notes.push(format!("still not running: {error:#}")),
             }
         }
     }
@@ -106,13 +104,13 @@ fn judge(
             }
             continue;
         }
-        let found =
-            judge_plugin(new, &section.plugin, exporting.capabilities(), &rules).and_then(|inspected| {
-                match misconfigured(new, &inspected).into_iter().find(|(instance, _)| instance == *name) {
-                    Some((_, refusal)) => Err(refusal),
-                    None => Ok(inspected),
-                }
-            });
+        let found = plugins::find(&section.plugin, &new.plugins, &rules).and_then(|inspected| {
+            plugins::check_needs(&inspected.manifest, exporting.capabilities())?;
+            match misconfigured(new, &inspected).into_iter().find(|(instance, _)| instance == *name) {
+                Some((_, refusal)) => Err(refusal),
+                None => Ok(inspected),
+            }
+        });
         match found {
             Ok(inspected) => _ = judged.insert(&section.plugin, inspected),
             Err(refusal) => _ = failures.insert((*name).clone(), of(name, refusal)),
@@ -123,7 +121,7 @@ fn judge(
     }
     for (plugin, inspected) in judged {
         if let Err(error) = exporting.load(inspected).with_context(|| format!("plugin `{plugin}`")) {
-            let text = with_causes(&error);
+            let text = format!("{error:#}");
             for (name, _) in wanted.iter().filter(|(_, section)| section.plugin == **plugin) {
                 failures.insert((*name).clone(), anyhow::anyhow!("{text}"));
             }

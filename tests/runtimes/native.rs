@@ -31,7 +31,7 @@ fn native_stacks_are_whole_and_every_sample_arrives() {
     assert!(complaints.is_empty(), "{}", complaints.join("\n"));
 }
 
-/// What came out, for the document.
+/// The result for the document.
 fn result(row: &Row, version: &str, profiled: &Profiled) -> serde_json::Value {
     let stacks = &profiled.stacks;
     json!({

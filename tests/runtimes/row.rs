@@ -52,7 +52,7 @@ pub(super) fn rows() -> Result<Vec<Row>, String> {
     Ok(rows.iter().map(Row::parse).collect())
 }
 
-/// What the tier lacks here, if anything.
+/// Names what the tier lacks here, if anything.
 pub(super) fn lacking() -> Option<String> {
     skip::kernel_tier_lacks().or_else(|| rows().err())
 }

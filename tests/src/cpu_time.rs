@@ -39,7 +39,7 @@ pub fn used(pids: &[u32], time: Duration) -> impl FnMut(u32) -> bool + use<> {
 pub struct Used {
     /// CPU time in seconds.
     pub seconds: f64,
-    /// How often it was taken off a CPU: it ran in that many pieces, and one.
+    /// Times that it was taken off a CPU: it ran in one piece more.
     pub switches: u32,
 }
 

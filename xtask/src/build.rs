@@ -27,13 +27,14 @@ pub(crate) struct Built {
 
 /// Compiles the agent and the named plugins with a cargo profile.
 pub(crate) fn product(profile: &str, plugins: &[String]) -> anyhow::Result<Built> {
-    let mut build = cargo_in(profile, "build")?;
+    let rust = Rust::ask()?;
+    let mut build = rust.cargo(profile, "build")?;
     build.args(["--package", "stacksonde"]);
     for plugin in plugins {
         build.arg("--package").arg(format!("stacksonde-{plugin}"));
     }
     must(&mut build)?;
-    let folder = folder(profile)?;
+    let folder = rust.folder(profile);
     let library = |plugin: &str| folder.join(format!("libstacksonde_{}.so", plugin.replace('-', "_")));
     let plugins = plugins.iter().map(|plugin| (plugin.clone(), library(plugin))).collect();
     Ok(Built { agent: folder.join("stacksonde"), plugins })
@@ -41,16 +42,12 @@ pub(crate) fn product(profile: &str, plugins: &[String]) -> anyhow::Result<Built
 
 /// Returns a command of cargo for a profile, to which packages are to be added.
 pub(crate) fn cargo_in(profile: &str, subcommand: &str) -> anyhow::Result<Command> {
-    let rust = Rust::ask()?;
-    let mut command = cargo();
-    command.args([subcommand, "--locked", "--profile", profile, "--target", &rust.target]);
-    command.env_remove("RUSTFLAGS").env("CARGO_ENCODED_RUSTFLAGS", rust.flags()?);
-    Ok(command)
+    Rust::ask()?.cargo(profile, subcommand)
 }
 
 /// Returns the folder into which cargo puts programs and libraries of a profile.
 pub(crate) fn folder(profile: &str) -> anyhow::Result<PathBuf> {
-    Ok(target_folder().join(Rust::ask()?.target).join(profile))
+    Ok(Rust::ask()?.folder(profile))
 }
 
 /// Returns the plugins of this repository, by the names of their folders.
@@ -95,6 +92,19 @@ impl Rust {
         })
     }
 
+    /// Returns what [`cargo_in`] does.
+    fn cargo(&self, profile: &str, subcommand: &str) -> anyhow::Result<Command> {
+        let mut command = cargo();
+        command.args([subcommand, "--locked", "--profile", profile, "--target", &self.target]);
+        command.env_remove("RUSTFLAGS").env("CARGO_ENCODED_RUSTFLAGS", self.flags()?);
+        Ok(command)
+    }
+
+    /// Returns what [`folder`] does.
+    fn folder(&self, profile: &str) -> PathBuf {
+        target_folder().join(&self.target).join(profile)
+    }
+
     /// Returns flags for cargo, which keeps them apart by a byte of its own. The names of folders get into messages of
     /// panics, and where they differ, so do the bytes.
     fn flags(&self) -> anyhow::Result<String> {
@@ -106,6 +116,7 @@ impl Rust {
             // A distribution's own, such as hardening.
             Err(_) => std::env::var("RUSTFLAGS").unwrap_or_default().split(' ').map(str::to_owned).collect(),
         };
+        flags.retain(|flag| !flag.is_empty());
         let sources = self.sysroot.join("lib/rustlib/src/rust");
         for (from, to) in [
             (workspace(), "/usr/src/stacksonde".to_owned()),
@@ -115,10 +126,6 @@ impl Rust {
         ] {
             flags.push(format!("--remap-path-prefix={}={to}", from.display()));
         }
-        flags.retain(|flag| !flag.is_empty());
-        // Those of a test that runs us are these already.
-        let mut seen = std::collections::HashSet::new();
-        flags.retain(|flag| seen.insert(flag.clone()));
         Ok(flags.join("\u{1f}"))
     }
 }

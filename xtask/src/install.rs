@@ -30,7 +30,7 @@ pub(crate) const PACKAGES: &[Tool] = &[
 
 /// What the tests take besides: bpftool as an independent witness of what is in the kernel and its
 /// BTF, Go for the pprof that reads our files, util-linux for namespaces and privileges, libdw as another unwinder,
-/// musl for programs with another C library, tmux as a terminal, bindfs as a file system that can be made to hang.
+/// musl for programs with another C library, tmux as a terminal.
 pub(crate) const TEST: &[Tool] = &[
     Tool("bpftool", "bpftool"),
     Tool("/usr/include/elfutils/libdwfl.h", "libdw-dev"),
@@ -42,7 +42,6 @@ pub(crate) const TEST: &[Tool] = &[
     Tool("unshare", "util-linux"),
     Tool("setpriv", "util-linux"),
     Tool("tmux", "tmux"),
-    Tool("bindfs", "bindfs"),
 ];
 
 /// What the suite takes: a browser for the page of a flame graph.
@@ -74,7 +73,7 @@ pub(crate) const COST: &[Tool] = &[
 /// What the measurement of many processes takes.
 pub(crate) const SCALE: &[Tool] = &[Tool("bpftool", "bpftool"), Tool("strace", "strace")];
 
-/// What unpacks runtimes, and gives them a file system of their own.
+/// Programs that unpack runtimes, and give them a file system of their own.
 pub(crate) const RUNTIMES: &[Tool] = &[
     Tool("mmdebstrap", "mmdebstrap"),
     Tool("/usr/share/keyrings/debian-archive-keyring.gpg", "debian-archive-keyring"),

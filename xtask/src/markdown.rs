@@ -1,4 +1,4 @@
-//! What the documents that commands write have in common: an aligned table, and a line that says what it is of.
+//! Pieces of the documents that commands write: an aligned table, and a line that says what it is of.
 
 use crate::run::workspace;
 use anyhow::{Context, ensure};

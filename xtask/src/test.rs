@@ -49,7 +49,7 @@ impl Tier {
         }
     }
 
-    /// Runs it; whether all of it passed.
+    /// Runs it, and tells by whether all of it passed.
     fn run(self, full: bool) -> anyhow::Result<bool> {
         match self {
             Self::Suite => suite(full),
@@ -65,7 +65,7 @@ impl Tier {
 #[derive(Debug, PartialEq, Eq)]
 struct Arguments {
     tiers: Vec<Tier>,
-    /// Whether the tiers run what takes too long for CI, too.
+    /// The tiers run what takes too long for CI, too.
     full: bool,
 }
 
@@ -99,7 +99,7 @@ pub(crate) fn run(arguments: &[String]) -> anyhow::Result<ExitCode> {
     Ok(if failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// How a tier ended.
+/// The end of a tier.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Outcome {
     Passed,

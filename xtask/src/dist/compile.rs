@@ -6,7 +6,7 @@ use crate::run::must;
 use std::path::PathBuf;
 use std::process::Command;
 
-/// What packages hold of what was compiled.
+/// The compiled files that packages hold.
 #[derive(Debug)]
 pub(super) struct Compiled {
     /// Agent and plugins, without symbols but those that are linked to.

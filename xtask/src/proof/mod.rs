@@ -5,6 +5,7 @@ mod recalled;
 
 use crate::build::{STAGE, cargo_in};
 use crate::install;
+use crate::markdown::output;
 use crate::run::{as_root, must, workspace};
 use anyhow::{Context, bail};
 use std::process::{Command, ExitCode, Stdio};
@@ -67,13 +68,8 @@ fn build(name: &str) -> anyhow::Result<String> {
 }
 
 fn write(stacks: &str, rows: &str, recalled: &str) -> anyhow::Result<()> {
-    let said = |program: &str, arguments: &[&str]| -> anyhow::Result<String> {
-        let output = Command::new(program).args(arguments).current_dir(workspace()).output();
-        let output = output.with_context(|| format!("cannot run {program}"))?;
-        Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
-    };
-    let commit = said("git", &["rev-parse", "--short=12", "HEAD"])?;
-    let (day, kernel) = (said("date", &["--utc", "+%F"])?, said("uname", &["-r"])?);
+    let commit = output("git", &["rev-parse", "--short=12", "HEAD"])?;
+    let (day, kernel) = (output("date", &["--utc", "+%F"])?, output("uname", &["-r"])?);
     let text = format!(
         "# The unwinder beside others\n\n\
          Written by `cargo xtask proof`. Commit {commit}, {day}, Linux {kernel}.\n\n\

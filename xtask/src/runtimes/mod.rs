@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use sources::{Unpacked, Unpacker};
 use std::path::Path;
 
-/// What came out of a row.
+/// The result of a row.
 #[derive(Debug)]
 struct Outcome {
     row: &'static Row,

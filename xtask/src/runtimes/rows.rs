@@ -1,4 +1,4 @@
-//! Which runtimes are profiled, where each comes from, and what the agent must make of it.
+//! The runtimes that are profiled: where each comes from, and what the agent must make of it.
 
 use super::sources::{Debian, Source};
 use crate::npm;

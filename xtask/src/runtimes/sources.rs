@@ -1,4 +1,4 @@
-//! Where runtimes come from. They are unpacked into the user's cache, outside of the checkout; what is there is complete.
+//! Sources of runtimes. They are unpacked into the user's cache, outside of the checkout; what is there is complete.
 
 use crate::npm;
 use crate::run::{as_root, cache, must};
@@ -9,7 +9,7 @@ use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-/// How a runtime is had.
+/// A way to have a runtime.
 #[derive(Debug)]
 pub(super) enum Source {
     /// A package of Debian's, with all that it depends on.

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// What is booted.
+/// A guest that is booted.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Guest<'a> {
     pub(super) kernel: &'a Path,

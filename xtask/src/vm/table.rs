@@ -2,10 +2,10 @@
 
 use super::check::{FACTS, IDS, Outcome, PROGRAMS, hazard, list, text};
 use super::results::{Results, Stacks};
+use crate::markdown;
 use crate::run::workspace;
-use anyhow::{Context, ensure};
-use std::path::Path;
-use std::process::Command;
+use anyhow::Context;
+use std::path::PathBuf;
 
 /// The document, in the checkout.
 pub(super) const DOCUMENT: &str = "docs/kernel-support.md";
@@ -13,20 +13,9 @@ pub(super) const DOCUMENT: &str = "docs/kernel-support.md";
 const HEADS: [&str; 8] =
     ["kernel", "version", "configuration", "level", "facts", "hazard", "samples", "complete"];
 
-/// A line a row, in Markdown that is also aligned.
+/// Renders a line a row.
 pub(super) fn render(outcomes: &[Outcome]) -> String {
-    let mut lines = vec![HEADS.map(str::to_owned)];
-    lines.extend(outcomes.iter().map(cells));
-    let width = |column: usize| lines.iter().map(|line| line[column].chars().count()).max().unwrap_or(0);
-    let widths: Vec<_> = (0..HEADS.len()).map(width).collect();
-    let row = |cells: &[String; 8]| {
-        let padded = cells.iter().zip(&widths).map(|(cell, width)| format!(" {cell:<width$} |"));
-        format!("|{}\n", padded.collect::<String>())
-    };
-    let rule: String = widths.iter().map(|width| format!("-{}-|", "-".repeat(*width))).collect();
-    let mut lines = lines.iter().map(row);
-    let head = lines.next().unwrap_or_default();
-    format!("{head}|{rule}\n{}", lines.collect::<String>())
+    markdown::table(&HEADS, outcomes.iter().map(|outcome| cells(outcome).into()))
 }
 
 fn cells(outcome: &Outcome) -> [String; 8] {
@@ -71,19 +60,15 @@ fn facts(plan: &serde_json::Value) -> String {
     most.into_iter().chain(others).collect::<Vec<_>>().join("; ")
 }
 
-/// Writes the document, with the commit and the day.
-pub(super) fn write(path: &Path, outcomes: &[Outcome]) -> anyhow::Result<()> {
-    let commit = output("git", &["rev-parse", "--short=12", "HEAD"])?;
-    let changed = output("git", &["status", "--porcelain", "--", ":!docs", ":!*.md"])?;
-    let changed = if changed.is_empty() { "" } else { " with changes that were not committed" };
-    let day = output("date", &["--utc", "+%F"])?;
+/// Writes the document, with the commit and the day, and returns its path.
+pub(super) fn write(outcomes: &[Outcome]) -> anyhow::Result<PathBuf> {
     let text = format!(
         "# Kernels\n\n\
          Written by `cargo xtask vm --all`, which boots each of these kernels under QEMU with the \
          agent in it, runs `stacksonde doctor --json` and records two programs whose stacks are known, one with frame pointers and one without. It \
          writes this file only if every row is as `xtask/src/vm/rows.rs` says that it must be, and the \
          programs' stacks are right.\n\n\
-         Commit {commit}{changed}, {day}.\n\n\
+         {}.\n\n\
          {}\n\
          *Version* is the upstream version that the agent found, and `uname -r`. *Facts* are numbers about \
          the kernel, by the plugin that gave them: {}. On every kernel two plugins were asked for each and \
@@ -95,17 +80,13 @@ pub(super) fn write(path: &Path, outcomes: &[Outcome]) -> anyhow::Result<()> {
          \"Own build\" is of Debian's source of Linux 6.1 with the configuration in \
          `xtask/src/vm/own-kernel.config`; \"called 6.1.20\" has the version of a kernel within the hazard's \
          range.\n",
+        markdown::commit_and_day()?,
         render(outcomes),
         [&FACTS[..], &IDS[..]].concat().join(", "),
     );
-    std::fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
-}
-
-fn output(program: &str, arguments: &[&str]) -> anyhow::Result<String> {
-    let output = Command::new(program).args(arguments).current_dir(workspace()).output();
-    let output = output.with_context(|| format!("cannot run {program}"))?;
-    ensure!(output.status.success(), "{program} {} failed with {}", arguments.join(" "), output.status);
-    Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+    let path = workspace().join(DOCUMENT);
+    std::fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
+    Ok(path)
 }
 
 #[cfg(test)]

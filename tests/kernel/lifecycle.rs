@@ -86,6 +86,18 @@ fn held_by(pid: u32) -> BTreeSet<String> {
 }
 
 #[test]
+fn a_recording_is_written_even_if_a_daemon_would_have_to_end_before() {
+    kernel_tier!();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("profile.pb.gz");
+    let mut record = Installed::from_environment().unwrap().command("record");
+    // Less than any machine needs.
+    record.env("STACKSONDE_SHUTDOWN__BUDGET_MS", "1").args(["-d", "1", "-F", "999", "-o"]).arg(&file);
+    let output = record.output().unwrap();
+    assert!(output.status.success() && file.exists(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
 fn starts_with_a_small_memlock_limit_and_without_tracefs() {
     kernel_tier!();
     let folder = tempfile::tempdir().unwrap();

@@ -120,6 +120,8 @@ impl Rust {
         let sources = self.sysroot.join("lib/rustlib/src/rust");
         for (from, to) in [
             (workspace(), "/usr/src/stacksonde".to_owned()),
+            // Wherever it lies; of several that fit, rustc takes the last.
+            (target_folder(), "/usr/src/stacksonde/target".to_owned()),
             (home.join("registry/src"), "/usr/src/cargo".to_owned()),
             // What the standard library itself was compiled with.
             (sources, format!("/rustc/{}", self.commit)),

@@ -17,6 +17,10 @@ use std::process::ExitCode;
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 
+/// Time for the files to be written. A daemon must end soon when a service manager tells it to; a recording is there for
+/// its files, and a busy machine or a slow disk may need longer. Only a disk that hangs is given up.
+const WRITE_MS: u32 = 60_000;
+
 /// Arguments of `stacksonde record`.
 #[derive(Debug, Args)]
 pub struct Arguments {
@@ -51,6 +55,7 @@ pub fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         arguments.config.load(Some("warn"), &[("sampling.frequency_hz", arguments.frequency.to_string())])?;
     arguments.filter.check()?;
     config.exporters = [("record".to_owned(), file_exporter(&arguments.output)?)].into();
+    config.shutdown.budget_ms = WRITE_MS;
     let filter = command::filter(&arguments.filter, &config.filter, &arguments.command);
     let (mut parts, _) = start::prepare(&config, None, &arguments.config.file_rules(&config.plugins), None)?;
     let progress = Progress::default();
@@ -93,11 +98,11 @@ async fn record(
     if let Some(child) = &mut child {
         end(child)?;
     }
-    let counters = summary.exporters.first().map(|(_, counters)| counters);
-    if let Some(error) = counters.and_then(|counters| counters.last_error.as_ref())
-        && counters.is_some_and(|counters| counters.delivered == 0)
-    {
-        bail!("nothing was written: {error}");
+    if let Some((_, counters)) = summary.exporters.first().filter(|(_, counters)| counters.delivered == 0) {
+        match &counters.last_error {
+            Some(error) => bail!("nothing was written: {error}"),
+            None => bail!("nothing was written within {} s; does the disk hang?", WRITE_MS / 1000),
+        }
     }
     if !arguments.quiet {
         let paint = Paint(arguments.color.is_on(std::io::stdout().is_terminal()));

@@ -16,13 +16,15 @@ impl Lock {
         let path = cache.path("lock");
         let mut said = false;
         while let Some(holder) = holder(&path)? {
-            if !said {
+            if !said && holder == std::process::id() {
+                println!("waiting for kernels that are still being fetched and built");
+            } else if !said {
                 println!(
                     "waiting for process {holder}, which is in the same cache (lock: {})",
                     path.display()
                 );
-                said = true;
             }
+            said = true;
             std::thread::sleep(Duration::from_secs(1));
         }
         Ok(Self(path))

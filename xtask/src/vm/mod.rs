@@ -68,8 +68,8 @@ pub(crate) fn tier(full: bool) -> anyhow::Result<bool> {
     let matrix = Matrix::new(if full { ROWS.iter().collect() } else { in_ci() }, &setup)?;
     // Those that take longest come first.
     side_by_side::boot(service.jobs(&setup.cache).chain(matrix.jobs(&setup.cache)).collect())?;
-    let kernels = matrix.report(full)?;
-    Ok(service.report(false) && kernels)
+    let service = service.report(false);
+    Ok(matrix.report(full)? && service)
 }
 
 fn in_ci() -> Vec<&'static Row> {
@@ -154,6 +154,12 @@ impl Matrix {
         let outcomes: Vec<_> = self.outcomes.into_iter().filter_map(OnceLock::into_inner).collect();
         println!("\n{}", table::render(&outcomes));
         let failed = outcomes.iter().filter(|outcome| !outcome.complaints.is_empty()).count();
+        // Once more, where whoever looks for what failed looks first.
+        for outcome in &outcomes {
+            for complaint in outcome.complaints.iter().filter_map(|complaint| complaint.lines().next()) {
+                println!("not as expected: {}: {complaint}", outcome.row.name);
+            }
+        }
         println!("kernels: {} as expected, {failed} not", outcomes.len() - failed);
         if all && failed == 0 {
             println!("wrote {}", table::write(&outcomes)?.display());

@@ -101,6 +101,11 @@ impl Service {
                 passed = false;
             }
         }
+        for outcome in &outcomes {
+            for complaint in outcome.complaints.iter().filter_map(|complaint| complaint.lines().next()) {
+                println!("not as expected: {}: {complaint}", outcome.kernel);
+            }
+        }
         passed
     }
 }

@@ -11,8 +11,9 @@ use std::time::Duration;
 
 const MAP_BYTES: u64 = 32 << 20;
 const RESIDENT_BYTES: u64 = 40 << 20;
-/// What is resident at most of a release's own files, the agent's program and its plugins.
-const CODE_BYTES: u64 = 6 << 20;
+/// What is resident of an optimised build's own files, the agent's program and its plugins: 13.3 MiB were measured of the
+/// profile `stage` beside a compiler. A release, whose linking leaves more out, has less.
+const CODE_BYTES: u64 = 13 << 20;
 
 /// The most that a process took while it lived, in bytes.
 #[derive(Debug, Default)]
@@ -42,9 +43,9 @@ impl Peaks {
         peaks
     }
 
-    /// Returns the most that would be resident of a release: the build of the tests, which is hardly optimised, has more
-    /// code, and all else is the same.
-    fn resident_of_a_release(&self) -> u64 {
+    /// Returns the most that would be resident of an optimised build: that of the tests has more code, and all else is the
+    /// same.
+    fn resident_if_optimised(&self) -> u64 {
         self.resident - self.code.saturating_sub(CODE_BYTES)
     }
 }
@@ -144,7 +145,7 @@ fn stays_within_the_default_budget_beside_libraries_of_hundreds_of_megabytes() {
     assert!(compiler * 2 > stacks.samples(), "{compiler} of {} samples: {said}", stacks.samples());
 
     eprintln!("{peaks:?}");
-    let resident = peaks.resident_of_a_release();
+    let resident = peaks.resident_if_optimised();
     assert!(resident > 10 << 20 && resident <= RESIDENT_BYTES, "{resident} of {peaks:?}; {said}");
     assert!(peaks.code > 1 << 20, "nothing of the agent's own files is resident: {peaks:?}");
     assert!(peaks.maps > 8 << 20 && peaks.maps <= MAP_BYTES, "{peaks:?}; {said}");

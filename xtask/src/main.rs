@@ -26,9 +26,10 @@ const USAGE: &str = "\
 usage: cargo xtask COMMAND
 
   profile [-d SECONDS] [-F HZ]   build, profile this machine, write profile.html, .svg and .pb.gz
-  test [--all | --tier TIER]... [--full]
+  test [--all | --tier TIER]... [--full] [-- NAME...]
                                  run the tests of this machine (tiers suite and kernel), of every tier (packages, vm
-                                 and runtimes, too), or of the named ones; --full: also what takes too long for CI
+                                 and runtimes, too), or of the named ones; --full: also what takes too long for CI;
+                                 NAME: only tests whose name has such a part
   vm [--all] [ROW]...            boot other kernels under QEMU with the agent in them; all of them,
                                  or those of the named rows, else those that CI boots
   systemd [--write]              boot Debian with the service in it, with the unit's rights and without each of them;

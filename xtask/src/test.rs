@@ -50,11 +50,11 @@ impl Tier {
     }
 
     /// Runs it, and tells by whether all of it passed.
-    fn run(self, full: bool) -> anyhow::Result<bool> {
+    fn run(self, full: bool, names: &[String]) -> anyhow::Result<bool> {
         match self {
-            Self::Suite => suite(full),
-            Self::Kernel => kernel(),
-            Self::Packages => packages(full),
+            Self::Suite => suite(full, names),
+            Self::Kernel => kernel(names),
+            Self::Packages => packages(full, names),
             Self::Vm => vm::tier(full),
             Self::Runtimes => runtimes::tier(full),
         }
@@ -67,11 +67,13 @@ struct Arguments {
     tiers: Vec<Tier>,
     /// The tiers run what takes too long for CI, too.
     full: bool,
+    /// Parts of tests' names: only these run. Empty for all.
+    names: Vec<String>,
 }
 
 /// Runs the tiers one after the other, all of them even if one fails.
 pub(crate) fn run(arguments: &[String]) -> anyhow::Result<ExitCode> {
-    let Arguments { tiers, full } = parse(arguments)?;
+    let Arguments { tiers, full, names } = parse(arguments)?;
     let tools = tiers.iter().flat_map(|tier| tier.tools().iter().copied()).flatten();
     install::ensure(install::BUILD.iter().chain(tools))?;
     if tiers.contains(&Tier::Suite) {
@@ -82,7 +84,7 @@ pub(crate) fn run(arguments: &[String]) -> anyhow::Result<ExitCode> {
             // Fetching and building kernels takes its time at a low priority; the tier does again what failed, and says so.
             scope.spawn(|| drop(vm::prepare_for_ci()));
         }
-        tiers.iter().map(|tier| (*tier, Outcome::of(*tier, full))).collect()
+        tiers.iter().map(|tier| (*tier, Outcome::of(*tier, full, &names))).collect()
     });
     let named = |wanted: Outcome| {
         let names = outcomes.iter().filter(|(_, outcome)| *outcome == wanted).map(|(tier, _)| tier.name());
@@ -95,6 +97,9 @@ pub(crate) fn run(arguments: &[String]) -> anyhow::Result<ExitCode> {
         }
     }
     println!("{}", left_out(&tiers, full));
+    if !names.is_empty() {
+        println!("left out of these tiers: tests whose names have no {}", names.join(" or "));
+    }
     println!("tiers: {} passed, {} failed, {} skipped", passed.len(), failed.len(), skipped.len());
     Ok(if failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
@@ -108,10 +113,10 @@ enum Outcome {
 }
 
 impl Outcome {
-    fn of(tier: Tier, full: bool) -> Self {
+    fn of(tier: Tier, full: bool, names: &[String]) -> Self {
         let (name, start) = (tier.name(), Instant::now());
         println!("== tier {name}");
-        let outcome = match tier.run(full) {
+        let outcome = match tier.run(full, names) {
             Ok(true) => Self::Passed,
             Ok(false) => Self::Failed,
             Err(why) if std::env::var("CI").as_deref() == Ok("true") => {
@@ -141,6 +146,10 @@ fn left_out(tiers: &[Tier], full: bool) -> String {
 
 fn parse(arguments: &[String]) -> anyhow::Result<Arguments> {
     let (mut all, mut full, mut tiers) = (false, false, Vec::new());
+    let (arguments, names) = match arguments.iter().position(|argument| argument == "--") {
+        Some(at) => (&arguments[..at], arguments[at + 1..].to_vec()),
+        None => (arguments, Vec::new()),
+    };
     let mut rest = arguments.iter();
     while let Some(argument) = rest.next() {
         match argument.as_str() {
@@ -154,7 +163,9 @@ fn parse(arguments: &[String]) -> anyhow::Result<Arguments> {
                 };
                 tiers.push(tier);
             }
-            other => bail!("`{other}` is not an argument of test; it takes --all, --tier NAME and --full"),
+            other => bail!(
+                "`{other}` is not an argument of test; it takes --all, --tier NAME, --full, and parts of tests' names after --"
+            ),
         }
     }
     if all && !tiers.is_empty() {
@@ -166,7 +177,10 @@ fn parse(arguments: &[String]) -> anyhow::Result<Arguments> {
         [] => chosen.to_vec(),
         named => Tier::ALL.into_iter().filter(|tier| named.contains(tier)).collect(),
     };
-    Ok(Arguments { tiers, full })
+    if !names.is_empty() && tiers.iter().any(|tier| matches!(tier, Tier::Vm | Tier::Runtimes)) {
+        bail!("the tiers vm and runtimes have rows instead of named tests: leave out what follows --");
+    }
+    Ok(Arguments { tiers, full, names })
 }
 
 /// The package whose tests are built by themselves: what they depend on has features that the product's build has not, and
@@ -174,7 +188,7 @@ fn parse(arguments: &[String]) -> anyhow::Result<Arguments> {
 const APART: &str = "stacksonde-batch";
 
 /// Unit tests, documentation tests and the suite; the kernel tier's tests leave themselves out.
-fn suite(full: bool) -> anyhow::Result<bool> {
+fn suite(full: bool, names: &[String]) -> anyhow::Result<bool> {
     let mut tests = tests()?;
     match speedscope::fetch() {
         Ok(page) => drop(tests.env("STACKSONDE_TEST_SPEEDSCOPE", page)),
@@ -194,12 +208,12 @@ fn suite(full: bool) -> anyhow::Result<bool> {
     documentation.args(["--workspace", "--exclude", APART, "--doc"]);
     let mut passed = true;
     for command in [&mut tests, &mut apart, &mut documentation] {
-        passed &= status(command)?.success();
+        passed &= status(command.arg("--").args(names))?.success();
     }
     Ok(passed)
 }
 
-fn kernel() -> anyhow::Result<bool> {
+fn kernel(names: &[String]) -> anyhow::Result<bool> {
     let stage = stage::build(QUICK)?;
     let collector = collector::build()?;
     let kubernetes = collector::kubernetes()?;
@@ -207,11 +221,11 @@ fn kernel() -> anyhow::Result<bool> {
     tests.env("STACKSONDE_TEST_AGENT", &stage.agent).env("STACKSONDE_TEST_CONFIG", &stage.config);
     tests.env("STACKSONDE_TEST_COLLECTOR", collector).env("STACKSONDE_TEST_KUBERNETES", kubernetes);
     // One after the other: several watch the whole machine.
-    Ok(status(tests.args(["--", "--test-threads=1"]))?.success())
+    Ok(status(tests.args(["--", "--test-threads=1"]).args(names))?.success())
 }
 
 /// Packages of what the other tiers have built; everything else about them is as in a release. `full` is the release.
-fn packages(full: bool) -> anyhow::Result<bool> {
+fn packages(full: bool, names: &[String]) -> anyhow::Result<bool> {
     let profile = if full { build::RELEASE } else { QUICK };
     let mut tests = tests_as_root("packages")?;
     let root = debian::archive()?;
@@ -224,7 +238,7 @@ fn packages(full: bool) -> anyhow::Result<bool> {
     }
     tests.env("STACKSONDE_TEST_ROOT", root).env("STACKSONDE_TEST_COLLECTOR", collector);
     tests.env("STACKSONDE_TEST_PACKAGES_PROFILE", profile);
-    Ok(status(tests.args(["--", "--test-threads=2"]))?.success())
+    Ok(status(tests.args(["--", "--test-threads=2"]).args(names))?.success())
 }
 
 /// Returns `cargo test` of the build that all tiers share.
@@ -268,7 +282,7 @@ mod tests {
         {
             assert!(parsed(line).unwrap_err().to_string().contains(part), "{line}");
         }
-        assert!(parsed("--all --tier vm").is_err());
+        assert!(parsed("--all --tier vm").is_err() && parsed("--tier vm -- x").is_err());
     }
 
     #[test]

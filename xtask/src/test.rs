@@ -274,10 +274,15 @@ mod tests {
 
     #[test]
     fn runs_what_needs_no_other_system_unless_told_otherwise() {
-        assert_eq!(parsed("").unwrap(), Arguments { tiers: Tier::USUAL.into(), full: false });
-        assert_eq!(parsed("--all").unwrap(), Arguments { tiers: Tier::ALL.into(), full: false });
+        assert_eq!(parsed("").unwrap(), Arguments { tiers: Tier::USUAL.into(), full: false, names: vec![] });
+        assert_eq!(
+            parsed("--all").unwrap(),
+            Arguments { tiers: Tier::ALL.into(), full: false, names: vec![] }
+        );
         let two = parsed("--tier vm --full --tier suite").unwrap();
-        assert_eq!(two, Arguments { tiers: vec![Tier::Suite, Tier::Vm], full: true });
+        assert_eq!(two, Arguments { tiers: vec![Tier::Suite, Tier::Vm], full: true, names: vec![] });
+        let some = parsed("--tier kernel -- filters:: books::").unwrap();
+        assert_eq!((some.tiers, some.names.len()), (vec![Tier::Kernel], 2));
         for (line, part) in [("--tier", "suite, kernel"), ("--tier x", "suite, kernel"), ("x", "--tier NAME")]
         {
             assert!(parsed(line).unwrap_err().to_string().contains(part), "{line}");

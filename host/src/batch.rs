@@ -37,8 +37,6 @@ pub fn write(
     names: &[Names],
     dropped: &Dropped,
 ) -> Result<Vec<u8>, TooLarge> {
-    let monotonic = i128::from(crate::bpf::clock_ns(libc::CLOCK_MONOTONIC));
-    let unix = i128::from(crate::bpf::clock_ns(libc::CLOCK_REALTIME));
     let mut batch = Batch {
         writer: Writer::new(Header {
             run_id: run.run_id,
@@ -46,7 +44,7 @@ pub fn write(
             sequence,
             start_ns: profile.start_ns,
             end_ns: profile.end_ns,
-            unix_minus_monotonic_ns: i64::try_from(unix - monotonic).unwrap_or(0),
+            unix_minus_monotonic_ns: profile.unix_minus_monotonic_ns,
         }),
         executables: HashMap::new(),
         functions: HashMap::new(),

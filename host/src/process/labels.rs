@@ -1,10 +1,12 @@
 //! What a process says of itself in its environment, and what its cgroup says of its container, by the names of
 //! OpenTelemetry's semantic conventions.
 
+use super::living::by_living_task;
+use super::proc_files::there;
 use percent_encoding::percent_decode_str;
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::Read;
+use std::io::{self, Read};
 
 /// Keys and values, sorted by key.
 pub type Labels = Vec<(String, String)>;
@@ -18,14 +20,16 @@ const VALUE_BYTES: usize = 4096;
 /// Says how many labels were left out.
 const LEFT_OUT: &str = "stacksonde.labels_left_out";
 
-/// The labels of a process that is in this cgroup.
-pub(super) fn of_process(pid: u32, cgroup: &str) -> Labels {
-    let mut environment = Vec::new();
-    if let Ok(file) = File::open(format!("/proc/{pid}/environ")) {
-        // Of a process that just ended there is nothing to read.
-        let _read = file.take(ENVIRONMENT_BYTES).read_to_end(&mut environment);
-    }
-    labels(&environment, cgroup)
+/// Reads the environment of a process; nothing of one that just ended. It is memory of the process, which may have
+/// somebody else page it in.
+pub(super) fn environment(pid: u32, tid: u32) -> io::Result<Vec<u8>> {
+    let read = |task| {
+        let mut environment = Vec::new();
+        let file = File::open(format!("/proc/{task}/environ"))?;
+        file.take(ENVIRONMENT_BYTES).read_to_end(&mut environment)?;
+        Ok(Some(environment).filter(|environment| !environment.is_empty()))
+    };
+    Ok(there(by_living_task(pid, tid, read))?.flatten().unwrap_or_default())
 }
 
 /// From the content of `/proc/<pid>/environ` and the path of a cgroup.
@@ -68,7 +72,7 @@ pub(crate) fn labels(environment: &[u8], cgroup: &str) -> Labels {
 /// The id of the container that a cgroup is of: 64 hexadecimal digits, which Docker, containerd, CRI-O and Podman
 /// put last into the path, some with a prefix (`docker-`, `cri-containerd-`, `crio-`, `libpod-`) and `.scope`; or
 /// AWS's ids, 32 digits, a hyphen and a number. The innermost one counts.
-fn container_id(cgroup: &str) -> Option<&str> {
+pub(super) fn container_id(cgroup: &str) -> Option<&str> {
     cgroup.rsplit('/').find_map(|part| {
         let name = part.strip_suffix(".scope").unwrap_or(part);
         // `cri-containerd-<id>`, and the slices of nested runtimes: `kubepods-pod<uid>.slice:cri-containerd:<id>`.
@@ -87,7 +91,7 @@ fn is_hex(text: &str, digits: usize) -> bool {
 }
 
 /// The id of the pod of Kubernetes that a cgroup lies in: `pod<uid>`, where systemd wants underscores for hyphens.
-fn pod_uid(cgroup: &str) -> Option<String> {
+pub(super) fn pod_uid(cgroup: &str) -> Option<String> {
     cgroup.split('/').find_map(|part| {
         let name = part.strip_suffix(".slice").unwrap_or(part);
         let (_, uid) =

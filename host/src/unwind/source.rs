@@ -4,7 +4,7 @@ use super::bare::{self, KnownCode};
 use super::cfi::{Entry, Row, debug_rows, entry_rows};
 use super::go;
 use super::rule::{Architecture, Rule};
-use crate::process::{GoFunctions, Pieces};
+use crate::process::{GoFunctions, Pieces, WatchedFile, fill};
 use gimli::{BaseAddresses, CieOrFde, DebugFrame, EhFrame, LittleEndian, UnwindContext, UnwindSection};
 use object::elf::{DT_FINI, DT_INIT, FileHeader64, PT_GNU_EH_FRAME, PT_LOAD};
 use object::read::elf::{Dyn, FileHeader, ProgramHeader, SectionHeader};
@@ -13,7 +13,6 @@ use stacksonde_ebpf::tables::PAGE_BITS;
 use std::fs::File;
 use std::io;
 use std::ops::Range;
-use std::os::unix::fs::FileExt;
 
 /// Sections without an index are read whole to make one; larger ones are left alone.
 const SECTION_BYTES_MAX: u64 = 64 << 20;
@@ -59,9 +58,15 @@ struct Function {
 }
 
 impl CallFrames {
-    /// Looks for it; `None` if the file has none that can be used.
-    pub fn find(file: &File) -> Option<Self> {
-        let cache = ReadCache::new(file);
+    /// Looks for it; `None` if the file has none that can be used. An error if the file cannot be read.
+    pub fn find(file: &File) -> io::Result<Option<Self>> {
+        let watched = WatchedFile::new(file);
+        let found = Self::find_in(&watched, file);
+        watched.judge(found)
+    }
+
+    fn find_in(watched: &WatchedFile<'_>, file: &File) -> Option<Self> {
+        let cache = ReadCache::new(watched);
         let header = FileHeader64::<Little>::parse(&cache).ok()?;
         let architecture = match header.e_machine(Little) {
             object::elf::EM_X86_64 => Architecture::X86_64,
@@ -77,10 +82,10 @@ impl CallFrames {
                 bytes: program.p_filesz(Little),
             })
             .collect();
-        let from_header = programs
-            .iter()
-            .find(|program| program.p_type(Little) == PT_GNU_EH_FRAME)
-            .and_then(|program| header_index(file, program.p_offset(Little), program.p_vaddr(Little)));
+        let from_header =
+            programs.iter().find(|program| program.p_type(Little) == PT_GNU_EH_FRAME).and_then(|program| {
+                header_index(watched, file, program.p_offset(Little), program.p_vaddr(Little))
+            });
         let section = |name: &[u8]| {
             let sections = header.sections(Little, &cache).ok()?;
             let (_, section) = sections.section_by_name(Little, name)?;
@@ -91,9 +96,9 @@ impl CallFrames {
         };
         let own = |name: &[u8], debug: bool| {
             let (range, address) = section(name)?;
-            own_index(file, range, address, debug)
+            own_index(watched, file, range, address, debug)
         };
-        let go = GoFunctions::find(file);
+        let go = watched.note(GoFunctions::find(file)).ok()?;
         let mut index = from_header.or_else(|| own(b".eh_frame", false));
         if go.is_none() {
             index = Some(index.or_else(|| own(b".debug_frame", true))?);
@@ -336,9 +341,9 @@ impl Table {
 }
 
 /// Reads the head of `.eh_frame_hdr`; `None` for encodings that no linker uses.
-fn header_index(file: &File, offset: u64, address: u64) -> Option<Index> {
+fn header_index(watched: &WatchedFile<'_>, file: &File, offset: u64, address: u64) -> Option<Index> {
     let mut head = [0; 12];
-    file.read_exact_at(&mut head, offset).ok()?;
+    watched.note(fill(file, &mut head, offset)).ok().filter(|filled| *filled)?;
     // Version 1; pointer to .eh_frame: relative to itself, 4 bytes signed; count: 4 bytes unsigned;
     // table: relative to the section, 4 bytes signed.
     let [1, 0x1b, 0x03, 0x3b, _, _, _, _, count @ ..] = head else { return None };
@@ -347,10 +352,16 @@ fn header_index(file: &File, offset: u64, address: u64) -> Option<Index> {
 }
 
 /// Makes an index by reading the whole section.
-fn own_index(file: &File, range: Range<u64>, address: u64, debug: bool) -> Option<Index> {
+fn own_index(
+    watched: &WatchedFile<'_>,
+    file: &File,
+    range: Range<u64>,
+    address: u64,
+    debug: bool,
+) -> Option<Index> {
     let length = range.end.checked_sub(range.start).filter(|length| *length <= SECTION_BYTES_MAX)?;
     let mut bytes = vec![0; usize::try_from(length).ok()?];
-    file.read_exact_at(&mut bytes, range.start).ok()?;
+    watched.note(fill(file, &mut bytes, range.start)).ok().filter(|filled| *filled)?;
     let mut functions = if debug {
         let mut section = DebugFrame::new(&bytes, LittleEndian);
         section.set_address_size(8);

@@ -19,6 +19,7 @@ mod lifecycle;
 mod memory;
 mod names;
 mod namespaces;
+mod neighbour;
 mod offsets;
 mod open_files;
 mod otlp;

@@ -16,7 +16,7 @@ fn record(program: &Path) -> (Output, Stacks) {
 }
 
 /// Assembles and links a program of `text`.
-fn assemble(folder: &Path, name: &str, text: &str) -> PathBuf {
+pub(super) fn assemble(folder: &Path, name: &str, text: &str) -> PathBuf {
     let source = folder.join(name).with_extension("s");
     std::fs::write(&source, text).unwrap();
     let program = folder.join(name);
@@ -27,7 +27,7 @@ fn assemble(folder: &Path, name: &str, text: &str) -> PathBuf {
 }
 
 /// A function that runs for ever, by its name.
-fn endless(name: &str) -> String {
+pub(super) fn endless(name: &str) -> String {
     let jump = if cfg!(target_arch = "x86_64") { "jmp" } else { "b" };
     format!(
         ".text\n.globl _start\n_start: {jump} \"{name}\"\n.globl \"{name}\"\n.type \"{name}\", %function\n\

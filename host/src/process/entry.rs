@@ -25,6 +25,8 @@ pub(super) struct Process {
     pub(super) read_ns: u64,
     /// How long that took.
     pub(super) reading_ns: u64,
+    /// When it was last read and a file that had been mapped was so no more: CLOCK_MONOTONIC, nanoseconds; 0 for never.
+    pub(super) replaced_ns: u64,
     /// Mappings that were not taken in when it was.
     pub(super) left_out: u64,
     /// Addresses that were looked for since then and lie in none of `mappings`.
@@ -47,8 +49,8 @@ impl Process {
         self.unnamed = None;
     }
 
-    /// Takes in mappings that were read anew.
-    pub(super) fn take_maps(&mut self, maps: ExecutableMaps, files: &mut MappedFiles) {
+    /// Takes in mappings that were read anew, until this time.
+    pub(super) fn take_maps(&mut self, maps: ExecutableMaps, until_ns: u64, files: &mut MappedFiles) {
         let mut new = Mappings::default();
         for line in maps.lines {
             let identity = FileIdentity::Inode { major: line.major, minor: line.minor, inode: line.inode };
@@ -61,6 +63,17 @@ impl Process {
                 what = same.what.clone();
             }
             new.insert(Mapping { start: line.start, end: line.end, file_offset: line.file_offset, what });
+        }
+        // Each as it was noticed must still be there, whole or as a part of a larger one.
+        let is_there = |old: &Mapping<What>| {
+            let offset = |new: &Mapping<What>| new.file_offset + (old.start - new.start);
+            new.find(old.start).is_some_and(|new| {
+                offset(new) == old.file_offset && new.what.mapped.is_at_path_of(&old.what.mapped)
+            })
+        };
+        let is_kept = |old: &Mapping<What>| old.what.mapped.is_anonymous() || is_there(old);
+        if maps.left_out == 0 && !self.mappings.iter().all(is_kept) {
+            self.replaced_ns = until_ns;
         }
         self.mappings = Arc::new(new);
         self.left_out = maps.left_out;

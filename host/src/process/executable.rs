@@ -89,6 +89,13 @@ pub struct Mapped {
 }
 
 impl Mapped {
+    /// Tells whether two paths may be of one file: a file can have been removed since, and the kernel's notices name it from
+    /// the process's root, `/proc` from ours.
+    pub(super) fn is_at_path_of(&self, other: &Self) -> bool {
+        let [one, other] = [self, other].map(|mapped| mapped.path.trim_end_matches(" (deleted)"));
+        one.ends_with(other) || other.ends_with(one)
+    }
+
     /// Memory without a file, in which code was made at run time.
     pub fn is_anonymous(&self) -> bool {
         // perf says //anon, maps say nothing; [heap], [stack] and [anon:...] are memory too.

@@ -11,7 +11,7 @@ use super::proc_files::incarnation;
 use super::reader::FileReader;
 use super::{AttributedSample, Callers, Code, Frame, Identity, comm_text, in_call};
 use crate::blocking::WaitsFor;
-use crate::bpf::{Notice, NoticeKind, RawSample};
+use crate::bpf::{Notice, NoticeKind, RawSample, monotonic_ns};
 use crate::map::Map;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -320,6 +320,12 @@ impl Processes {
         code
     }
 
+    /// Tells whether a file that was mapped at this time may have been found unmapped when `/proc` was read after it, so
+    /// that other code is known in its place, or none.
+    pub fn is_replaced_since(&self, pid: u32, time_ns: u64) -> bool {
+        self.known.get(&pid).is_some_and(|process| process.replaced_ns > time_ns)
+    }
+
     /// The mappings of a process, {start, end, what is at the start}, as far as their files were seen in
     /// any process; and a number that changes whenever these do.
     pub fn code_of(&self, pid: u32) -> Option<(u64, impl Iterator<Item = (u64, u64, Code)> + '_)> {
@@ -426,7 +432,7 @@ impl Processes {
         process.reading_ns = u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX);
         let before = process.mappings.len();
         let Ok(Some(maps)) = maps else { return };
-        process.take_maps(maps, &mut self.files);
+        process.take_maps(maps, monotonic_ns(), &mut self.files);
         process.version = next_version(&mut self.versions);
         self.mappings = (self.mappings + process.mappings.len()).saturating_sub(before);
         self.make_room(pid);

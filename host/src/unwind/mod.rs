@@ -240,6 +240,9 @@ impl Unwinder {
         };
         self.counters.beyond_copies += u64::from(stack.was_used());
         self.memory = memory;
+        if processes.is_replaced_since(pid, sample.time_ns) {
+            sample.user_end = user_end::CODE_REPLACED;
+        }
         if sample.user_end == user_end::NO_CODE {
             tracing::debug!(pid, tid = sample.tid, ?frame, frames = frames.len(), "a return into no mapping");
         }

@@ -12,7 +12,13 @@ pub(super) fn hint(error: &str, protocol: Protocol, is_secure: bool) -> &'static
     }
     // Servers end a connection that begins with what they do not understand, before or after they say so in their own
     // language, which h2 takes for a frame of any size, and hyper for a line of HTTP.
-    let is_cut = says(&["broken pipe", "reset by peer", "connection closed", "unexpected end of file"]);
+    let is_cut = says(&[
+        "broken pipe",
+        "connection reset",
+        "reset by peer",
+        "connection closed",
+        "unexpected end of file",
+    ]);
     match (protocol, is_secure) {
         (Protocol::Grpc, false) if is_cut || says(&["FRAME_SIZE_ERROR", "frame with invalid size"]) => {
             "; is it a port for HTTP (`protocol` = \"http/protobuf\", usually 4318), or for TLS (https://)?"
@@ -44,6 +50,7 @@ mod tests {
                 false,
                 "http/protobuf",
             ),
+            ("transport error: connection error: connection reset", Grpc, false, "http/protobuf"),
             ("http2 error: connection error detected: frame with invalid size", Grpc, false, "https://"),
             ("transport error: received corrupt message of type InvalidContentType", Grpc, true, "http://"),
             (

@@ -42,7 +42,7 @@ pub enum ObjectError {
 }
 
 impl ObjectError {
-    /// What the kernel answered, if it was asked.
+    /// Returns the kernel's answer, if it was asked.
     pub fn answer(&self) -> Option<&io::Error> {
         match self {
             Self::Broken(_) => None,

@@ -8,7 +8,6 @@ use stacksonde_batch::tables::{
     Sample, Stack, Thread, Timestamp, ValueType,
 };
 use stacksonde_batch::{Header, TooLarge, Writer};
-use stacksonde_ebpf::{kernel_end, user_end};
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -151,10 +150,7 @@ impl Batch {
                     frames_start = row;
                 }
             }
-            let outcome = match stack.kernel_end {
-                kernel_end::REFUSED => "kernel_stack_refused",
-                _ => user_end::name(stack.user_end),
-            };
+            let outcome = stack.outcome();
             let outcome = self.writer.string(outcome);
             self.writer.stack(Stack {
                 frames_start,

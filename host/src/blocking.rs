@@ -1,6 +1,6 @@
 //! Calls that may never return.
 //!
-//! What is read of other programs may wait for somebody who does not answer: their files lie on file systems that hang
+//! Reading of other programs may wait for somebody who does not answer: their files lie on file systems that hang
 //! (FUSE, NFS), and `/proc/<pid>` and memory of a process wait for what that process has mapped. A [`Worker`] makes such
 //! calls in a thread of its own. A call without an answer in time leaves that thread to it, and the next call gets
 //! another one; what the call waits for is not asked again until the thread comes back.

@@ -1,4 +1,4 @@
-//! How many files we may have open.
+//! The limit of open files.
 
 use std::io;
 use std::os::unix::process::CommandExt;

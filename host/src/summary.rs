@@ -6,7 +6,6 @@ use crate::profile::Profile;
 use crate::symbolize::{Names, SymbolizeCounters};
 use crate::telemetry::Losses;
 use crate::terminal::{Charset, Paint, pad};
-use stacksonde_ebpf::user_end;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
 
@@ -65,7 +64,7 @@ impl Summary {
                 None => drop(self.processes.insert((process.pid, process.comm.clone()), count)),
             }
             if !stack.is_complete() {
-                *self.incomplete.entry(user_end::name(stack.user_end)).or_default() += count;
+                *self.incomplete.entry(stack.outcome()).or_default() += count;
             }
             let leaf = stack.frames.first().map(|frame| *frame as usize);
             let function = leaf.map_or_else(

@@ -12,7 +12,7 @@ const HZ: u64 = 999;
 const SECONDS: u64 = 4;
 const MAX_RATE: &str = "/proc/sys/kernel/perf_event_max_sample_rate";
 
-/// What a recording told.
+/// The accounts of a recording.
 struct Told {
     /// Ticks of all CPUs by the agent's log: due, lost, throttled.
     due: u64,

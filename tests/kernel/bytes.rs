@@ -39,7 +39,7 @@ fn a_child_whose_name_is_cut_inside_a_character_is_still_a_child() {
     assert!(stacks.with_frame(|frame| frame == "spin" || frame == "main").samples() > 0, "{stacks:?}");
 }
 
-/// Where the default hierarchy of cgroups is mounted.
+/// Finds the mount of the default hierarchy of cgroups.
 fn cgroups() -> Option<PathBuf> {
     let text = std::fs::read("/proc/self/mountinfo").unwrap();
     stacksonde::filter::parse_mounts(&text).filter(|(root, _)| root == b"/").map(|(_, point)| point)

@@ -66,7 +66,9 @@ fn who_spoils_its_own_files_and_names_harms_nobody_else() {
     let spoiled: u64 =
         profiles.iter().map(|profile| profile.with_frame(|frame| frame == "spoiled").samples()).sum();
     assert!(spoiled > 0, "the neighbour is not seen: {:?}", profiles.last());
-    assert!(peaks.resident_if_optimised() <= RESIDENT_BYTES && peaks.maps <= MAP_BYTES, "{peaks:?}");
+    // All of `memory.max`: how it is divided is for programs that mean no harm.
+    let all = peaks.resident_if_optimised() + peaks.maps;
+    assert!(all <= RESIDENT_BYTES + MAP_BYTES && peaks.maps <= MAP_BYTES, "{peaks:?}");
     eprintln!(
         "{} profiles, {samples} samples of the bystander, {spoiled} of the neighbour; {peaks:?}",
         profiles.len()

@@ -1,4 +1,4 @@
-//! What rights that are missing cost is told by their names, with the remedy that works.
+//! The cost of missing rights is told by their names, with the remedy that works.
 
 use stacksonde_tests::agent::Installed;
 use stacksonde_tests::kernel_tier;

@@ -1,4 +1,4 @@
-//! What commands say: nothing of what others wrote acts on a terminal, and no cause is told twice.
+//! Output of commands: nothing of what others wrote acts on a terminal, and no cause is told twice.
 
 use stacksonde_tests::{agent, plugin};
 use std::ffi::{OsStr, OsString};
@@ -14,7 +14,7 @@ fn stacksonde<S: AsRef<OsStr>>(arguments: impl IntoIterator<Item = S>) -> Output
     Command::new(agent::built()).args(arguments).stdin(Stdio::null()).output().unwrap()
 }
 
-/// What was said, after it was seen that none of it acts.
+/// Returns what was said, after it was seen that none of it acts.
 fn harmless(output: &Output) -> String {
     let said = [&output.stdout[..], &output.stderr].concat();
     let said = String::from_utf8(said).unwrap();

@@ -128,9 +128,18 @@ static void spoil(const char *path, const char *aside)
 	}
 }
 
+/* Ends with the parent, also if that has ended already. */
+static void end_with(pid_t parent)
+{
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	if (getppid() != parent)
+		_exit(1);
+}
+
 static void lane(const char *folder, const char *library, char **programs, int count)
 {
 	char path[512], aside[600], name[48], comm[16];
+	pid_t lane_pid = getpid();
 
 	for (;;) {
 		pid_t child;
@@ -142,7 +151,7 @@ static void lane(const char *folder, const char *library, char **programs, int c
 		fill(comm, sizeof(comm) - 1);
 		child = fork();
 		if (child == 0) {
-			prctl(PR_SET_PDEATHSIG, SIGKILL);
+			end_with(lane_pid);
 			void *loaded = dlopen(path, RTLD_NOW);
 			void (*spoiled)(void) = loaded ? (void (*)(void))dlsym(loaded, "spoiled") : 0;
 
@@ -162,7 +171,7 @@ static void lane(const char *folder, const char *library, char **programs, int c
 			continue;
 		child = fork();
 		if (child == 0) {
-			prctl(PR_SET_PDEATHSIG, SIGKILL);
+			end_with(lane_pid);
 			execl(programs[any() % count], comm, (char *)0);
 			_exit(1);
 		}
@@ -178,9 +187,10 @@ int main(int argc, char **argv)
 		return 2;
 	/* Of a truncated file a child dies, which is its own affair; a core would only take time. */
 	prctl(PR_SET_DUMPABLE, 0);
+	pid_t parent = getpid();
 	for (int number = 0; number < LANES; number++) {
 		if (fork() == 0) {
-			prctl(PR_SET_PDEATHSIG, SIGKILL);
+			end_with(parent);
 			random_state = 0x9e3779b97f4a7c15 * (number + 1);
 			lane(argv[1], argv[2], argv + 3, argc - 3);
 		}

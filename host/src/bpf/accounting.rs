@@ -9,7 +9,7 @@ use super::perf::{Clock, Event};
 use super::reader::monotonic_ns;
 use super::sampler::{Cpu, Sampler};
 use stacksonde_ebpf::Counters;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The accounting of one interval.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,13 +20,13 @@ pub struct Interval {
     pub end_ns: u64,
     /// CLOCK_REALTIME less CLOCK_MONOTONIC when the interval began, in nanoseconds.
     pub unix_minus_monotonic_ns: i64,
-    /// What ticked, and what became of it.
+    /// Ticks, and their ends.
     pub ticks: Ticks,
-    /// How the sampler found the rules by which it walked.
+    /// Ways in which the sampler found the rules by which it walked.
     pub frames: Frames,
 }
 
-/// How the sampler found the rules of frames, on all CPUs in one interval.
+/// Ways in which the sampler found the rules of frames, on all CPUs in one interval.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Frames {
     /// By what it remembered.
@@ -75,14 +75,14 @@ pub struct Ticks {
     pub notices_lost: u64,
 }
 
-/// What the reader itself found wrong with what it received in an interval.
+/// Faults that the reader itself found in what it received in an interval.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Received {
     pub(super) malformed: u64,
     pub(super) notices_lost: u64,
 }
 
-/// What an event's clock showed, and when.
+/// A reading of an event's clock, with its time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Reading {
     /// CLOCK_MONOTONIC, nanoseconds.
@@ -93,7 +93,7 @@ struct Reading {
 impl Reading {
     /// Reads an event. `None` where the kernel has nothing to say of it.
     fn take(event: &Event) -> Option<Self> {
-        /// What is read within so long is read at one moment; a busy machine may want another attempt.
+        /// Readings within so long are of one moment; a busy machine may want another attempt.
         const MOMENT_NS: u64 = 100_000;
         let mut best: Option<(u64, Self)> = None;
         for _ in 0..3 {
@@ -131,12 +131,14 @@ struct CpuTotals {
 #[derive(Clone, Copy, Debug, Default)]
 struct CpuAccount {
     now: CpuTotals,
-    /// What was told already.
+    /// The part that was told already.
     told: CpuTotals,
     /// The last reading of its event; `None` while it has none.
     event: Option<Reading>,
-    /// When its event ended, if it did: how long the CPU had been online, and CLOCK_MONOTONIC.
-    ended: Option<(Option<CpuTimes>, u64)>,
+    /// Times of the CPU when its event was last known to go on, and CLOCK_MONOTONIC then.
+    seen: Option<(CpuTimes, u64)>,
+    /// When its event ended, if it did: CLOCK_MONOTONIC.
+    ended_ns: Option<u64>,
 }
 
 /// Ticks of all CPUs, and what of them was told so far.
@@ -144,7 +146,7 @@ pub(super) struct TickAccounting {
     cpus: BTreeMap<u32, CpuAccount>,
     period_ns: u64,
     times: CpuTimesSource,
-    /// Whether it was said that events are throttled.
+    /// Set once it was said that events are throttled.
     said_throttled: bool,
 }
 
@@ -159,16 +161,18 @@ impl TickAccounting {
         };
         let times = accounting.times.read();
         for cpu in &sampler.cpus {
-            accounting.open(cpu);
-            if let Some(account) = accounting.cpus.get_mut(&cpu.number) {
-                account.told.times = times.get(&cpu.number).copied();
-            }
+            accounting.open_at(cpu, times.get(&cpu.number).copied());
         }
         accounting
     }
 
     /// The event of this CPU was switched on just now.
     pub(super) fn open(&mut self, cpu: &Cpu) {
+        let times = self.times.read().get(&cpu.number).copied();
+        self.open_at(cpu, times);
+    }
+
+    fn open_at(&mut self, cpu: &Cpu, times: Option<CpuTimes>) {
         let reading = Reading::take(&cpu.event);
         let account = self.cpus.entry(cpu.number).or_default();
         // It was switched on so long ago.
@@ -176,14 +180,16 @@ impl TickAccounting {
             at_ns: at_ns.saturating_sub(clock.enabled_ns),
             clock: Clock::default(),
         });
-        if let (Some((then, ended_ns)), Some(event)) = (account.ended.take(), account.event) {
-            let now = self.times.read().get(&cpu.number).copied();
+        if let (Some(ended_ns), Some(event)) = (account.ended_ns.take(), account.event) {
+            let sampled_ns = account.seen.map_or(0, |(_, at_ns)| ended_ns.saturating_sub(at_ns));
             let gap_ns = event.at_ns.saturating_sub(ended_ns);
-            let sampled_ns = account.now.due_ns - account.told.due_ns;
-            let unwatched_ns = unwatched_ns(then, now, sampled_ns, gap_ns);
+            let unwatched_ns = unwatched_ns(account.seen.map(|(times, _)| times), times, sampled_ns, gap_ns);
             account.now.due_ns += unwatched_ns;
             account.now.unwatched_ns += unwatched_ns;
         }
+        account.seen = times.zip(account.event).map(|(times, event)| (times, event.at_ns));
+        // Of a CPU that comes online for the first time what it did before is not ours to tell.
+        account.told.times = account.told.times.or(times);
     }
 
     /// The event of this CPU ended: it went offline, or was.
@@ -199,20 +205,24 @@ impl TickAccounting {
             account.now.advance(last, until, self.period_ns);
             ended_ns = until.at_ns;
         }
-        account.ended = Some((account.told.times, ended_ns));
+        account.ended_ns = Some(ended_ns);
     }
 
-    /// What happened since the last time. Events are read before counters, so that a tick between the two never
+    /// Counts what happened since the last time. Events are read before counters, so that a tick between the two never
     /// looks undelivered. `is_off`: events were switched off before.
     pub(super) fn settle(&mut self, sampler: &Sampler, received: Received, is_off: bool) -> (Ticks, Frames) {
+        let mut going_on = BTreeSet::new();
         for cpu in &sampler.cpus {
             let Some(account) = self.cpus.get_mut(&cpu.number) else { continue };
             let (Some(last), Some(mut now)) = (account.event, Reading::take(&cpu.event)) else { continue };
             // An event that ended without our knowing is found by the next look for such.
             let elapsed = now.at_ns.saturating_sub(last.at_ns);
             let enabled = now.clock.enabled_ns.saturating_sub(last.clock.enabled_ns);
-            if is_off || enabled + slack_ns(elapsed, self.period_ns) < elapsed {
+            let has_ended = is_off || enabled + slack_ns(elapsed, self.period_ns) < elapsed;
+            if has_ended {
                 now.at_ns = last.at_ns + enabled;
+            } else {
+                going_on.insert(cpu.number);
             }
             account.now.advance(last, now, self.period_ns);
             account.event = Some(now);
@@ -227,6 +237,11 @@ impl TickAccounting {
             now.counters = counters;
             // The times of a CPU that is offline stand still.
             now.times = times.get(number).copied().or(now.times);
+            if let (Some(times), Some(event)) =
+                (times.get(number), account.event.filter(|_| going_on.contains(number)))
+            {
+                account.seen = Some((*times, event.at_ns));
+            }
             // A tick counts as due half a period late: until then it may just be on its way.
             let due = now.due_ns.saturating_sub(self.period_ns / 2) / self.period_ns;
             now.missing = due.saturating_sub(counters.runs).max(now.missing);
@@ -250,7 +265,7 @@ impl TickAccounting {
     }
 }
 
-/// How much two clocks may differ over a time before that means something: their rates differ by some ten thousandths,
+/// Returns how much two clocks may differ over a time before that means something: their rates differ by some ten thousandths,
 /// and they are not read at the very same moment.
 fn slack_ns(elapsed_ns: u64, period_ns: u64) -> u64 {
     elapsed_ns / 200 + period_ns
@@ -273,15 +288,15 @@ impl CpuTotals {
         let counted = now.clock.count_ns.saturating_sub(last.clock.count_ns);
         let enabled = now.clock.enabled_ns.saturating_sub(last.clock.enabled_ns);
         self.due_ns += elapsed;
-        // The event's two clocks are one, read at one moment.
+        // The event's two clocks are one, read at one moment; a tick may be under way.
         let stopped = enabled.saturating_sub(counted);
-        if stopped > slack_ns(elapsed, period_ns) {
+        if stopped > 2 * period_ns {
             self.throttled_ns += stopped.min(elapsed);
         }
     }
 }
 
-/// How long a CPU was online in the `gap_ns` in which it had no event, of which it ends now; it was sampled for
+/// Computes how long a CPU was online in the `gap_ns` in which it had no event, of which it ends now; it was sampled for
 /// `sampled_ns` since its times were `then`. Where the kernel does not tell, it was offline for all of it.
 fn unwatched_ns(then: Option<CpuTimes>, now: Option<CpuTimes>, sampled_ns: u64, gap_ns: u64) -> u64 {
     let online = then.zip(now).map_or(0, |(then, now)| now.online_ns.saturating_sub(then.online_ns));
@@ -374,9 +389,11 @@ mod tests {
     #[test]
     fn time_is_due_whether_or_not_the_event_counts() {
         for (now, throttled_ms) in [
-            // It counts; a little less than time says is the difference of two clocks.
+            // It counts; a tick is under way.
             (reading(3000, 3000, 3000), 0),
-            (reading(3000, 3001, 2995), 0),
+            (reading(3000, 3001, 2999), 0),
+            // It was stopped for a moment.
+            (reading(3000, 3000, 2995), 5),
             // It was stopped for most of the time.
             (reading(3000, 3000, 700), 2300),
             // Its clocks run faster than time.

@@ -24,14 +24,14 @@ pub fn online_cpus() -> Vec<u32> {
     Cpus::find().online
 }
 
-/// What is known of the machine's CPUs.
+/// The machine's CPUs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Cpus {
     /// Those that are online.
     pub(super) online: Vec<u32>,
     /// One more than the highest number that a CPU can have.
     pub(super) limit: u32,
-    /// Whether sysfs says both; else [`Cpus::listed`] says nothing.
+    /// Set if sysfs says both; else [`Cpus::listed`] says nothing.
     is_listed: bool,
 }
 
@@ -98,7 +98,7 @@ impl Cpus {
     }
 }
 
-/// Whether perf_event_open(2) failed because that CPU is not online.
+/// Tells whether perf_event_open(2) failed because that CPU is not online.
 pub(super) fn is_offline(error: &io::Error) -> bool {
     error.raw_os_error() == Some(libc::ENODEV)
 }

@@ -57,7 +57,7 @@ pub(super) struct EarlyStacks(RefCell<Threads>);
 
 struct Threads {
     now: Option<Thread>,
-    /// What threads read that were left.
+    /// Readings of threads that were left.
     hung: Vec<Arc<Reading>>,
 }
 

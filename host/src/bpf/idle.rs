@@ -29,7 +29,7 @@ pub(super) fn idle_share(missing: u64, idle_runs: u64, busy_runs: u64, idle_tick
     if unexplained <= error { missing } else { explained }
 }
 
-/// What a CPU did since boot, in nanoseconds.
+/// Times of a CPU since boot, in nanoseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct CpuTimes {
     /// It was idle.
@@ -40,12 +40,12 @@ pub struct CpuTimes {
     pub online_ns: u64,
 }
 
-/// Where times of CPUs are read.
+/// The source of times of CPUs.
 #[derive(Debug)]
 pub(super) enum CpuTimesSource {
     /// `/proc/stat`, to 10 ms, held open.
     Stat(File),
-    /// How long each CPU was in each of its idle states, in sysfs.
+    /// Time of each CPU in each of its idle states, in sysfs.
     IdleStates,
     /// Nowhere.
     Nowhere,
@@ -56,7 +56,14 @@ impl CpuTimesSource {
     pub(super) fn find() -> Self {
         let stat = system_file("stat").map(Self::Stat).ok();
         let mut sources = stat.into_iter().chain([Self::IdleStates]);
-        sources.find(|source| !source.read().is_empty()).unwrap_or(Self::Nowhere)
+        sources.find(|source| !source.read().is_empty()).unwrap_or_else(|| {
+            tracing::warn!(
+                "how long CPUs are idle is not to be seen: /proc/stat cannot be read, and sysfs has no cpuidle; idle time \
+                 in which the kernel delivers no ticks will be told as lost (undelivered); to change that: mount /proc \
+                 without subset=pid (systemd: ProcSubset=all), or grant CAP_SYS_ADMIN"
+            );
+            Self::Nowhere
+        })
     }
 
     /// Reads the times of all CPUs that are online.
@@ -96,7 +103,10 @@ const STAT_BYTES_MAX: usize = 4 << 20;
 /// Reads the fields `idle` and `iowait`, `steal`, and the sum of all in each CPU's line (proc(5), `/proc/stat`).
 pub fn parse_cpu_times(stat: &[u8], per_second: u64) -> BTreeMap<u32, CpuTimes> {
     let line = |line: &[u8]| {
-        let mut words = str::from_utf8(line).ok()?.strip_prefix("cpu")?.split_ascii_whitespace();
+        let line = str::from_utf8(line).ok()?.strip_prefix("cpu")?;
+        // The first line adds up all of them.
+        let mut words =
+            line.starts_with(|it: char| it.is_ascii_digit()).then(|| line.split_ascii_whitespace())?;
         let cpu: u32 = words.next()?.parse().ok()?;
         // user, nice, system, idle, iowait, irq, softirq, steal; what guests use is a part of user and nice.
         let times: Vec<u64> = words.take(8).map_while(|time| time.parse().ok()).collect();

@@ -11,7 +11,7 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 /// `PERF_FORMAT_TOTAL_TIME_ENABLED` in include/uapi/linux/perf_event.h.
 const TOTAL_TIME_ENABLED: u64 = 1;
 
-/// What a CPU's clock shows, in nanoseconds since it was switched on.
+/// The clock of an event, in nanoseconds since it was switched on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Clock {
     /// Time in which it ticked. It stands still while the kernel throttles it.

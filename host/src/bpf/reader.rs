@@ -27,10 +27,10 @@ const HASTY_POLL: Duration = Duration::from_millis(100);
 /// How long what was so lately may be so again.
 const LATELY_NS: u64 = 1_000_000_000;
 
-/// How long there may be no message.
+/// The longest time without a message.
 const SILENCE_NS: u64 = 1_000_000_000;
 
-/// How often the list of CPUs is looked at: a little more often than the reader wakes where nothing happens.
+/// Time between two looks at the list of CPUs: a little more often than the reader wakes where nothing happens.
 const LOOK_NS: u64 = 900_000_000;
 
 /// How long after its time stamp a record may still be on its way into a ring: an interrupt's length.
@@ -174,7 +174,8 @@ impl Reader {
                 self.follow_cpus(now);
             }
             let settled = if stopped { u64::MAX } else { now.saturating_sub(SETTLE_NS) };
-            let over = deadline.filter(|end| *end <= settled);
+            // What comes after a stop is sent whole, whenever the interval should have ended.
+            let over = deadline.filter(|end| !stopped && *end <= settled);
             let left = self.merge.first_urgent_ns().map_or(0, |first| first.saturating_sub(settled));
             if left > 0 && over.is_none() {
                 // It can be sent in a moment, and the others with it: one wake-up for all of them. (Waiting for

@@ -274,7 +274,7 @@ impl Sampler {
         Ok(new)
     }
 
-    /// Whether an event was ended behind our back: that of a CPU that went offline is, and stays so when the CPU is
+    /// Tells whether an event was ended behind our back: that of a CPU that went offline is, and stays so when the CPU is
     /// back, as after the machine was suspended. Only events whose program did not run are asked, since that
     /// interrupts their CPU.
     fn stands_still(&self, cpu: &mut Cpu) -> bool {
@@ -317,7 +317,7 @@ impl Sampler {
         self.cpus.iter().try_for_each(|cpu| cpu.event.disable())
     }
 
-    /// What the program counted on a CPU since it was loaded.
+    /// Returns what the program counted on a CPU since it was loaded.
     pub(super) fn counters(&self, cpu: u32) -> Counters {
         let start = cpu as usize * COUNTER_WORDS;
         let words = self.counters.get(start..start + COUNTER_WORDS).unwrap_or_default();
@@ -328,7 +328,7 @@ impl Sampler {
         Counters::from_bytes(&bytes)
     }
 
-    /// How many samples did not fit into rings since the sampler was loaded.
+    /// Counts samples that did not fit into rings since the sampler was loaded.
     pub(super) fn lost_in_rings(&self) -> u64 {
         let lost = |counters: Counters| counters.ring_full + counters.no_ring + counters.no_scratch;
         (0..self.known_cpus.limit).map(|cpu| lost(self.counters(cpu))).sum()

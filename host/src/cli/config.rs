@@ -19,7 +19,7 @@ pub struct Arguments {
 enum Question {
     /// Say what is wrong with files, as `run` would read them: together, later ones winning.
     ///
-    /// What `run` refuses when it starts is refused: keys, plugins, what exporters cannot use (directories, certificates,
+    /// Refuses what `run` refuses when it starts: keys, plugins, what exporters cannot use (directories, certificates,
     /// endpoints), an address that cannot be listened at, a system that does not offer what is required. So plugins are
     /// loaded once all of them were judged; nothing is sampled or sent. `STACKSONDE_` variables are left out.
     Check {

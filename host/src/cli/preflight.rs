@@ -17,7 +17,7 @@ use crate::plugins::{ExporterSettings, FileRules, Plugin};
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-/// What was found.
+/// The result.
 #[derive(Debug, Default)]
 pub(super) struct Findings {
     /// Lines, each one a refusal.

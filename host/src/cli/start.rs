@@ -175,7 +175,7 @@ pub(super) fn prepare(
     Ok((parts, exporting))
 }
 
-/// What exporters are offered.
+/// Makes the offer to exporters.
 pub(super) fn offer(interval: Option<Duration>) -> Offer {
     Offer {
         formats: vec![BATCH_FORMAT.into()],

@@ -26,7 +26,7 @@ pub(super) struct Found {
     pub(super) path: Option<Arc<[u8]>>,
     /// Whether every task in the cgroup of that id has that path.
     pub(super) by_id: bool,
-    /// Whether it could be looked at; else another attempt may give another answer.
+    /// Set if it could be looked at; else another attempt may give another answer.
     pub(super) is_known: bool,
 }
 
@@ -42,7 +42,7 @@ pub(super) struct Cgroups {
     budget: usize,
 }
 
-/// What is known of a process.
+/// A process's path, as far as it is known.
 #[derive(Debug)]
 enum OfProcess {
     /// Its path when its cgroup in the default hierarchy had this id; `None` if it has none that we may see. Another id

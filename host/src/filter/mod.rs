@@ -84,7 +84,7 @@ pub struct Filter {
     by_proc: bool,
     /// When beliefs that may become wrong without notice were last given up: CLOCK_MONOTONIC, nanoseconds.
     checked_ns: u64,
-    /// Whether the descendants of processes could not be read, so that it is tried again.
+    /// Set if the descendants of processes could not be read, so that it is tried again.
     is_wanting: bool,
     counters: FilterCounters,
 }

@@ -37,7 +37,7 @@ impl Listen {
     ///
     /// # Errors
     ///
-    /// What [`Server::start`] would say.
+    /// Tells what [`Server::start`] would say.
     pub fn check(&self) -> io::Result<()> {
         match self {
             Self::Unix(path) => {

@@ -40,7 +40,7 @@ pub struct VitalsNow {
     pub unread: UnreadFiles,
     /// Samples that were lost before they came to an exporter.
     pub losses: Losses,
-    /// What is missing of names.
+    /// Names that are missing, counted.
     pub names: SymbolizeCounters,
     /// Executable mappings of sampled processes for which there was no room in the last profile.
     pub mappings_left_out: u64,

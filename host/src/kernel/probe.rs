@@ -4,7 +4,7 @@
 
 use super::refusal::{IN_CONFIDENTIALITY, NO_LOCKDOWN, absent, explain};
 use super::standing::{
-    CAP_BPF, CAP_IPC_LOCK, CAP_PERFMON, CAP_SYS_ADMIN, CAP_SYS_PTRACE, LOCKDOWN, Standing,
+    CAP_BPF, CAP_IPC_LOCK, CAP_PERFMON, CAP_SYS_ADMIN, CAP_SYS_PTRACE, CAP_SYSLOG, LOCKDOWN, Standing,
     securityfs_is_mounted,
 };
 use super::system_proc::open_kallsyms;
@@ -173,9 +173,13 @@ fn kallsyms(standing: &Standing) -> Outcome {
     let mut head = Vec::new();
     match open_kallsyms().and_then(|file| file.take(64 << 10).read_to_end(&mut head)) {
         Ok(_) if shows_addresses(&head) => Outcome::Present,
+        Ok(_) if standing.may(CAP_SYSLOG) => absent(
+            "the kernel hides the addresses in /proc/kallsyms from everybody",
+            "set kernel.kptr_restrict to 1",
+        ),
         Ok(_) => absent(
-            "the kernel hides the addresses in /proc/kallsyms",
-            "set kernel.kptr_restrict to 0, or to 1 and grant CAP_SYSLOG",
+            "the kernel hides the addresses in /proc/kallsyms from who has no CAP_SYSLOG",
+            "grant CAP_SYSLOG, and if kernel.kptr_restrict is 2, set it to 1",
         ),
         Err(error) if error.kind() == io::ErrorKind::NotFound && standing.proc.only_processes => absent(
             "there is no /proc/kallsyms: /proc is mounted with subset=pid",

@@ -1,4 +1,4 @@
-//! How `/proc` is mounted: it may hide processes, and everything else.
+//! The mount of `/proc`: it may hide processes, and everything else.
 
 /// Options of the mount of `/proc` (Documentation/filesystems/proc.rst, "Mount options").
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -19,7 +19,8 @@ impl ProcMount {
 /// Finds the mount on `/proc` that covers the others in `/proc/self/mountinfo` (proc(5)).
 pub fn parse_proc_mount(mountinfo: &[u8]) -> ProcMount {
     let options = |line: &[u8]| {
-        let line = str::from_utf8(line).ok()?;
+        // The name of what is mounted may be any bytes.
+        let line = String::from_utf8_lossy(line);
         let (mount, system) = line.split_once(" - ")?;
         let mut system = system.split(' ');
         let is_proc = mount.split(' ').nth(4)? == "/proc" && system.next()? == "proc";
@@ -49,6 +50,8 @@ mod tests {
         assert_eq!(read(&[plain, hidden, other]), expected);
         assert_eq!(read(&[hidden, plain]), ProcMount::default());
         assert_eq!(parse_proc_mount(b"1 2 3 4 /proc x - proc proc hidepid=off"), ProcMount::default());
+        let odd = b"99 30 0:50 / /proc rw - proc \xff rw,hidepid=2";
+        assert_eq!(parse_proc_mount(odd).hidepid.as_deref(), Some("2"));
         assert_eq!(parse_proc_mount(b"\xff - \n/proc"), ProcMount::default());
     }
 }

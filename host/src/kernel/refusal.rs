@@ -33,7 +33,7 @@ pub(super) fn absent(reason: impl Into<String>, remedy: impl Into<String>) -> Ou
     Outcome::Absent { reason: reason.into(), remedy: remedy.into() }
 }
 
-/// What the operator has to do about lockdown.
+/// The remedy for lockdown.
 pub(super) const NO_LOCKDOWN: &str = "boot without lockdown=, or without Secure Boot where that implies it";
 /// Why something is not there.
 pub(super) const IN_CONFIDENTIALITY: &str = "in the kernel's lockdown mode `confidentiality`";

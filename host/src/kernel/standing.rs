@@ -9,6 +9,7 @@ use std::io;
 pub(super) const CAP_IPC_LOCK: u32 = 14;
 pub(super) const CAP_SYS_PTRACE: u32 = 19;
 pub(super) const CAP_SYS_ADMIN: u32 = 21;
+pub(super) const CAP_SYSLOG: u32 = 34;
 pub(super) const CAP_PERFMON: u32 = 38;
 pub(super) const CAP_BPF: u32 = 39;
 
@@ -19,9 +20,9 @@ pub(super) struct Standing {
     pub(super) effective: Option<u64>,
     /// Whether a seccomp filter judges our system calls.
     pub(super) seccomp_filter: bool,
-    /// Whether a seccomp filter is known to answer in the kernel's place for bpf(2), and for perf_event_open(2).
+    /// Set if a seccomp filter is known to answer in the kernel's place for bpf(2), and for perf_event_open(2).
     pub(super) filtered: (bool, bool),
-    /// How `/proc` is mounted.
+    /// The mount of `/proc`.
     pub(super) proc: ProcMount,
     /// Whether we are in a user namespace, whose capabilities count for nothing here.
     pub(super) user_namespace: bool,
@@ -61,7 +62,7 @@ impl Standing {
         }
     }
 
-    /// Whether the kernel's lockdown lets nobody look into it.
+    /// Tells whether the kernel's lockdown lets nobody look into it.
     pub(super) fn keeps_secrets(&self) -> bool {
         self.lockdown.as_deref() == Some("confidentiality")
     }

@@ -1,6 +1,6 @@
 //! Files of `/proc` that describe the system rather than a process.
 //!
-//! Where `/proc` is mounted with `subset=pid` (systemd's `ProcSubset=pid`) it has none of them, and in containers other
+//! A `/proc` that is mounted with `subset=pid` (systemd's `ProcSubset=pid`) it has none of them, and in containers other
 //! file systems are mounted over some (lxcfs). They are then read from an instance of proc that nobody else sees, where
 //! the process may make one (CAP_SYS_ADMIN).
 

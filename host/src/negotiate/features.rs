@@ -73,7 +73,7 @@ struct Feature {
 const WAY: Way =
     Way { name: "default", gives: State::On, features: &[], capabilities: &[], facts: &[], unless: &[] };
 
-/// Whether programs may read what facts lead to.
+/// Reading of what facts lead to, by programs.
 const KERNEL_READS: &str = "bpf.helper.probe_read_kernel";
 
 const KERNELS_OWN_WALK: (&str, &str) = (

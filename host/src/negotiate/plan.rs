@@ -276,7 +276,7 @@ mod tests {
             ("lockdown.none", &[]),
             ("bpf.prog.raw_tracepoint", &[]),
             ("perf.sideband.build_id", &[]),
-            ("cap.sys_ptrace", &[]),
+            ("cap.sys_ptrace", &[(USER_STACKS, Reduced)]),
             ("kallsyms.addresses", &[(KERNEL_NAMES, Off)]),
             ("perf.sideband", &[(PROCESS_NOTICES, Reduced)]),
         ];

@@ -3,12 +3,11 @@
 use super::elf::{Segment, build_id_of, segments};
 use super::living::by_living_task;
 use super::reader::{FileReader, Unread, Unseen, reason};
-use super::watched::{WatchedFile, fill};
+use super::watched::{Headers, WatchedFile, fill};
 use super::{FileAddress, PinnedFile, vdso};
 use crate::blocking::{Backoff, WaitsFor};
 use crate::bpf::Identity as FileIdentity;
 use crate::descriptors;
-use object::read::ReadCache;
 use sha2::{Digest, Sha256};
 use std::collections::HashMap;
 use std::fs::File;
@@ -93,7 +92,7 @@ impl Mapped {
     /// the process's root, `/proc` from ours.
     pub(super) fn is_at_path_of(&self, other: &Self) -> bool {
         let [one, other] = [self, other].map(|mapped| mapped.path.trim_end_matches(" (deleted)"));
-        one.ends_with(other) || other.ends_with(one)
+        !self.is_anonymous() && (one.ends_with(other) || other.ends_with(one))
     }
 
     /// Memory without a file, in which code was made at run time.
@@ -107,7 +106,7 @@ impl Mapped {
     }
 }
 
-/// Where a process has mapped something.
+/// A range that a process has mapped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MappedAt {
     /// The process.
@@ -137,7 +136,7 @@ pub struct Executables {
 #[derive(Debug)]
 struct Known {
     executable: Arc<Executable>,
-    /// Whether its file was read. Else another takes its place as soon as that succeeds, since addresses in the two
+    /// Set if its file was read. Else another takes its place as soon as that succeeds, since addresses in the two
     /// mean different things.
     is_read: bool,
     /// When its file is looked for again that could not be looked at.
@@ -349,7 +348,7 @@ impl Executables {
 impl Content {
     fn read(file: &File, is_file: bool) -> io::Result<Self> {
         let watched = WatchedFile::new(file);
-        let segments = segments(&ReadCache::new(&watched)).unwrap_or_default();
+        let segments = segments(&Headers::of(&watched)).unwrap_or_default();
         Ok(Self {
             build_id: read_build_id(file)?,
             htlhash: if is_file { htlhash(file)? } else { None },
@@ -360,7 +359,7 @@ impl Content {
 
 fn read_build_id(file: &File) -> io::Result<Option<Vec<u8>>> {
     let watched = WatchedFile::new(file);
-    let build_id = build_id_of(&ReadCache::new(&watched)).unwrap_or_default();
+    let build_id = build_id_of(&Headers::of(&watched)).unwrap_or_default();
     watched.judge(build_id)
 }
 

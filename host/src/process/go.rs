@@ -5,10 +5,9 @@
 //! runtime/runtime2.go, the flags in internal/abi/symtab.go.
 
 use super::pieces::Pieces;
-use super::watched::WatchedFile;
+use super::watched::{Headers, WatchedFile};
 use object::LittleEndian as Little;
 use object::elf::{FileHeader64, SHF_COMPRESSED, SHT_NOBITS};
-use object::read::ReadCache;
 use object::read::elf::{FileHeader, SectionHeader};
 use std::fs::File;
 use std::io;
@@ -31,6 +30,8 @@ const SIZES_BYTES_MAX: usize = 1 << 16;
 const NAME_BYTES_MAX: usize = 4096;
 /// Functions in one program; more only in damaged files.
 const FUNCTIONS_MAX: u64 = 1 << 24;
+/// Functions that are looked at of a range, which is a page or a function; more only in damaged files.
+const IN_RANGE_MAX: usize = 1 << 14;
 
 /// The table of one file. Addresses are as the file states them, offsets are in the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,7 +84,7 @@ impl GoFunctions {
     }
 
     fn find_in(watched: &WatchedFile<'_>, file: &File) -> Option<Self> {
-        let cache = ReadCache::new(watched);
+        let cache = Headers::of(watched);
         let header = FileHeader64::<Little>::parse(&cache).ok()?;
         let sections = header.sections(Little, &cache).ok()?;
         let section = |names: &[&[u8]]| {
@@ -152,7 +153,7 @@ impl GoFunctions {
             let Some((start, function)) = next.filter(|(start, _)| *start < range.end) else { break };
             next = self.entry(pieces, index + 1)?;
             let Some((end, _)) = next else { break };
-            if start < end && end > range.start {
+            if start < end && end > range.start && places.len() < IN_RANGE_MAX {
                 places.push((start..end, function));
             }
         }

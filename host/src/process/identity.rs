@@ -70,9 +70,17 @@ impl Identity {
         let executable = by_living_task(pid, tid, link)
             .map(|path| path.map(|path| path.to_string_lossy().trim_end_matches(" (deleted)").to_owned()));
         let executable = seen(executable).or_else(|| noticed.program.map(str::to_owned)).unwrap_or_default();
-        let cgroup = seen(cgroup_of(pid, tid).map(|path| path.map(|path| lossy(&path))))
-            .or_else(|| noticed.parent_cgroup.map(str::to_owned))
-            .unwrap_or_default();
+        // The parent's is that of a process that is gone, not of one that could not be looked at.
+        let cgroup = match there(cgroup_of(pid, tid)) {
+            Ok(path) => {
+                path.flatten().map(|path| lossy(&path)).or_else(|| noticed.parent_cgroup.map(str::to_owned))
+            }
+            Err(_) => {
+                is_wanting = true;
+                None
+            }
+        };
+        let cgroup = cgroup.unwrap_or_default();
         let parent_pid = match noticed.parent_pid {
             0 => {
                 let stat = there(text(pid, "stat"));

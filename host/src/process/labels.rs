@@ -17,6 +17,8 @@ const ENVIRONMENT_BYTES: u64 = 1 << 20;
 const LABELS: usize = 64;
 /// Bytes of a value; what is longer is left out in the same way.
 const VALUE_BYTES: usize = 4096;
+/// Bytes of all labels of one process; so is what is more.
+const LABELS_BYTES: usize = 16 << 10;
 /// Says how many labels were left out.
 const LEFT_OUT: &str = "stacksonde.labels_left_out";
 
@@ -62,7 +64,14 @@ pub(crate) fn labels(environment: &[u8], cgroup: &str) -> Labels {
     }
     let stated = labels.len();
     labels.retain(|key, value| key.len().max(value.len()) <= VALUE_BYTES);
-    let mut labels: Labels = labels.into_iter().take(LABELS).collect();
+    let mut bytes = 0;
+    let fits = |(key, value): &(String, String)| {
+        let with = bytes + key.len() + value.len();
+        let fits = with <= LABELS_BYTES;
+        bytes = if fits { with } else { bytes };
+        fits
+    };
+    let mut labels: Labels = labels.into_iter().filter(fits).take(LABELS).collect();
     if labels.len() < stated {
         labels.push((LEFT_OUT.into(), (stated - labels.len()).to_string()));
     }
@@ -93,6 +102,8 @@ fn is_hex(text: &str, digits: usize) -> bool {
 /// The id of the pod of Kubernetes that a cgroup lies in: `pod<uid>`, where systemd wants underscores for hyphens.
 pub(super) fn pod_uid(cgroup: &str) -> Option<String> {
     cgroup.split('/').find_map(|part| {
+        // `kubepods-pod<uid>.slice:cri-containerd:<id>` where containerd takes cgroupfs's names for systemd's.
+        let part = part.split(':').next().unwrap_or(part);
         let name = part.strip_suffix(".slice").unwrap_or(part);
         let (_, uid) =
             name.rsplit_once("pod").filter(|(before, _)| before.is_empty() || before.ends_with('-'))?;
@@ -128,8 +139,8 @@ mod tests {
             ),
         ] {
             assert_eq!(container_id(&path), Some(ID), "{path}");
-            let in_pod = path.starts_with("/kubepods").then(|| pod.to_owned());
-            assert!(pod_uid(&path) == in_pod || path.contains("containerd.service"), "{path}");
+            let in_pod = path.contains("kubepods").then(|| pod.to_owned());
+            assert_eq!(pod_uid(&path), in_pod, "{path}");
         }
         let aws = "0123456789abcdef0123456789abcdef-1234567890";
         assert_eq!(container_id(&format!("/ecs/0123/{aws}")), Some(aws));

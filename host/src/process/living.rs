@@ -26,15 +26,17 @@ pub(crate) fn by_living_task<T>(
     }
     // Another process may have the thread's id by now.
     if tid != pid
-        && std::fs::exists(format!("/proc/{pid}/task/{tid}")).unwrap_or(false)
+        && std::fs::exists(format!("/proc/{pid}/task/{tid}"))?
         && let Some(found) = try_task(tid)?
     {
         return Ok(Some(found));
     }
     // The thread that was sampled may be gone, too.
-    for task in
-        std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten().take(OTHERS_MAX)
-    {
+    let others = match std::fs::read_dir(format!("/proc/{pid}/task")) {
+        Err(error) if !matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ESRCH)) => return Err(error),
+        others => others.into_iter().flatten(),
+    };
+    for task in others.flatten().take(OTHERS_MAX) {
         let task = task.file_name().to_str().and_then(|name| name.parse().ok());
         if let Some(task) = task.filter(|task| *task != pid && *task != tid)
             && let Some(found) = try_task(task)?

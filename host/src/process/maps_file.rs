@@ -46,11 +46,14 @@ pub fn read_maps(mut text: impl BufRead, mut take: impl FnMut(MapsLine)) -> io::
     }
 }
 
+/// Bytes of the paths of one process's mappings: a hundred for each of as many as there may be.
+const PATHS_BYTES: usize = 4 << 20;
+
 /// The executable mappings of a process.
 #[derive(Debug, Default)]
 pub(super) struct ExecutableMaps {
     pub(super) lines: Vec<MapsLine>,
-    /// How many more there are.
+    /// The number of those that are left out.
     pub(super) left_out: u64,
 }
 
@@ -65,12 +68,18 @@ pub(super) fn read_executable_maps(
         let mut maps = ExecutableMaps::default();
         let text = BufReader::with_capacity(1 << 14, File::open(format!("/proc/{task}/maps"))?);
         let mut selection = Selection::new(most, sampled);
+        let (mut bytes, mut too_long) = (0, 0);
         let any = read_maps(text, |line| {
-            if selection.takes(&line) {
-                maps.lines.push(line);
+            if !selection.takes(&line) {
+                return;
+            }
+            bytes += line.path.len();
+            match bytes <= PATHS_BYTES {
+                true => maps.lines.push(line),
+                false => too_long += 1,
             }
         })?;
-        maps.left_out = selection.left_out();
+        maps.left_out = selection.left_out() + too_long;
         Ok(any.then_some(maps))
     };
     match by_living_task(pid, tid, read) {

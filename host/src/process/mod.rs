@@ -43,7 +43,7 @@ pub(crate) use proc_files::{
 pub(crate) use vdso::in_memory;
 #[cfg(test)]
 pub(crate) use vdso::own_range as own_vdso;
-pub(crate) use watched::{WatchedFile, fill};
+pub(crate) use watched::{Headers, WatchedFile, fill};
 
 use crate::bpf::RawSample;
 use std::sync::Arc;

@@ -31,6 +31,9 @@ struct About {
     mount: u64,
 }
 
+/// Times that a path is followed while somebody renames its folders.
+const ATTEMPTS: usize = 8;
+
 impl PinnedFile {
     /// Pins the file at a path of our own, links followed. An error for what is not a regular file: opening a FIFO
     /// would block, and opening a device may do anything.
@@ -53,20 +56,37 @@ impl PinnedFile {
         let mut how: libc::open_how = unsafe { MaybeUninit::zeroed().assume_init() };
         how.flags = (libc::O_PATH | libc::O_CLOEXEC).unsigned_abs().into();
         how.resolve = libc::RESOLVE_IN_ROOT | libc::RESOLVE_NO_MAGICLINKS;
-        // SAFETY: the folder is open, the path is a C string, and the structure outlives the call, which is told its size.
-        let opened = unsafe {
-            libc::syscall(
-                libc::SYS_openat2,
-                root.as_raw_fd(),
-                path.as_ptr(),
-                &raw const how,
-                size_of::<libc::open_how>(),
-            )
+        let open = || {
+            // SAFETY: the folder is open, the path is a C string, and the structure outlives the call, which is told its
+            // size.
+            let opened = unsafe {
+                libc::syscall(
+                    libc::SYS_openat2,
+                    root.as_raw_fd(),
+                    path.as_ptr(),
+                    &raw const how,
+                    size_of::<libc::open_how>(),
+                )
+            };
+            let descriptor = i32::try_from(opened).ok().filter(|descriptor| *descriptor >= 0);
+            descriptor.ok_or_else(io::Error::last_os_error)
         };
-        let descriptor = i32::try_from(opened).ok().filter(|descriptor| *descriptor >= 0);
-        let descriptor = descriptor.ok_or_else(io::Error::last_os_error)?;
-        // SAFETY: the kernel just gave us this descriptor, nobody else owns it.
-        Self::new(unsafe { OwnedFd::from_raw_fd(descriptor) })
+        // openat2(2): "EAGAIN: ... the caller may choose to retry", where a folder was renamed meanwhile.
+        let is_raced = |error: &io::Error| matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::EINTR));
+        let mut opened = open();
+        for _ in 1..ATTEMPTS {
+            if !opened.as_ref().is_err_and(is_raced) {
+                break;
+            }
+            opened = open();
+        }
+        match opened {
+            // SAFETY: the kernel just gave us this descriptor, nobody else owns it.
+            Ok(descriptor) => Self::new(unsafe { OwnedFd::from_raw_fd(descriptor) }),
+            // It is no lack of anything, for which EAGAIN stands elsewhere.
+            Err(error) if is_raced(&error) => Err(io::Error::other("folders of its path are being renamed")),
+            Err(error) => Err(error),
+        }
     }
 
     /// Pins a file that is open, or was opened with `O_PATH`.

@@ -7,7 +7,7 @@ use super::reader::{Unseen, reason};
 use std::io;
 use std::path::PathBuf;
 
-/// What the kernel appends to the path of a cgroup that was removed (kernel/cgroup/cgroup.c, `proc_cgroup_show`).
+/// The mark that the kernel appends to the path of a cgroup that was removed (kernel/cgroup/cgroup.c, `proc_cgroup_show`).
 const DELETED: &[u8] = b" (deleted)";
 
 /// Finds the path in `/proc/<pid>/cgroup` (cgroups(7)): the one that names a container, or a pod of Kubernetes, in
@@ -19,8 +19,9 @@ const DELETED: &[u8] = b" (deleted)";
 pub(crate) fn cgroup_path(text: &[u8]) -> Option<Vec<u8>> {
     let default = default_cgroup_path(text);
     let all: Vec<&[u8]> = default.into_iter().chain(lines(text).filter_map(path_in_line)).collect();
+    // Ids are ASCII, whatever else is in the path.
     let names =
-        |name: fn(&str) -> bool| all.iter().copied().find(move |path| str::from_utf8(path).is_ok_and(name));
+        |name: fn(&str) -> bool| all.iter().copied().find(move |path| name(&String::from_utf8_lossy(path)));
     names(|path| container_id(path).is_some())
         .or_else(|| names(|path| pod_uid(path).is_some()))
         .or_else(|| names(|path| path.contains("kubepods")))
@@ -43,9 +44,10 @@ pub(crate) fn cgroup_of(pid: u32, tid: u32) -> io::Result<Option<Vec<u8>>> {
     }
 }
 
-/// Whether a cgroup's path says by itself which container it is of.
+/// Tells whether a cgroup's path says by itself which container it is of.
 pub(crate) fn names_container(path: &[u8]) -> bool {
-    str::from_utf8(path).is_ok_and(|path| container_id(path).is_some() || pod_uid(path).is_some())
+    let path = String::from_utf8_lossy(path);
+    container_id(&path).is_some() || pod_uid(&path).is_some()
 }
 
 /// The path in the default hierarchy (version 2).

@@ -41,7 +41,7 @@ impl<'a> Selection<'a> {
         }
     }
 
-    /// How many were not taken.
+    /// Counts those that were not taken.
     pub(super) fn left_out(&self) -> u64 {
         self.left_out
     }

@@ -429,9 +429,11 @@ impl Processes {
         let maps = self.executables.reader().look(pid, WaitsFor::Process(pid), &name, look);
         let Some(process) = self.known.get_mut(&pid) else { return };
         process.read_ns = time_ns;
-        process.reading_ns = u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX);
         let before = process.mappings.len();
+        // What could not be read is soon tried again, however long that took.
+        process.reading_ns = 0;
         let Ok(Some(maps)) = maps else { return };
+        process.reading_ns = u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX);
         process.take_maps(maps, monotonic_ns(), &mut self.files);
         process.version = next_version(&mut self.versions);
         self.mappings = (self.mappings + process.mappings.len()).saturating_sub(before);

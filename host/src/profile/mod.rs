@@ -59,6 +59,14 @@ impl Stack {
     pub fn is_complete(&self) -> bool {
         is_complete(self.user_end, self.kernel_end)
     }
+
+    /// Names how it ended, as files and the summary do: what kept its kernel part back, or else how its user part ended.
+    pub fn outcome(&self) -> &'static str {
+        match self.kernel_end {
+            stacksonde_ebpf::kernel_end::REFUSED => "kernel_stack_refused",
+            _ => stacksonde_ebpf::user_end::name(self.user_end),
+        }
+    }
 }
 
 /// Whether a stack that ended so is whole.

@@ -90,7 +90,7 @@ impl Section {
         }
     }
 
-    /// Whether the file has its bytes (`SHT_NOBITS`).
+    /// Tells whether the file has its bytes (`SHT_NOBITS`).
     pub(super) fn is_in_file(&self) -> bool {
         self.kind != 8
     }
@@ -99,7 +99,7 @@ impl Section {
 /// The sections of a file, of which any number may be there and none is kept.
 pub(super) struct Sections<'f, F: Bytes + ?Sized> {
     file: &'f F,
-    /// Where the table is.
+    /// The place of the table in the file.
     table: u64,
     count: u64,
     /// Number of the section with their names.

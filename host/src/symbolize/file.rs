@@ -14,7 +14,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Where distributions put debug information that they split off, by build id.
+/// The folder into which distributions put debug information that they split off, by build id.
 const SPLIT: &str = "/usr/lib/debug/.build-id";
 
 /// A file, and what is asked about it.
@@ -24,24 +24,24 @@ pub(super) struct FileQuestion {
     pub(super) build_id: Option<Vec<u8>>,
     /// Sorted, each once, as stated in the file.
     pub(super) addresses: Vec<u64>,
-    /// Whether inlined functions and lines are wanted.
+    /// Set if inlined functions and lines are wanted.
     pub(super) lines: bool,
-    /// What debug information may take in memory where it is compressed, in bytes.
+    /// Memory for compressed debug information, in bytes.
     pub(super) debug_bytes: u64,
-    /// What names may take, in bytes.
+    /// Memory for names, in bytes.
     pub(super) names_bytes: usize,
     /// CPU time that it may take.
     pub(super) time: Duration,
 }
 
-/// What the file says.
+/// The names of a file's addresses.
 #[derive(Debug)]
 pub(super) struct FileAnswer {
     /// The addresses that were asked about.
     pub(super) addresses: Vec<u64>,
     /// For each its functions, the innermost first; empty where it has none; `None` where there was no room.
     pub(super) names: Vec<Option<Names>>,
-    /// Whether debug information was left out because of its size.
+    /// Set if debug information was left out because of its size.
     pub(super) cut: bool,
 }
 
@@ -81,9 +81,14 @@ impl FileQuestion {
         }
         let Some(id) = self.build_id.as_ref().filter(|id| id.len() > 1) else { return Ok(None) };
         let hex: String = id.iter().map(|byte| format!("{byte:02x}")).collect();
-        let split = File::open(format!("{SPLIT}/{}/{}.debug", &hex[..2], &hex[2..])).ok();
-        // What is wrong with that one does not concern the names that the file has itself.
-        Ok(split.filter(|split| debug::has_debug_information(split).unwrap_or(false)).map(Arc::new))
+        let split = match File::open(format!("{SPLIT}/{}/{}.debug", &hex[..2], &hex[2..])) {
+            Ok(split) => split,
+            Err(error) if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENOTDIR)) => {
+                return Ok(None);
+            }
+            Err(error) => return Err(error),
+        };
+        Ok(debug::has_debug_information(&split)?.then(|| Arc::new(split)))
     }
 
     /// Functions by a file's symbol tables, where there is no name yet.

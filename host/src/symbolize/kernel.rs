@@ -4,7 +4,7 @@ use std::io::{self, BufRead};
 
 /// A line is longer only in damaged text.
 const LINE_BYTES_MAX: u64 = 4096;
-/// What stands in the place of a name that there was no room for.
+/// The mark in the place of a name that there was no room for.
 const NAMELESS: u32 = u32::MAX;
 
 /// The functions, by address.
@@ -20,7 +20,7 @@ pub struct KernelSymbols {
     unknown: Option<(u64, u64)>,
 }
 
-/// Where a function begins, and where its name does in `names`.
+/// The address of a function, and the place of its name in `names`.
 #[derive(Clone, Copy, Debug)]
 #[repr(C, packed(4))]
 struct Start {

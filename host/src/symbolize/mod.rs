@@ -32,18 +32,25 @@ pub use names::{Name, Names};
 pub use symtab::function_names;
 pub use texts::Texts;
 
-use crate::blocking::Worker;
+use crate::blocking::{Backoff, Worker};
+use crate::bpf::monotonic_ns;
 use crate::process::{Executable, FileAddress, Frame};
 use file::{FileAnswer, FileQuestion};
+use limit::cpu_time;
 use names::{Known, Place};
 use retry::Retries;
 use std::collections::{BTreeMap, HashSet};
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-/// Looking at one file may take so much CPU time, and may wait so long for a file system while it wants none.
-const FILE_TIME: Duration = Duration::from_secs(10);
+/// Looking at the files of one profile may take so much CPU time; what is left then is looked at for the next profile.
+const PROFILE_TIME: Duration = Duration::from_secs(10);
+/// Looking at one file may wait so long for a file system while it wants no CPU.
+const FILE_WAIT: Duration = Duration::from_secs(2);
+
+/// After so many failures of a file debug information may be what is in the way.
+const WITH_LINES: u32 = 2;
 
 /// How names are looked up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,8 +105,10 @@ impl std::ops::AddAssign for SymbolizeCounters {
 #[derive(Debug)]
 pub struct Symbolizer {
     options: Options,
-    /// Read once, when first wanted; empty where it cannot be read.
+    /// Read when first wanted.
     kernel: Option<KernelSymbols>,
+    /// When it is tried again to read that.
+    kernel_retry: Backoff,
     known: Known,
     /// Looks at files, whose file systems may not answer.
     worker: Worker,
@@ -116,8 +125,9 @@ impl Symbolizer {
         Self {
             options,
             kernel: None,
+            kernel_retry: Backoff::default(),
             known: Known::default(),
-            worker: Worker::new("names", FILE_TIME),
+            worker: Worker::new("names", FILE_WAIT),
             retries: Retries::default(),
             without_lines: HashSet::new(),
             counters: SymbolizeCounters::default(),
@@ -164,32 +174,65 @@ impl Symbolizer {
             }
         }
         if !kernel.is_empty() && self.options.kernel {
-            let symbols = self.kernel.get_or_insert_with(|| read_kernel(self.options.memory.kernel));
-            self.counters.kernel_functions_left_out = symbols.left_out();
-            for (place, address) in kernel {
-                let name = symbols.at(address).map(|name| self.known.plain(&String::from_utf8_lossy(name)));
-                self.known.insert(place, name.into_iter().collect());
-            }
+            self.look_up_kernel(kernel);
         }
-        // One file after the other: what a file takes is given back before the next.
-        for (executable, addresses) in files.into_values() {
-            self.look_up_file(&executable, addresses);
+        // One file after the other: what a file takes is given back before the next. Those that failed come last.
+        let mut files: Vec<_> = files.into_values().collect();
+        files.sort_by_key(|(executable, _)| self.retries.failures_of(executable.id));
+        let mut left = PROFILE_TIME;
+        for (executable, addresses) in files {
+            let used = self.look_up_file(&executable, addresses, left);
+            left = left.saturating_sub(used);
         }
     }
 
-    /// Remembers what is at addresses of a file, if it can be looked at. If not, that is no answer: it is tried again.
-    fn look_up_file(&mut self, executable: &Executable, mut addresses: Vec<u64>) {
+    fn look_up_kernel(&mut self, wanted: Vec<(Place, u64)>) {
+        let now_ns = monotonic_ns();
+        if self.kernel.is_none() && self.kernel_retry.is_due(now_ns) {
+            match read_kernel(self.options.memory.kernel) {
+                Ok(symbols) => self.kernel = Some(symbols),
+                Err(error) => {
+                    self.kernel_retry.fail(now_ns);
+                    tracing::warn!(%error, "kernel functions stay without names for now");
+                }
+            }
+        }
+        let Some(symbols) = &self.kernel else {
+            self.counters.addresses_not_looked_up += wanted.len() as u64;
+            return;
+        };
+        self.counters.kernel_functions_left_out = symbols.left_out();
+        for (place, address) in wanted {
+            let name = symbols.at(address).map(|name| self.known.plain(&String::from_utf8_lossy(name)));
+            self.known.insert(place, name.into_iter().collect());
+        }
+    }
+
+    /// Remembers what is at addresses of a file, if it can be looked at within this CPU time, and returns what it took. If
+    /// not, that is no answer: it is tried again.
+    fn look_up_file(&mut self, executable: &Executable, mut addresses: Vec<u64>, time: Duration) -> Duration {
         addresses.sort_unstable();
         addresses.dedup();
         let count = addresses.len() as u64;
+        if time.is_zero() || self.known.bytes() > self.options.memory.cached.saturating_mul(2) {
+            self.counters.addresses_not_looked_up += count;
+            return Duration::ZERO;
+        }
         let Some(failures) = self.retries.turn_of(executable.id) else {
             self.counters.addresses_not_looked_up += count;
-            return;
+            return Duration::ZERO;
         };
-        match self.ask(executable, addresses, failures) {
+        let lines = self.options.inlined && failures < WITH_LINES;
+        let asked = Instant::now();
+        let (answer, used) = match self.ask(executable, addresses, lines, time) {
+            Ok((answer, used)) => (answer, used),
+            Err(error) => (Err(error), asked.elapsed()),
+        };
+        match answer {
             Ok(answer) => {
                 self.retries.succeeded(executable.id);
-                if answer.cut {
+                // Lines that were not asked for are left out, too.
+                if answer.cut || lines != self.options.inlined {
                     self.say_without_lines(executable);
                 }
                 for (address, names) in answer.addresses.into_iter().zip(answer.names) {
@@ -202,34 +245,49 @@ impl Symbolizer {
                 }
             }
             Err(error) => {
-                self.retries.failed(executable.id);
+                // That a file system does not answer says nothing of the file.
+                if used >= time / 2 || error.kind() == io::ErrorKind::InvalidData {
+                    self.retries.failed(executable.id);
+                } else {
+                    self.retries.waits(executable.id);
+                }
                 self.counters.addresses_not_looked_up += count;
                 tracing::warn!(path = executable.path, %error, "functions stay without names for now");
             }
         }
         crate::memory::give_back();
+        used
     }
 
-    fn ask(&mut self, executable: &Executable, addresses: Vec<u64>, failures: u32) -> io::Result<FileAnswer> {
+    /// Asks for the names of addresses; returns them or why there are none, and the CPU time that it took.
+    fn ask(
+        &mut self,
+        executable: &Executable,
+        addresses: Vec<u64>,
+        lines: bool,
+        time: Duration,
+    ) -> io::Result<(io::Result<FileAnswer>, Duration)> {
         /// Room for the names of a few functions there is always.
         const NAMES_LEAST: usize = 64 << 10;
-        /// After so many failures debug information may be what is in the way.
-        const WITH_LINES: u32 = 2;
         let Some(file) = executable.file() else { return Err(io::Error::other("the file is not at hand")) };
         let waits_for = file.waits_for();
         let question = FileQuestion {
             file,
             build_id: executable.build_id.clone(),
             addresses,
-            lines: self.options.inlined && failures < WITH_LINES,
+            lines,
             debug_bytes: self.options.memory.debug,
             // Mangled and readable ones, each so much, in the place of debug information in memory.
             names_bytes: usize::try_from(self.options.memory.debug / 2)
                 .unwrap_or(usize::MAX)
                 .max(NAMES_LEAST),
-            time: FILE_TIME,
+            time,
         };
-        self.worker.run(waits_for, move || question.answer()).map_err(io::Error::other)?
+        let timed = move || {
+            let began = cpu_time();
+            (question.answer(), cpu_time().saturating_sub(began))
+        };
+        self.worker.run(waits_for, timed).map_err(io::Error::other)
     }
 
     fn say_without_lines(&mut self, executable: &Executable) {
@@ -248,13 +306,10 @@ impl Symbolizer {
     }
 }
 
-fn read_kernel(max_bytes: usize) -> KernelSymbols {
+fn read_kernel(max_bytes: usize) -> io::Result<KernelSymbols> {
     let read = read_kernel_symbols(max_bytes);
     crate::memory::give_back();
-    let symbols = read.unwrap_or_else(|error| {
-        tracing::warn!(%error, "kernel functions stay without names");
-        KernelSymbols::default()
-    });
+    let symbols = read?;
     if symbols.left_out() > 0 {
         tracing::warn!(
             left_out = symbols.left_out(),
@@ -262,7 +317,7 @@ fn read_kernel(max_bytes: usize) -> KernelSymbols {
              raise memory.max"
         );
     }
-    symbols
+    Ok(symbols)
 }
 
 #[cfg(test)]

@@ -20,7 +20,7 @@ struct Failures {
 }
 
 impl Retries {
-    /// How often a file failed if it is to be looked at now; `None` if it has to wait. Asked once a profile.
+    /// Returns how often a file failed if it is to be looked at now; `None` if it has to wait. Asked once a profile.
     pub(super) fn turn_of(&mut self, id: u32) -> Option<u32> {
         let Some(failures) = self.0.get_mut(&id) else { return Some(0) };
         if failures.wait > 0 {
@@ -28,6 +28,20 @@ impl Retries {
             return None;
         }
         Some(failures.count)
+    }
+
+    /// Returns how often a file failed of late.
+    pub(super) fn failures_of(&self, id: u32) -> u32 {
+        self.0.get(&id).map_or(0, |failures| failures.count)
+    }
+
+    /// Takes in that a file could not be looked at for a reason that is not the file's.
+    pub(super) fn waits(&mut self, id: u32) {
+        let before = self.failures_of(id);
+        self.failed(id);
+        if let Some(failures) = self.0.get_mut(&id) {
+            failures.count = before;
+        }
     }
 
     pub(super) fn failed(&mut self, id: u32) {

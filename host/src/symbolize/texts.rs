@@ -37,7 +37,7 @@ impl Texts {
         Some(new)
     }
 
-    /// Whether there was no room for some.
+    /// Tells whether there was no room for some.
     pub fn refused(&self) -> bool {
         self.refused.get()
     }

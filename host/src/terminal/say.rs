@@ -45,7 +45,7 @@ pub fn err(text: &str) {
     stderr::say(&charset(&io::stderr()).plain_lines(text, false).replace('\n', "\n  "));
 }
 
-/// What can be shown there. A file or a pipe may be read anywhere.
+/// Tells what can be shown there. A file or a pipe may be read anywhere.
 fn charset(stream: &impl IsTerminal) -> Charset {
     if stream.is_terminal() { Charset::of_locale() } else { Charset::Unicode }
 }

@@ -146,7 +146,7 @@ fn put(message: &str) -> io::Result<()> {
     }
 }
 
-/// Where the log goes. Each write is one message, in which the log's own colours stay: those of others it has made plain.
+/// The place of the log. Each write is one message, in which the log's own colours stay: those of others it has made plain.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Log;
 

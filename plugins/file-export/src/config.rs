@@ -80,7 +80,7 @@ pub enum ConfigError {
         key: &'static str,
         /// The directory.
         directory: PathBuf,
-        /// What the system says.
+        /// The system's answer.
         reason: String,
     },
     /// A file's name is that of a directory.

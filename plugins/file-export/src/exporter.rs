@@ -65,7 +65,7 @@ fn put(format: Format, batch: &Batch<'_>, path: &Path) -> Result<(), Failure> {
     Ok(place::whole(path, |to| file(to))?)
 }
 
-/// What a batch lacks for a format will not change; what a disk lacks may.
+/// Prepares a batch for a format. What it lacks for that will not change; what a disk lacks may.
 fn prepare<'a>(format: Format, batch: &'a Batch<'a>) -> Result<Prepared<'a>, Failure> {
     format.prepare(batch).map_err(|error| Failure::Permanent(error.to_string()))
 }

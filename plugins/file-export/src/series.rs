@@ -23,7 +23,7 @@ const MARK: &str = "user.stacksonde.written";
 /// Bytes of a [`MARK`]; names of instances are short.
 const MARK_BYTES: usize = 256;
 
-/// Where the files are and how many of each format stay. The files of an earlier run count as well; files that this
+/// The folder of the files, and the number of each format that stay. The files of an earlier run count as well; files that this
 /// instance did not write are left alone.
 #[derive(Debug)]
 pub(crate) struct Series {
@@ -33,9 +33,11 @@ pub(crate) struct Series {
     instance: String,
     /// The place in the order of the next file; not known before the first one.
     next: Option<u64>,
-    /// Whether files have been marked. Some file systems take no attributes; there, names tell which files are ours, and
+    /// Set while files can be marked. Some file systems take no attributes; there, names tell which files are ours, and
     /// the time of their last change, as far as it can be true, tells the order.
     is_marking: bool,
+    /// When the last file was written, by the clock of the file system.
+    last: Option<SystemTime>,
 }
 
 /// The place of a file in the order.
@@ -49,7 +51,7 @@ struct Written {
 
 impl Series {
     pub(crate) fn new(directory: PathBuf, keep: u32, instance: &str) -> Self {
-        Self { directory, keep, instance: instance.into(), next: None, is_marking: true }
+        Self { directory, keep, instance: instance.into(), next: None, is_marking: true, last: None }
     }
 
     /// `profile-20261124T022510Z-000042.pb.gz`: end of the interval in UTC, number of the batch.
@@ -70,16 +72,16 @@ impl Series {
         };
         self.next = Some(number.saturating_add(1));
         let mark = format!("{number} {}", self.instance);
+        // Whatever keeps it from being marked, the file is worth more than its mark.
         match fsetxattr(file, MARK, mark.as_bytes(), XattrFlags::empty()) {
-            Err(Errno::NOTSUP | Errno::PERM | Errno::NOSYS | Errno::TOOBIG | Errno::NOSPC) => {
-                self.is_marking = false;
-                Ok(())
-            }
-            marked => {
-                self.is_marking = true;
-                Ok(marked?)
-            }
+            Ok(()) => self.is_marking = true,
+            Err(Errno::NOTSUP | Errno::NOSYS) => self.is_marking = false,
+            // It stays, as if it were not ours.
+            Err(_) => {}
         }
+        // By the clock of the file system, which need not be this machine's.
+        self.last = file.metadata()?.modified().ok();
+        Ok(())
     }
 
     /// Removes those files of `format` beyond the number that stays that were written first.
@@ -105,7 +107,6 @@ impl Series {
 
     /// The files of `format`, or of all formats, that this instance has written.
     fn written(&self, format: Option<Format>) -> io::Result<Vec<Written>> {
-        let now = SystemTime::now();
         let mut files = Vec::new();
         for entry in fs::read_dir(&self.directory)? {
             let entry = entry?;
@@ -124,7 +125,8 @@ impl Series {
                 None if !self.is_marking => {
                     // A file that is gone meanwhile needs no place.
                     let Ok(metadata) = entry.metadata() else { continue };
-                    let time = metadata.modified().ok().filter(|time| *time <= now);
+                    let time =
+                        metadata.modified().ok().filter(|time| self.last.is_none_or(|last| *time <= last));
                     files.push(Written { number: 0, time, name });
                 }
                 _ => {}
@@ -238,8 +240,8 @@ mod tests {
     fn where_files_cannot_be_marked_what_was_changed_in_the_future_is_the_oldest() {
         let directory = tempfile::tempdir().unwrap();
         let mut series = series(&directory, 2);
-        series.is_marking = false;
         let now = SystemTime::now();
+        (series.is_marking, series.last) = (false, Some(now));
         for (number, end_s, changed) in [
             (1, FAR, now + Duration::from_secs(1 << 31)),
             (2, NOW, now - Duration::from_secs(20)),

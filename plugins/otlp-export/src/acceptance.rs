@@ -1,4 +1,4 @@
-//! What a receiver says when it takes a message. A 2xx means that it has it, whatever its body is (opentelemetry.io:
+//! A receiver's answer when it takes a message. A 2xx means that it has it, whatever its body is (opentelemetry.io:
 //! "OTLP/HTTP Response"); a body only says whether all of it was taken. What answers 2xx without being a receiver is a
 //! page for people: a login, a portal.
 
@@ -11,7 +11,7 @@ use serde_json::Value;
 /// Bytes of an answer in plain words; what is longer was not written by a receiver.
 const WORDS: usize = 4096;
 
-/// What the receiver took.
+/// The part that the receiver took.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Accepted {
     rejected: i64,
@@ -77,12 +77,23 @@ fn is_json(media_type: &str) -> bool {
     media_type == "application/json" || media_type.ends_with("+json")
 }
 
+/// Tells whether a browser would show the body as a page. Servers that answer with a word or nothing call it HTML by
+/// default, so the type alone says little.
 fn is_page(media_type: &str, body: &[u8]) -> bool {
-    const LONGEST: usize = 15;
-    let begin = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body).trim_ascii_start();
+    const LONGEST: usize = 1024;
+    const ELEMENTS: [&str; 8] =
+        ["<!doctype html", "<html", "<head", "<body", "<script", "<meta", "<title", "<style"];
+    let begin = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body);
     let begin = String::from_utf8_lossy(&begin[..begin.len().min(LONGEST)]).to_ascii_lowercase();
-    matches!(media_type, "text/html" | "application/xhtml+xml")
-        || ["<!doctype html", "<html"].iter().any(|start| begin.starts_with(start))
+    let mut begin = begin.trim_start();
+    // What may stand before the first element.
+    for (opening, closing) in [("<?xml", "?>"), ("<!--", "-->"), ("<!--", "-->")] {
+        if begin.starts_with(opening) {
+            begin = begin.split_once(closing).map_or("", |(_, rest)| rest.trim_start());
+        }
+    }
+    let is_html = matches!(media_type, "text/html" | "application/xhtml+xml");
+    is_html && begin.starts_with('<') || ELEMENTS.iter().any(|element| begin.starts_with(element))
 }
 
 fn not_otlp(status: u16, what: &str) -> Refusal {
@@ -148,6 +159,8 @@ mod tests {
             (None, b"ok"),
             (Some("application/octet-stream"), b"stored"),
             (Some("text/xml"), b"<ok/>"),
+            (Some("text/html; charset=utf-8"), b""),
+            (Some("text/html"), b"OK"),
         ] {
             assert_eq!(of_success(200, kind, body).as_ref(), Ok(&all), "{kind:?} {body:?}");
         }
@@ -180,7 +193,10 @@ mod tests {
     fn a_page_for_people_is_refused_with_the_next_step() {
         for (kind, body) in [
             (Some("text/html; charset=utf-8"), &b"<p>please log in"[..]),
-            (Some("TEXT/HTML"), b""),
+            (Some("TEXT/HTML"), b"\n<div>sign in"),
+            (None, b"<!-- by a portal --><HEAD><title>Log in"),
+            (Some("application/xml"), b"<?xml version=\"1.0\"?>\n<!DOCTYPE html PUBLIC"),
+            (Some("text/plain"), b"<script>location = '/login'</script>"),
             (None, b"\xef\xbb\xbf\n <!DOCTYPE html><title>Log in</title>"),
             (Some("application/x-protobuf"), b"<HTML lang=en>"),
             (Some("text/plain"), &b"x".repeat(WORDS + 1)),

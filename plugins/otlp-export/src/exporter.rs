@@ -16,7 +16,7 @@ pub struct OtlpExport {
     most: usize,
     /// Made when it is first needed, and anew after a connection broke.
     transport: Option<Transport>,
-    /// Whether an answer ever came, so that it is the right port.
+    /// Set once an answer came, so that it is the right port.
     has_answered: bool,
     progress: Progress,
 }

@@ -129,7 +129,7 @@ fn is_exception(entry: &str, host: &str, address: Option<IpAddr>, port: u16) -> 
         None if name == "*" => true,
         None => {
             let name = name.trim_end_matches('.');
-            !name.is_empty() && (host == name || below(name))
+            !name.is_empty() && (host == name || address.is_none() && below(name))
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Functions of a unit at addresses, with those that were inlined into them.
 
 use super::super::demangle::shortened;
+use super::FRAMES_MAX;
 use super::section::Section;
 use super::unit::{Bases, Extent, Unit, Units, place_of};
 use gimli::{Abbreviation, AttributeValue, EntriesRaw, Result, UnitOffset, constants};
@@ -24,7 +25,7 @@ pub(super) struct Function {
     pub(super) call: Call,
 }
 
-/// Where it was called, if it was inlined: file by its number, line, column; zeros if unknown.
+/// The place of a call that was inlined: file by its number, line, column; zeros if unknown.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Call {
     pub(super) file: Option<u64>,
@@ -47,6 +48,7 @@ impl<'s> Units<'s> {
 
     fn walk(&self, unit: &Unit<'s>, found: &mut HashMap<usize, Vec<Function>>) -> Result<()> {
         let bases = Bases::of(unit);
+        let mut room = FRAMES_MAX;
         let mut entries = unit.header.entries_raw(&unit.abbreviations, None)?;
         while !entries.is_empty() {
             let entry = entries.next_offset();
@@ -59,14 +61,26 @@ impl<'s> Units<'s> {
                     continue;
                 }
             };
+            // Attributes of no size are not read, and still take their time.
+            self.work.spend(abbreviation.attributes().len() as u64)?;
             let (extent, call) = self.read(&mut entries, abbreviation, bases)?;
             self.each_range(&extent, bases, |range| {
                 for number in self.within(&range) {
+                    // Each may be in thousands of ranges. The next reading fails, too.
+                    if self.work.spend(1).is_err() {
+                        return;
+                    }
                     let Some(functions) = found.get_mut(&number) else { continue };
                     if !inlined {
+                        room += functions.len();
                         functions.clear();
                     }
                     if inlined != functions.is_empty() && functions.len() < DEPTH_MAX {
+                        if room == 0 {
+                            self.work.skip();
+                            continue;
+                        }
+                        room -= 1;
                         functions.push(Function { entry, call });
                     }
                 }
@@ -114,7 +128,7 @@ impl<'u, 's> FunctionNames<'u, 's> {
         Self { units, known: RefCell::default(), foreign: RefCell::default() }
     }
 
-    /// What the function of an entry is called, if that is said.
+    /// Finds the name of an entry's function, if it has one.
     pub(super) fn of(&self, unit: &Unit<'s>, entry: UnitOffset<usize>) -> Option<Arc<str>> {
         let place = place_of(&unit.header).saturating_add(entry.0);
         if let Some(known) = self.known.borrow().get(&place) {

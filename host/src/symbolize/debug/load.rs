@@ -7,7 +7,7 @@ use flate2::read::ZlibDecoder;
 use gimli::SectionId;
 use std::io::{self, Read};
 
-/// What is read, in the order in which memory is given to those that are compressed.
+/// Sections that are read, in the order in which memory is given to those that are compressed.
 const WANTED: [SectionId; 10] = [
     SectionId::DebugInfo,
     SectionId::DebugAbbrev,
@@ -27,16 +27,16 @@ const ELFCOMPRESS_ZLIB: u32 = 1;
 /// The sections of a file's debug information.
 pub(super) struct Loaded<'f> {
     pub(super) sections: Vec<(SectionId, SectionBytes<'f>)>,
-    /// Whether one was left out because it does not fit into memory.
+    /// Set if one was left out because it does not fit into memory.
     pub(super) too_large: bool,
 }
 
-/// Whether a file has debug information.
+/// Tells whether a file has debug information.
 pub(in super::super) fn has_debug_information(file: &dyn Bytes) -> io::Result<bool> {
     Ok(headers(file)?.iter().any(|(id, _)| *id == SectionId::DebugInfo))
 }
 
-/// What is compressed may take `budget` bytes in all.
+/// Loads what is wanted, of which the compressed part may take `budget` bytes.
 pub(super) fn load<'f>(file: &'f dyn Bytes, budget: u64, work: &'f Work) -> io::Result<Loaded<'f>> {
     let mut found = headers(file)?;
     found.sort_by_key(|(id, _)| WANTED.iter().position(|wanted| wanted == id));
@@ -97,7 +97,7 @@ fn unpack(file: &dyn Bytes, section: &Header, budget: u64) -> io::Result<Option<
     }
 }
 
-/// Whether an error is about the bytes, and not about reading them.
+/// Tells whether an error is about the bytes, and not about reading them.
 fn is_damage(error: &io::Error) -> bool {
     use io::ErrorKind::{InvalidData, InvalidInput, UnexpectedEof};
     matches!(error.kind(), InvalidData | InvalidInput | UnexpectedEof)

@@ -47,12 +47,12 @@ pub struct DebugFrame {
     pub column: u32,
 }
 
-/// What debug information says.
+/// Functions by debug information.
 #[derive(Debug, Default)]
 pub struct Found {
     /// For each address its functions, the innermost first; empty where nothing is said.
     pub frames: Vec<Vec<DebugFrame>>,
-    /// Whether something was left out: it takes more memory or more time than it may.
+    /// Set if something was left out: it takes more memory or more time than it may.
     pub cut: bool,
 }
 
@@ -93,7 +93,7 @@ fn look_up_within(
         }
         found.cut |= left == 0;
     }
-    found.cut |= work.is_exhausted();
+    found.cut |= work.is_cut();
     work.take_failure().map_or(Ok(found), Err)
 }
 

@@ -21,7 +21,7 @@ const LINE_HEADER_BYTES_MAX: usize = 256 << 10;
 /// Units whose places are remembered.
 const UNITS_MAX: usize = 1 << 16;
 
-/// What addresses of a unit are relative to.
+/// Bases that addresses of a unit are relative to.
 #[derive(Clone, Copy)]
 pub(super) struct Bases {
     encoding: Encoding,
@@ -37,7 +37,7 @@ impl Bases {
     }
 }
 
-/// Where an entry has its code, as its attributes say.
+/// The code of an entry, as its attributes say.
 #[derive(Default)]
 pub(super) struct Extent {
     low: Option<u64>,
@@ -271,7 +271,7 @@ impl<'s> Units<'s> {
     }
 }
 
-/// Where a unit begins in its section.
+/// Returns the place of a unit in its section.
 pub(super) fn place_of(header: &UnitHeader<Section<'_>>) -> usize {
     header.offset().0
 }

@@ -1,4 +1,4 @@
-//! How much may be done for one file: debug information is written by others, and may be made to be read for ever.
+//! A limit of what is done for one file: debug information is written by others, and may be made to be read for ever.
 
 use crate::symbolize::limit::CpuLimit;
 use std::cell::{Cell, RefCell};
@@ -12,15 +12,23 @@ const CLOCK_EVERY: u64 = 1 << 16;
 pub(super) struct Work {
     left: Cell<u64>,
     limit: CpuLimit,
-    /// Whether it was all used up.
+    /// Set once it was all used up.
     exhausted: Cell<bool>,
+    /// Set if a part was left out because it alone took too much.
+    skipped: Cell<bool>,
     /// Why the file could not be read.
     failure: RefCell<Option<io::Error>>,
 }
 
 impl Work {
     pub(super) fn new(readings: u64, limit: CpuLimit) -> Self {
-        Self { left: Cell::new(readings), limit, exhausted: Cell::new(false), failure: RefCell::default() }
+        Self {
+            left: Cell::new(readings),
+            limit,
+            exhausted: Cell::new(false),
+            skipped: Cell::new(false),
+            failure: RefCell::default(),
+        }
     }
 
     /// Takes some off; an error if nothing is left.
@@ -56,7 +64,9 @@ impl Work {
             self.left.set(0);
         } else if lent < all {
             // Only that one job took too much.
-            self.exhausted.set(exhausted);
+            if self.exhausted.replace(exhausted) && !exhausted {
+                self.skip();
+            }
         }
         result
     }
@@ -73,5 +83,15 @@ impl Work {
 
     pub(super) fn is_exhausted(&self) -> bool {
         self.exhausted.get()
+    }
+
+    /// Takes in that a part is left out.
+    pub(super) fn skip(&self) {
+        self.skipped.set(true);
+    }
+
+    /// Tells whether anything was left out.
+    pub(super) fn is_cut(&self) -> bool {
+        self.exhausted.get() || self.skipped.get()
     }
 }

@@ -31,7 +31,7 @@ struct Through {
     proxy: Proxy,
     /// To the proxy.
     connector: HttpsConnector<HttpConnector>,
-    /// Whether the proxy is asked for a tunnel, or else is sent the requests themselves.
+    /// Set if the proxy is asked for a tunnel; else it is sent the requests themselves.
     is_tunnel: bool,
 }
 

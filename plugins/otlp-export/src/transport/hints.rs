@@ -1,4 +1,4 @@
-//! What is likely wrong where the other side answers in another language: ports and schemes are easily mixed up.
+//! Hints at what is likely wrong where the other side answers in another language: ports and schemes are easily mixed up.
 
 use crate::config::Protocol;
 

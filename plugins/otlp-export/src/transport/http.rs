@@ -20,7 +20,7 @@ use std::time::SystemTime;
 use tokio::time::{Instant, timeout_at};
 use tonic::codegen::http::{HeaderMap, Request, Uri, header};
 
-/// What is read of an answer, packed and unpacked.
+/// Bytes that are read of an answer, packed and unpacked.
 const ANSWER_BYTES: usize = 1 << 20;
 
 pub(super) struct Client {
@@ -112,7 +112,7 @@ impl Client {
     }
 }
 
-/// What arrives of a body: the status alone says what became of the message, so a body that breaks off, never ends or is
+/// Receives what arrives of a body: the status alone says what became of the message, so a body that breaks off, never ends or is
 /// too long changes nothing.
 async fn received(mut body: Incoming, until: Instant) -> Vec<u8> {
     let mut bytes = Vec::new();

@@ -44,8 +44,8 @@ pub enum NoAnswer {
     #[error("{0} calls wait for an answer, which is as many as may")]
     TooMany(usize),
     /// There is no thread to make it in.
-    #[error("cannot start a thread")]
-    NoThread(#[source] std::io::Error),
+    #[error("cannot start a thread: {0}")]
+    NoThread(std::io::Error),
     /// It panicked; the log has the message.
     #[error("the call panicked; please report it with the log")]
     Panicked,

@@ -4,6 +4,7 @@
 //! It is made anew from the sources each time, so it follows them.
 
 use crate::plugin::{Build, build_crate, once, target, workspace};
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -127,11 +128,18 @@ fn copy_tree(from: &Path, to: &Path, part: &Path) {
         let text = fs::read(&source).unwrap();
         return write(&to.join(part), &changed(part, text));
     }
-    for entry in fs::read_dir(&source).unwrap() {
-        let name = entry.unwrap().file_name();
-        if name != "target" {
-            copy_tree(from, to, &part.join(name));
-        }
+    let names = |folder: &Path| -> BTreeSet<_> {
+        let entries = fs::read_dir(folder).into_iter().flatten();
+        entries.map(|entry| entry.unwrap().file_name()).filter(|name| name != "target").collect()
+    };
+    let wanted = names(&source);
+    // A file of an earlier copy that is no longer there would be another module.
+    for name in names(&to.join(part)).difference(&wanted) {
+        let stale = to.join(part).join(name);
+        if stale.is_dir() { fs::remove_dir_all(stale).unwrap() } else { fs::remove_file(stale).unwrap() }
+    }
+    for name in wanted {
+        copy_tree(from, to, &part.join(name));
     }
 }
 

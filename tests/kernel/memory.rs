@@ -11,7 +11,7 @@ use std::time::Duration;
 
 const MAP_BYTES: u64 = 32 << 20;
 const RESIDENT_BYTES: u64 = 40 << 20;
-/// What is resident of an optimised build's own files, the agent's program and its plugins: 13.3 MiB were measured of the
+/// Resident pages of an optimised build's own files, the agent's program and its plugins: 13.3 MiB were measured of the
 /// profile `stage` beside a compiler. A release, whose linking leaves more out, has less.
 const CODE_BYTES: u64 = 13 << 20;
 
@@ -55,7 +55,7 @@ fn kibibytes(text: &str) -> u64 {
     text.split_whitespace().next().and_then(|number| number.parse::<u64>().ok()).unwrap_or(0) * 1024
 }
 
-/// What is resident of the files of the agent: its program and its plugins.
+/// Adds up what is resident of the files of the agent: its program and its plugins.
 fn code_bytes(pid: u32) -> u64 {
     let smaps = std::fs::read_to_string(format!("/proc/{pid}/smaps")).unwrap_or_default();
     let program = std::fs::read_link(format!("/proc/{pid}/exe")).unwrap_or_default();

@@ -128,13 +128,13 @@ fn copy_tree(from: &Path, to: &Path, part: &Path) {
         let text = fs::read(&source).unwrap();
         return write(&to.join(part), &changed(part, text));
     }
-    let names = |folder: &Path| -> BTreeSet<_> {
-        let entries = fs::read_dir(folder).into_iter().flatten();
+    let names = |entries: fs::ReadDir| -> BTreeSet<_> {
         entries.map(|entry| entry.unwrap().file_name()).filter(|name| name != "target").collect()
     };
-    let wanted = names(&source);
+    let wanted = names(fs::read_dir(&source).unwrap());
+    let earlier = fs::read_dir(to.join(part)).map(names).unwrap_or_default();
     // A file of an earlier copy that is no longer there would be another module.
-    for name in names(&to.join(part)).difference(&wanted) {
+    for name in earlier.difference(&wanted) {
         let stale = to.join(part).join(name);
         if stale.is_dir() { fs::remove_dir_all(stale).unwrap() } else { fs::remove_file(stale).unwrap() }
     }

@@ -154,11 +154,8 @@ impl Matrix {
         let outcomes: Vec<_> = self.outcomes.into_iter().filter_map(OnceLock::into_inner).collect();
         println!("\n{}", table::render(&outcomes));
         let failed = outcomes.iter().filter(|outcome| !outcome.complaints.is_empty()).count();
-        // Once more, where whoever looks for what failed looks first.
         for outcome in &outcomes {
-            for complaint in outcome.complaints.iter().filter_map(|complaint| complaint.lines().next()) {
-                println!("not as expected: {}: {complaint}", outcome.row.name);
-            }
+            say_complaints(outcome.row.name, &outcome.complaints);
         }
         println!("kernels: {} as expected, {failed} not", outcomes.len() - failed);
         if all && failed == 0 {
@@ -196,6 +193,13 @@ fn images(rows: &[&Row], cache: &Cache) -> anyhow::Result<Vec<PathBuf>> {
         let own = rows.iter().map(own).collect::<anyhow::Result<Vec<_>>>();
         Ok(joined(stock)?.into_iter().zip(own?).filter_map(|(stock, own)| stock.or(own)).collect())
     })
+}
+
+/// Says the first lines of complaints once more, at the end, where whoever looks for what failed looks first.
+fn say_complaints(guest: &str, complaints: &[String]) {
+    for complaint in complaints.iter().filter_map(|complaint| complaint.lines().next()) {
+        println!("not as expected: {guest}: {complaint}");
+    }
 }
 
 fn joined<T>(thread: ScopedJoinHandle<'_, anyhow::Result<T>>) -> anyhow::Result<T> {

@@ -101,7 +101,7 @@ impl Own {
         old.iter().chain(broken)
     }
 
-    /// What is not as `make allnoconfig` makes it.
+    /// Lists the options that are not as `make allnoconfig` makes them.
     fn fragment(&self) -> String {
         let common: String = options(COMMON).map(|line| format!("{line}\n")).collect();
         // BTF is made of debug information, which takes a third of the compiler's time: only where it is wanted.

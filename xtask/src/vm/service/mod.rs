@@ -102,9 +102,7 @@ impl Service {
             }
         }
         for outcome in &outcomes {
-            for complaint in outcome.complaints.iter().filter_map(|complaint| complaint.lines().next()) {
-                println!("not as expected: {}: {complaint}", outcome.kernel);
-            }
+            super::say_complaints(outcome.kernel, &outcome.complaints);
         }
         passed
     }

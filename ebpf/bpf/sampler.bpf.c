@@ -20,9 +20,10 @@
 struct sample {
 	SAMPLE_FIELDS(FIELD, ARRAY)
 };
+/* Lines of its own for each CPU. */
 struct counters {
 	COUNTER_FIELDS(FIELD, ARRAY)
-};
+} __attribute__((aligned(64)));
 enum { KERNEL_ENDS(KERNEL_END) };
 
 static_assert(sizeof(struct sample) % sizeof(u64) == 0, "addresses follow the header, aligned");
@@ -72,13 +73,6 @@ const volatile u32 copy_always = 0;
 /* Unread bytes in a ring above which its reader is woken at once. */
 const volatile u64 wake_bytes = 0;
 
-struct {
-	MAP_UINT(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	MAP_UINT(max_entries, 1);
-	MAP_TYPE(key, u32);
-	MAP_TYPE(value, struct counters);
-} counters SEC(".maps");
-
 /* By CPU. (The kernel takes no per-CPU values of this size.) */
 struct {
 	MAP_UINT(type, BPF_MAP_TYPE_ARRAY);
@@ -104,6 +98,9 @@ TABLE(recent, struct line);
 TABLE(rules, u64);
 /* What is excluded, of layout.h too. */
 TABLE(filter, struct filter_line);
+/* By CPU: user space reads them without a system call, during which no sampler would run on its CPU, and without
+ * having to know how many CPUs the kernel calls possible. */
+TABLE(counters, struct counters);
 
 struct ring {
 	MAP_UINT(type, BPF_MAP_TYPE_RINGBUF);
@@ -364,8 +361,8 @@ static ALWAYS_INLINE u32 kernel_part(void *context, struct scratch *record)
 
 static ALWAYS_INLINE int take_sample(struct perf_event_context *context, int by_tables)
 {
-	u32 zero = 0;
-	struct counters *count = bpf_map_lookup_elem(&counters, &zero);
+	u32 cpu = bpf_get_smp_processor_id();
+	struct counters *count = bpf_map_lookup_elem(&counters, &cpu);
 	if (!count)
 		return 0;
 	count->runs++;
@@ -380,7 +377,6 @@ static ALWAYS_INLINE int take_sample(struct perf_event_context *context, int by_
 		count->excluded++;
 		return 0;
 	}
-	u32 cpu = bpf_get_smp_processor_id();
 	struct scratch *record = bpf_map_lookup_elem(&scratch, &cpu);
 	if (!record) {
 		count->no_scratch++;

@@ -75,9 +75,6 @@ fn selfprobe_object() -> &'static [u8] {
     object!("selfprobe", "aarch64")
 }
 
-// SAFETY: `u64` fields only, repr(C), without padding.
-unsafe impl raw::Plain for Counters {}
-
 #[cfg(test)]
 mod tests {
     /// `bpf_probe_read_user`, `bpf_probe_read_user_str` and `bpf_copy_from_user` (include/uapi/linux/bpf.h).

@@ -20,14 +20,13 @@ pub enum ObjectError {
     Broken(String),
     /// The kernel refused the types that the object states.
     #[error("types of the object: {0}")]
-    Types(#[source] io::Error),
+    Types(io::Error),
     /// The kernel refused a map.
     #[error("map `{name}`: {error}")]
     Map {
         /// The map's name.
         name: String,
         /// What the kernel answered.
-        #[source]
         error: io::Error,
     },
     /// The kernel refused a program.
@@ -36,11 +35,20 @@ pub enum ObjectError {
         /// The program's name.
         name: String,
         /// What the kernel answered.
-        #[source]
         error: io::Error,
         /// What the verifier wrote; empty if it wrote nothing.
         log: String,
     },
+}
+
+impl ObjectError {
+    /// Returns the kernel's answer, if it was asked.
+    pub fn answer(&self) -> Option<&io::Error> {
+        match self {
+            Self::Broken(_) => None,
+            Self::Types(error) | Self::Map { error, .. } | Self::Program { error, .. } => Some(error),
+        }
+    }
 }
 
 /// What the verifier said in the end, not all that it said on the way.

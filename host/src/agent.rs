@@ -163,7 +163,7 @@ impl Wanted {
 pub enum Failed {
     /// The kernel's rings could not be read any more.
     #[error("reading samples failed: {0}")]
-    Reader(#[source] LoadError),
+    Reader(LoadError),
     /// A stage panicked.
     #[error("the stage `{0}` panicked; please report it with the log")]
     Panicked(&'static str),
@@ -221,7 +221,8 @@ impl Stages {
                     let unwound = self.unwinder.counters();
                     let filtered = self.filter.counters();
                     tracing::debug!(ticks = ?interval.ticks, frames = ?interval.frames, ?table, ?unwound, ?filtered, "interval is over");
-                    let profile = self.builder.finish(&interval);
+                    let mut profile = self.builder.finish(&interval, self.processes.reader().take_unread());
+                    profile.mappings_left_out = table.mappings_left_out;
                     self.unwinder.keep(&profile.frames);
                     if to.send(profile).is_err() {
                         return;
@@ -293,7 +294,9 @@ struct Publisher {
 
 impl Publisher {
     fn run(self, profiles: &Receiver<Profile>) -> Summary {
-        let mut symbolizer = None;
+        let mut symbolizer: Option<Symbolizer> = None;
+        // Counted by those before it.
+        let mut counted = symbolize::SymbolizeCounters::default();
         let mut summary = Summary::default();
         for (sequence, profile) in (0..).zip(profiles) {
             let nameless = vec![Arc::new([]) as symbolize::Names; profile.frames.len()];
@@ -303,7 +306,9 @@ impl Publisher {
                 if names.is_none() && (self.feed.is_some() || self.exporters.want_names()) {
                     let symbolizer = symbolizer.get_or_insert_with(|| Symbolizer::new(self.symbolize));
                     names = Some(symbolizer.names(&profile.frames));
-                    summary.names = symbolizer.counters();
+                    summary.names = counted;
+                    summary.names += symbolizer.counters();
+                    self.vitals.set_names(summary.names);
                 }
                 let all_got_it = self.exporters.each(names.is_some(), |exporter| {
                     let names = names.as_ref().filter(|_| exporter.wants().names).unwrap_or(&nameless);
@@ -323,6 +328,7 @@ impl Publisher {
             }
             if names.is_none() {
                 // Nobody wants them any more.
+                counted = summary.names;
                 symbolizer = None;
             }
         }

@@ -8,7 +8,6 @@ use stacksonde_batch::tables::{
     Sample, Stack, Thread, Timestamp, ValueType,
 };
 use stacksonde_batch::{Header, TooLarge, Writer};
-use stacksonde_ebpf::{kernel_end, user_end};
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -37,8 +36,6 @@ pub fn write(
     names: &[Names],
     dropped: &Dropped,
 ) -> Result<Vec<u8>, TooLarge> {
-    let monotonic = i128::from(crate::bpf::clock_ns(libc::CLOCK_MONOTONIC));
-    let unix = i128::from(crate::bpf::clock_ns(libc::CLOCK_REALTIME));
     let mut batch = Batch {
         writer: Writer::new(Header {
             run_id: run.run_id,
@@ -46,7 +43,7 @@ pub fn write(
             sequence,
             start_ns: profile.start_ns,
             end_ns: profile.end_ns,
-            unix_minus_monotonic_ns: i64::try_from(unix - monotonic).unwrap_or(0),
+            unix_minus_monotonic_ns: profile.unix_minus_monotonic_ns,
         }),
         executables: HashMap::new(),
         functions: HashMap::new(),
@@ -153,10 +150,7 @@ impl Batch {
                     frames_start = row;
                 }
             }
-            let outcome = match stack.kernel_end {
-                kernel_end::REFUSED => "kernel_stack_refused",
-                _ => user_end::name(stack.user_end),
-            };
+            let outcome = stack.outcome();
             let outcome = self.writer.string(outcome);
             self.writer.stack(Stack {
                 frames_start,

@@ -1,21 +1,22 @@
 //! Plain functions of bytes for fuzzers: each parser may refuse its input, none may panic.
 
-use crate::bpf::{parse_cpu_times, parse_lifecycle, parse_notice};
+use crate::bpf::{parse_cpu_list, parse_cpu_times, parse_lifecycle, parse_notice};
 use crate::filter::{Glob, Patterns, parse_mounts};
 use crate::health::{parse_answer, parse_request};
-use crate::kernel::{in_uname_version, in_vdso, in_version_signature};
+use crate::kernel::{in_uname_version, in_vdso, in_version_signature, parse_proc_mount};
 use crate::plugins::{check_schema, parse_manifest, read_library, read_spooled};
 use crate::process::{
     GoFunctions, Pieces, build_id_of, cgroup_path, in_memory, labels, parent_in_stat, parse_maps, read_maps,
-    segments,
+    segments, stat_field,
 };
-use crate::symbolize::{KernelSymbols, debug_bytes_read, function_names};
+use crate::symbolize::{CpuLimit, KernelSymbols, Texts, function_names, look_up_debug, readable_name};
 use crate::terminal::{Charset, Key, Keys, Paint, Palette, columns, fit, wrap};
 use crate::top::{Setting, Top};
 use crate::unwind::{Architecture, CallFrames, Entry, rows};
 use crate::view::{host_is_this_machine, parse_file, read_folded, read_pprof};
 use ratatui_core::buffer::Buffer;
 use ratatui_core::layout::Rect;
+use std::time::Duration;
 
 /// A perf side-band record.
 pub fn fuzz_notice(data: &[u8]) {
@@ -52,7 +53,8 @@ pub fn fuzz_labels(data: &[u8]) {
 
 /// `/proc/stat`.
 pub fn fuzz_idle_times(data: &[u8]) {
-    let _times = parse_cpu_times(&String::from_utf8_lossy(data), 100);
+    let _times = parse_cpu_times(data, 100);
+    let _cpus = parse_cpu_list(data);
 }
 
 /// The headers of an ELF file.
@@ -63,16 +65,43 @@ pub fn fuzz_elf(data: &[u8]) {
     let _build_id = build_id_of(data);
 }
 
+/// Addresses that may be those of symbols: numbers in the file, and others.
+fn addresses_in(data: &[u8]) -> Vec<u64> {
+    let words =
+        data.chunks_exact(8).take(512).filter_map(|word| Some(u64::from_le_bytes(word.try_into().ok()?)));
+    let mut addresses: Vec<u64> = (0..64).map(|at| at * 997).chain([u64::MAX]).chain(words).collect();
+    addresses.sort_unstable();
+    addresses.dedup();
+    addresses
+}
+
 /// The sections and symbol tables of an ELF file.
 pub fn fuzz_symbols(data: &[u8]) {
-    let mut addresses: Vec<u64> = (0..64).map(|at| at * 997).chain([u64::MAX]).collect();
-    // Addresses that may be those of symbols.
-    addresses.extend(
-        data.chunks_exact(8).take(512).filter_map(|word| Some(u64::from_le_bytes(word.try_into().ok()?))),
-    );
+    let limit = CpuLimit::after(Duration::from_secs(3600));
+    let names = function_names(data, &addresses_in(data), &Texts::within(1 << 16), limit);
+    assert!(names.is_ok(), "bytes in memory can be read, in time");
+}
+
+/// The debug information of an ELF file.
+pub fn fuzz_debug(data: &[u8]) {
+    // In small programs code is in the first pages.
+    let mut addresses = addresses_in(data);
+    addresses.extend((0x1000..0x1400).chain(0x40_1000..0x40_1400));
     addresses.sort_unstable();
-    let _names = function_names(data, &addresses);
-    let _bytes = debug_bytes_read(data);
+    addresses.dedup();
+    let limit = CpuLimit::after(Duration::from_secs(3600));
+    let found = look_up_debug(&data, &addresses, 1 << 20, &Texts::within(1 << 16), limit);
+    // A damaged compressed section is no failure of reading either.
+    assert!(
+        found.is_ok_and(|found| found.frames.len() == addresses.len()),
+        "bytes in memory can be read, in time"
+    );
+}
+
+/// The name of a function, perhaps mangled.
+pub fn fuzz_name(data: &[u8]) {
+    let name = String::from_utf8_lossy(data);
+    assert!(readable_name(&name).len() <= 4096, "names are shown up to a limit");
 }
 
 /// `/proc/kallsyms`.
@@ -112,14 +141,14 @@ pub fn fuzz_unwind_entry(data: &[u8]) {
 /// A file with call frame information or Go's table, and the rows of some of its pages.
 pub fn fuzz_unwind_file(data: &[u8]) {
     let file = in_memory(c"fuzz", data);
-    assert!(file.is_some(), "a file in memory can be made");
-    let Some(file) = file else { return };
-    if let Some(frames) = CallFrames::find(&file) {
+    assert!(file.is_ok(), "a file in memory can be made");
+    let Ok(file) = file else { return };
+    if let Ok(Some(frames)) = CallFrames::find(&file) {
         for page in [0, 1, 2, 3, 0x400, 0x401, u64::from(u32::MAX)] {
             let _rows = frames.rows_of_page(&file, page);
         }
     }
-    if let Some(functions) = GoFunctions::find(&file) {
+    if let Ok(Some(functions)) = GoFunctions::find(&file) {
         for address in [0, 0x40_1000, 0x40_1020, u64::MAX] {
             let _name = functions.name_at(&mut Pieces::of(&file), address);
         }
@@ -128,8 +157,7 @@ pub fn fuzz_unwind_file(data: &[u8]) {
 
 /// What `/proc` says of a process's cgroups and its parent.
 pub fn fuzz_process_files(data: &[u8]) {
-    let text = String::from_utf8_lossy(data);
-    let _answers = (cgroup_path(&text), parent_in_stat(&text));
+    let _answers = (cgroup_path(data), parent_in_stat(data), stat_field(data, 22));
 }
 
 /// The answer of a daemon on its control socket.
@@ -182,7 +210,8 @@ pub fn fuzz_spool(data: &[u8]) {
 
 /// Mounts as `/proc/self/mountinfo` lists them.
 pub fn fuzz_mounts(data: &[u8]) {
-    if let Some((_, point)) = parse_mounts(&String::from_utf8_lossy(data)) {
+    let _proc = parse_proc_mount(data);
+    if let Some((_, point)) = parse_mounts(data) {
         assert!(point.is_absolute(), "{point:?}");
     }
 }
@@ -201,11 +230,7 @@ pub fn fuzz_pattern(data: &[u8]) {
         let deny = patterns(&[], std::slice::from_ref(&pattern));
         let allow = patterns(std::slice::from_ref(&pattern), &[]);
         assert_ne!(deny.exclude_name(text), allow.exclude_name(text), "{pattern:?} {text:?}");
-        assert_ne!(
-            deny.exclude_cgroup(Some(&path)),
-            allow.exclude_cgroup(Some(&path)),
-            "{pattern:?} {path:?}"
-        );
+        assert_ne!(deny.exclude_cgroup(Some(text)), allow.exclude_cgroup(Some(text)), "{pattern:?} {path:?}");
     }
 }
 

@@ -2,12 +2,17 @@
 //!
 //! `ARCHITECTURE.md` shows the house; every module here is one of its rooms.
 
+// What others chose (names, contents of files, answers) must not act on a terminal; `terminal::say` sees to it.
+#![warn(clippy::print_stdout, clippy::print_stderr)]
+
 pub mod agent;
 pub mod batch;
+pub mod blocking;
 pub mod bpf;
 pub mod cli;
 pub mod config;
 pub mod control;
+pub mod descriptors;
 pub mod feed;
 pub mod filter;
 #[doc(hidden)]

@@ -1,19 +1,22 @@
 //! `stacksonde`: parse, run, exit code.
 
-use clap::Parser;
+// As in the library: everything goes through `stacksonde::terminal`.
+#![warn(clippy::print_stdout, clippy::print_stderr)]
+
 use stacksonde::cli::{self, Command, Program};
 use std::io::Write;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
     stacksonde::memory::few_arenas();
+    stacksonde::kernel::prepare_system_files();
     if let Err(error) = stacksonde::bpf::confine_admin() {
-        eprintln!(
+        stacksonde::terminal::err(&format!(
             "stacksonde: CAP_SYS_ADMIN could not be left to one thread: {error}; run it without, or as root"
-        );
+        ));
         leave(ExitCode::from(2));
     }
-    let result = match Program::parse().command {
+    let result = match Program::from_command_line().command {
         Command::Doctor(doctor) => cli::doctor::run(doctor),
         Command::Record(record) => cli::record::run(record),
         Command::Top(top) => cli::top::run(top),
@@ -26,7 +29,7 @@ fn main() -> ExitCode {
         Command::Config(config) => cli::config::run(config),
     };
     let code = result.unwrap_or_else(|error| {
-        eprintln!("stacksonde: {error:#}");
+        cli::say_error(&error);
         ExitCode::from(2)
     });
     leave(code)

@@ -1,12 +1,11 @@
 //! What a person wants to know when a recording ends.
 
 use crate::plugins::ExporterCounters;
-use crate::process::{Frame, comm_text};
+use crate::process::{Frame, UnreadFiles, comm_text};
 use crate::profile::Profile;
 use crate::symbolize::{Names, SymbolizeCounters};
 use crate::telemetry::Losses;
 use crate::terminal::{Charset, Paint, pad};
-use stacksonde_ebpf::user_end;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
 
@@ -30,6 +29,10 @@ pub struct Summary {
     pub period_ns: u64,
     /// Samples that were lost.
     pub losses: Losses,
+    /// Attempts in vain to look at files of the programs.
+    pub unread: UnreadFiles,
+    /// Executable mappings of sampled processes for which there was no room, at most at once.
+    pub mappings_left_out: u64,
     /// What was given up of names.
     pub names: SymbolizeCounters,
     /// What each exporter did.
@@ -49,6 +52,8 @@ impl Summary {
         self.excluded += profile.excluded;
         self.period_ns = profile.period_ns;
         self.losses.merge(&profile.losses);
+        self.unread.merge(&profile.unread);
+        self.mappings_left_out = self.mappings_left_out.max(profile.mappings_left_out);
         for sample in &profile.samples {
             let count = sample.times_ns.len() as u64;
             let stack = &profile.stacks[sample.stack as usize];
@@ -59,7 +64,7 @@ impl Summary {
                 None => drop(self.processes.insert((process.pid, process.comm.clone()), count)),
             }
             if !stack.is_complete() {
-                *self.incomplete.entry(user_end::name(stack.user_end)).or_default() += count;
+                *self.incomplete.entry(stack.outcome()).or_default() += count;
             }
             let leaf = stack.frames.first().map(|frame| *frame as usize);
             let function = leaf.map_or_else(
@@ -152,12 +157,43 @@ impl fmt::Display for Painted<'_> {
                 if loss.remedy().is_empty() { String::new() } else { format!(" ({})", loss.remedy()) };
             writeln!(f, "             {count} {}{remedy}", loss.name())?;
         }
+        for (reason, count) in summary.unread.by_reason() {
+            if count > 0 {
+                writeln!(
+                    f,
+                    "files        {} {reason}: attempts to look at programs and libraries, which the log names",
+                    paint.warning(count)
+                )?;
+            }
+        }
         if summary.names.files_without_lines > 0 {
             writeln!(
                 f,
-                "names        without lines and inlined functions in {} programs and libraries, whose debug \
+                "names        without some lines and inlined functions in {} programs and libraries, whose debug \
                  information is large (raise memory.max)",
                 summary.names.files_without_lines
+            )?;
+        }
+        if summary.names.addresses_not_looked_up > 0 {
+            writeln!(
+                f,
+                "names        missing at {} addresses, whose files were gone, could not be read, or took too long; \
+                 the log names them",
+                summary.names.addresses_not_looked_up
+            )?;
+        }
+        if summary.names.kernel_functions_left_out > 0 {
+            writeln!(
+                f,
+                "             {} functions of the kernel have none (raise memory.max)",
+                summary.names.kernel_functions_left_out
+            )?;
+        }
+        if summary.mappings_left_out > 0 {
+            writeln!(
+                f,
+                "mappings     {} left out, whose code has no names (raise memory.max or memory.max_mappings)",
+                summary.mappings_left_out
             )?;
         }
         for (exporter, counters) in &summary.exporters {

@@ -41,7 +41,13 @@ macro_rules! losses {
 
 losses! {
     Undelivered, "samples_lost_undelivered",
-        "The perf event ticked, but the kernel did not run the sampler: another BPF program or a map system call was running on that CPU, events were throttled, or the timer was late.",
+        "The perf event ticked, but the kernel did not run the sampler: another BPF program or a map system call was running on that CPU, or the timer was late.",
+        "";
+    Throttled, "samples_lost_throttled",
+        "The kernel stopped the perf event, because it ticked more often than kernel.perf_event_max_sample_rate allows.",
+        "sysctl -w kernel.perf_event_max_sample_rate=100000; the kernel lowers it itself where perf events take more than kernel.perf_cpu_time_max_percent";
+    Unwatched, "samples_lost_unwatched",
+        "A CPU came online, and its perf event had not been opened yet.",
         "";
     Stolen, "samples_lost_stolen",
         "The hypervisor ran something else on that CPU, so that nothing ran that could be sampled.",

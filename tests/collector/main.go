@@ -2,6 +2,8 @@
 //
 //	collector serve --config FILE             the Collector: OTLP receiver, debug and file exporters
 //	collector misbehave MODE ADDRESS FILE  an OTLP server that does what MODE says (misbehave.go)
+//	collector answer ADDRESS                  an HTTP server that stores messages and says so in many ways (answer.go)
+//	collector proxy ADDRESS [USER:PASSWORD]   an HTTP proxy (proxy.go)
 //	collector certificates FOLDER             an authority, and what it signed for both sides (certificates.go)
 //	collector read FILE                       what the file exporter wrote, checked (rules.go) and as JSON (read.go)
 package main
@@ -32,12 +34,18 @@ func main() {
 		err = serve(arguments[1:])
 	case len(arguments) == 4 && arguments[0] == "misbehave":
 		err = misbehave(arguments[1], arguments[2], arguments[3])
+	case len(arguments) == 2 && arguments[0] == "answer":
+		err = answer(arguments[1])
+	case len(arguments) == 2 && arguments[0] == "proxy":
+		err = proxy(arguments[1], "")
+	case len(arguments) == 3 && arguments[0] == "proxy":
+		err = proxy(arguments[1], arguments[2])
 	case len(arguments) == 2 && arguments[0] == "certificates":
 		err = certificates(arguments[1])
 	case len(arguments) == 2 && arguments[0] == "read":
 		err = read(arguments[1])
 	default:
-		err = fmt.Errorf("usage: collector serve --config FILE | misbehave MODE ADDRESS FILE | certificates FOLDER | read FILE")
+		err = fmt.Errorf("usage: collector serve --config FILE | misbehave MODE ADDRESS FILE | answer ADDRESS | proxy ADDRESS [USER] | certificates FOLDER | read FILE")
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "collector:", err)

@@ -20,11 +20,11 @@ func problems(data *profiles.ProfilesData) []string {
 	check := checker{tables: map[string]*table{}}
 	addTable(&check, "strings", dictionary.StringTable, func(it string) string { return it })
 	addTable(&check, "attributes", dictionary.AttributeTable, attribute)
-	addTable(&check, "functions", dictionary.FunctionTable, bytes)
-	addTable(&check, "mappings", dictionary.MappingTable, bytes)
-	addTable(&check, "locations", dictionary.LocationTable, bytes)
-	addTable(&check, "links", dictionary.LinkTable, bytes)
-	addTable(&check, "stacks", dictionary.StackTable, bytes)
+	addTable(&check, "functions", dictionary.FunctionTable, encoded)
+	addTable(&check, "mappings", dictionary.MappingTable, encoded)
+	addTable(&check, "locations", dictionary.LocationTable, encoded)
+	addTable(&check, "links", dictionary.LinkTable, encoded)
+	addTable(&check, "stacks", dictionary.StackTable, encoded)
 	if len(check.found) > 0 {
 		return check.found
 	}
@@ -76,12 +76,12 @@ func (c *checker) say(format string, arguments ...any) {
 	c.found = append(c.found, fmt.Sprintf(format, arguments...))
 }
 
-func bytes[M proto.Message](row M) string {
-	encoded, err := proto.MarshalOptions{Deterministic: true}.Marshal(row)
+func encoded[M proto.Message](row M) string {
+	text, err := proto.MarshalOptions{Deterministic: true}.Marshal(row)
 	if err != nil {
 		return err.Error()
 	}
-	return string(encoded)
+	return string(text)
 }
 
 // attribute is the same whether a value that is none is left out or empty: the Collector writes an empty one.
@@ -89,7 +89,7 @@ func attribute(row *profiles.KeyValueAndUnit) string {
 	if row.Value.GetValue() == nil {
 		row = &profiles.KeyValueAndUnit{KeyStrindex: row.KeyStrindex, UnitStrindex: row.UnitStrindex}
 	}
-	return bytes(row)
+	return encoded(row)
 }
 
 func addTable[R any](c *checker, name string, rows []R, content func(R) string) {

@@ -12,7 +12,7 @@ const HZ: f64 = 499.0;
 /// Reads a number of CPU 1's books in the agent's log.
 fn number(output: &Output, name: &str) -> u64 {
     let text = String::from_utf8_lossy(&output.stderr);
-    let line = text.lines().find(|line| line.contains("the books of a CPU cpu=1 "));
+    let line = text.lines().find(|line| line.contains("CPU accounting cpu=1 "));
     let count =
         line.and_then(|line| line.split_once(&format!(" {name}="))).unwrap_or_else(|| panic!("{text}")).1;
     count.split_whitespace().next().and_then(|count| count.parse().ok()).unwrap_or_else(|| panic!("{text}"))
@@ -23,7 +23,7 @@ fn number(output: &Output, name: &str) -> u64 {
 fn check_sum(program: &str, process: &str) -> u64 {
     let folder = tempfile::tempdir().unwrap();
     let installed = Installed::from_environment().unwrap();
-    let log = "stacksonde::bpf::books=debug";
+    let log = "stacksonde::bpf::accounting=debug";
     let hz = HZ.to_string();
     let began = Instant::now();
     let (output, stacks) =

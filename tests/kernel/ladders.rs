@@ -239,7 +239,7 @@ fn the_limit_of_locked_memory_is_left_alone_where_the_kernel_does_not_ask() {
 #[test]
 fn a_cpu_that_refuses_its_event_costs_that_cpu_only() {
     kernel_tier!();
-    if stacksonde::bpf::online_cpus().unwrap().len() < 2 {
+    if stacksonde::bpf::online_cpus().len() < 2 {
         return skip("a_cpu_that_refuses", "there is only one CPU");
     }
     let spinners = Spinners::new();
@@ -278,7 +278,7 @@ fn cpus_that_go_and_come_are_followed() {
     let (mut steps, mut few, mut busy) = (["1", "0", "1"].iter(), None, None);
     let (output, stacks) = record("", folder.path(), &[], |agent| {
         let few = *few.get_or_insert_with(|| events(agent));
-        let all = stacksonde::bpf::online_cpus().unwrap().len();
+        let all = stacksonde::bpf::online_cpus().len();
         let is_followed = (events(agent) > few) == (all > 1);
         if busy.is_none() && is_followed {
             match steps.next() {

@@ -2,8 +2,10 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "in a test a panic is the report")]
 
+mod accounting;
 mod agreement;
 mod books;
+mod bytes;
 mod chains;
 mod docs;
 mod doctor;
@@ -15,14 +17,19 @@ mod kubernetes;
 mod ladders;
 mod lifecycle;
 mod memory;
+mod names;
 mod namespaces;
+mod neighbour;
 mod offsets;
+mod open_files;
 mod otlp;
 mod plan;
+mod preflight;
 mod providers;
 mod recalling;
 mod refusals;
 mod rejected;
 mod reload;
+mod rights;
 mod terminal;
 mod unwinding;

@@ -9,19 +9,19 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-const MAP_BYTES: u64 = 32 << 20;
-const RESIDENT_BYTES: u64 = 40 << 20;
+pub(super) const MAP_BYTES: u64 = 32 << 20;
+pub(super) const RESIDENT_BYTES: u64 = 40 << 20;
 /// Resident pages of an optimised build's own files, the agent's program and its plugins: 13.3 MiB were measured of the
 /// profile `stage` beside a compiler. A release, whose linking leaves more out, has less.
 const CODE_BYTES: u64 = 13 << 20;
 
 /// The most that a process took while it lived, in bytes.
 #[derive(Debug, Default)]
-struct Peaks {
+pub(super) struct Peaks {
     resident: u64,
     /// Of it, pages of the agent's own files.
     code: u64,
-    maps: u64,
+    pub(super) maps: u64,
 }
 
 impl Peaks {
@@ -29,23 +29,33 @@ impl Peaks {
         let mut peaks = Self::default();
         let mut looks = 0;
         while agent.try_wait().unwrap().is_none() {
-            let status = std::fs::read_to_string(format!("/proc/{}/status", agent.id())).unwrap_or_default();
-            let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-            // The kernel keeps the peak, so the last look has it.
-            peaks.resident = peaks.resident.max(peak.map_or(0, kibibytes));
             if looks % 50 == 0 {
-                peaks.code = peaks.code.max(code_bytes(agent.id()));
-                peaks.maps = peaks.maps.max(map_bytes(agent.id()));
+                peaks.look(agent.id());
             }
+            // The kernel keeps the peak, so the last look has it.
+            peaks.look_at_resident(agent.id());
             looks += 1;
             std::thread::sleep(Duration::from_millis(2));
         }
         peaks
     }
 
+    /// Takes in what a process takes now, and had resident at its peak.
+    pub(super) fn look(&mut self, pid: u32) {
+        self.look_at_resident(pid);
+        self.code = self.code.max(code_bytes(pid));
+        self.maps = self.maps.max(map_bytes(pid));
+    }
+
+    fn look_at_resident(&mut self, pid: u32) {
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        self.resident = self.resident.max(peak.map_or(0, kibibytes));
+    }
+
     /// Returns the most that would be resident of an optimised build: that of the tests has more code, and all else is the
     /// same.
-    fn resident_if_optimised(&self) -> u64 {
+    pub(super) fn resident_if_optimised(&self) -> u64 {
         self.resident - self.code.saturating_sub(CODE_BYTES)
     }
 }
@@ -73,7 +83,7 @@ fn code_bytes(pid: u32) -> u64 {
     bytes
 }
 
-/// What the kernel books for the maps that a process or its programs hold, as bpftool shows them.
+/// Adds up what the kernel books for the maps that a process or its programs hold, as bpftool shows them.
 fn map_bytes(pid: u32) -> u64 {
     let (mut programs, mut maps) = (BTreeSet::new(), BTreeSet::new());
     for descriptor in std::fs::read_dir(format!("/proc/{pid}/fdinfo")).into_iter().flatten().flatten() {

@@ -1,8 +1,10 @@
 //! Profiles that arrive: the real agent, and a real OpenTelemetry Collector.
 
+mod answers;
 mod arrival;
 mod limits;
 mod outage;
+mod proxies;
 
 use stacksonde_tests::agent::Installed;
 use stacksonde_tests::wait::{LONG, eventually};

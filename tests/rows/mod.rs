@@ -65,7 +65,7 @@ fn range(line: &str) -> Option<std::ops::Range<u64>> {
 /// Compares all rows of a file; `None` if it has no unwind information that we read.
 pub(crate) fn compare(path: &Path) -> Option<Compared> {
     let file = File::open(path).ok()?;
-    let frames = CallFrames::find(&file)?;
+    let frames = CallFrames::find(&file).ok()??;
     let mut readelf = Command::new("readelf")
         .args(["--debug-dump=frames-interp", "--wide"])
         .arg(path)

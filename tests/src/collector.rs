@@ -97,6 +97,35 @@ pub fn misbehaving(folder: &Path, name: &str, mode: &str, port: u16) -> Running 
     running
 }
 
+/// Starts a server that stores messages and answers at `/KIND` in the way that KIND names (`tests/collector/answer.go`),
+/// what it says into `<folder>/answers.log`, and waits until it listens.
+///
+/// # Panics
+///
+/// If it does not come up.
+pub fn answering(folder: &Path, port: u16) -> Running {
+    start_logging(folder, "answers", port, &["answer", &format!("127.0.0.1:{port}")])
+}
+
+/// Starts a proxy, to which hosts below `.test` are this machine, for `user` (`name:password`) or for everybody; what it
+/// was asked for goes into `<folder>/proxy.log`. Waits until it listens.
+///
+/// # Panics
+///
+/// If it does not come up.
+pub fn proxy(folder: &Path, port: u16, user: Option<&str>) -> Running {
+    let address = format!("127.0.0.1:{port}");
+    let arguments: Vec<&str> = ["proxy", address.as_str()].into_iter().chain(user).collect();
+    start_logging(folder, "proxy", port, &arguments)
+}
+
+fn start_logging(folder: &Path, name: &str, port: u16, arguments: &[&str]) -> Running {
+    let log = std::fs::File::create(folder.join(format!("{name}.log"))).unwrap();
+    let running = Running::start(Command::new(program().unwrap()).args(arguments).stdout(log));
+    listens(port, || {});
+    running
+}
+
 /// Ends a Collector as a service manager does, so that it writes what it has.
 ///
 /// # Panics

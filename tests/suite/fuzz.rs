@@ -4,6 +4,7 @@ use stacksonde_batch::Batch;
 use stacksonde_file_export::Format;
 use stacksonde_tests::go_program::go_program;
 use stacksonde_tests::plugin::File;
+use stacksonde_tests::target::compile;
 use stacksonde_tests::{fuzz, profile};
 
 /// `test: function of bytes, corpus of sound inputs;`
@@ -33,9 +34,12 @@ parsers! {
     any_file_is_refused_or_shown: stacksonde::fuzz::fuzz_viewed_file, [encoded(Format::Pprof), encoded(Format::Folded)];
     a_damaged_file_of_a_spool_is_refused_or_read: stacksonde::fuzz::fuzz_spool, [spooled()];
     damaged_headers_are_read_or_refused: stacksonde_otlp_export::fuzz::fuzz_headers, [b"api-key=a%20b,x=1".to_vec()];
+    any_list_of_exceptions_from_proxies_is_read: stacksonde_otlp_export::fuzz::fuzz_no_proxy, [b"*.example:4317, 10.0.0.0/8,[fd00::1]:1,.x,*".to_vec()];
     damaged_idle_times_are_read_as_far_as_they_make_sense: stacksonde::fuzz::fuzz_idle_times, [file("/proc/stat")];
     a_damaged_elf_file_is_refused_or_read: stacksonde::fuzz::fuzz_elf, [head_of_our_own_program()];
     a_file_with_damaged_symbols_is_read_as_far_as_it_makes_sense: stacksonde::fuzz::fuzz_symbols, [small_library()];
+    a_file_with_damaged_debug_information_is_read_as_far_as_it_makes_sense: stacksonde::fuzz::fuzz_debug, debug_information();
+    any_name_is_shown_within_limits: stacksonde::fuzz::fuzz_name, mangled_names();
     damaged_kallsyms_is_read_as_far_as_it_makes_sense: stacksonde::fuzz::fuzz_kernel_symbols, [kallsyms()];
     a_damaged_unwind_entry_is_refused_or_read: stacksonde::fuzz::fuzz_unwind_entry, [unwind_entry()];
     a_file_with_damaged_unwind_information_is_read_as_far_as_it_makes_sense: stacksonde::fuzz::fuzz_unwind_file, [small_library()];
@@ -72,11 +76,36 @@ fn spooled() -> Vec<u8> {
 }
 
 /// A `google.rpc.Status` with a `RetryInfo` of 7 s; a date; seconds.
-fn answers() -> [Vec<u8>; 3] {
+fn answers() -> [Vec<u8>; 5] {
     let kind = b"type.googleapis.com/google.rpc.RetryInfo";
     let any = [&[0x0a, 40][..], kind, &[0x12, 4, 0x0a, 2, 8, 7]].concat();
+    let json = b"{\"partialSuccess\":{\"rejectedProfiles\":\"3\",\"errorMessage\":\"odd\"}}";
     let status = [&[8, 14, 0x12, 3][..], b"not", &[0x1a, 48], &any].concat();
-    [status, b"Sun, 06 Nov 1994 08:49:37 GMT".to_vec(), b"120".to_vec()]
+    [status, b"Sun, 06 Nov 1994 08:49:37 GMT".to_vec(), b"120".to_vec(), json.to_vec(), gzip(json)]
+}
+
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut packed = Vec::new();
+    let mut encoder = flate2::read::GzEncoder::new(bytes, flate2::Compression::default());
+    std::io::Read::read_to_end(&mut encoder, &mut packed).unwrap();
+    packed
+}
+
+/// A small program with debug information of versions 4 and 5, and compressed.
+fn debug_information() -> [Vec<u8>; 3] {
+    let folder = tempfile::tempdir().unwrap();
+    let small = ["-nostdlib", "-static", "-ffreestanding", "-fno-stack-protector"];
+    ["-gdwarf-4", "-gdwarf-5", "-gz"].map(|kind| {
+        let program = compile("c_chain.c", folder.path(), &[&small[..], &[kind]].concat());
+        file(program.to_str().unwrap())
+    })
+}
+
+/// Names of C++ and Rust: templates, expressions, substitutions, back references.
+fn mangled_names() -> [Vec<u8>; 3] {
+    let cpp = b"_ZNKSt6vectorI1AIiiES_IS0_S1_EE1fIXnwclfp_EEDTplfp_fL0p_EEEvT_S3_DpT0_".to_vec();
+    let legacy = b"_ZN4core3fmt5Write9write_fmt17h0123456789abcdefE".to_vec();
+    [cpp, legacy, b"_RINvNtC1a1b1cTB3_B3_EKj7b_E".to_vec()]
 }
 
 fn kallsyms() -> Vec<u8> {

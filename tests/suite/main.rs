@@ -6,6 +6,7 @@ mod btf;
 mod file_export;
 mod filter;
 mod fuzz;
+mod messages;
 mod msrv;
 mod otlp_export;
 mod page;

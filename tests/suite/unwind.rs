@@ -33,7 +33,7 @@ impl Ourselves {
             let stated =
                 segments(&*bytes).unwrap().iter().find_map(|s| s.address_of(map.file_offset)).unwrap();
             let index = files.iter().position(|(path, ..)| *path == map.path).unwrap_or_else(|| {
-                let frames = CallFrames::find(&file).unwrap();
+                let frames = CallFrames::find(&file).unwrap().unwrap();
                 files.push((map.path.clone(), file, frames));
                 files.len() - 1
             });
@@ -237,7 +237,7 @@ fn go_s_table_becomes_rows() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("go"), go_program()).unwrap();
     let file = File::open(folder.path().join("go")).unwrap();
-    let frames = CallFrames::find(&file).unwrap();
+    let frames = CallFrames::find(&file).unwrap().unwrap();
     assert!(frames.is_go());
     let rows = frames.rows_of_page(&file, TEXT >> PAGE_BITS).unwrap();
     let taken = |words, fp| Rule { kind: rule_kind::SP, cfa: words, fp, other: NOT_SAVED };

@@ -30,7 +30,7 @@ pub(crate) const PACKAGES: &[Tool] = &[
 
 /// What the tests take besides: bpftool as an independent witness of what is in the kernel and its
 /// BTF, Go for the pprof that reads our files, util-linux for namespaces and privileges, libdw as another unwinder,
-/// musl for programs with another C library, tmux as a terminal.
+/// musl for programs with another C library, tmux as a terminal, bindfs as a file system that can be made to hang.
 pub(crate) const TEST: &[Tool] = &[
     Tool("bpftool", "bpftool"),
     Tool("/usr/include/elfutils/libdwfl.h", "libdw-dev"),
@@ -42,6 +42,7 @@ pub(crate) const TEST: &[Tool] = &[
     Tool("unshare", "util-linux"),
     Tool("setpriv", "util-linux"),
     Tool("tmux", "tmux"),
+    Tool("bindfs", "bindfs"),
 ];
 
 /// What the suite takes: a browser for the page of a flame graph.

@@ -53,7 +53,7 @@ impl Tier {
     fn run(self, full: bool, names: &[String]) -> anyhow::Result<bool> {
         match self {
             Self::Suite => suite(full, names),
-            Self::Kernel => kernel(names),
+            Self::Kernel => kernel(full, names),
             Self::Packages => packages(full, names),
             Self::Vm => vm::tier(full),
             Self::Runtimes => runtimes::tier(full),
@@ -213,13 +213,17 @@ fn suite(full: bool, names: &[String]) -> anyhow::Result<bool> {
     Ok(passed)
 }
 
-fn kernel(names: &[String]) -> anyhow::Result<bool> {
+fn kernel(full: bool, names: &[String]) -> anyhow::Result<bool> {
     let stage = stage::build(QUICK)?;
     let collector = collector::build()?;
     let kubernetes = collector::kubernetes()?;
     let mut tests = tests_as_root("kernel")?;
     tests.env("STACKSONDE_TEST_AGENT", &stage.agent).env("STACKSONDE_TEST_CONFIG", &stage.config);
     tests.env("STACKSONDE_TEST_COLLECTOR", collector).env("STACKSONDE_TEST_KUBERNETES", kubernetes);
+    if full {
+        // An hour of a hostile neighbour.
+        tests.env("STACKSONDE_TEST_NEIGHBOUR_SECONDS", "3600");
+    }
     // One after the other: several watch the whole machine.
     Ok(status(tests.args(["--", "--test-threads=1"]).args(names))?.success())
 }

@@ -14,7 +14,6 @@ pub enum Error {
         /// The way that was tried.
         by: &'static str,
         /// What the kernel answered.
-        #[source]
         error: io::Error,
     },
     /// The system call was made and the program did not run.
@@ -26,7 +25,6 @@ pub enum Error {
         /// The place, in words.
         what: String,
         /// What the kernel's read helper returned.
-        #[source]
         error: io::Error,
     },
     /// The registers are not where they should be.
@@ -72,7 +70,6 @@ pub enum Error {
         /// What was tried.
         what: &'static str,
         /// What the system answered.
-        #[source]
         error: io::Error,
     },
 }

@@ -3,8 +3,9 @@
 //! Upwards go typed values: [`RawSample`]s and [`Notice`]s in time order, and what the kernel
 //! says it ticked ([`Ticks`]). Everything above runs in tests without root.
 
-mod books;
+mod accounting;
 mod confirm;
+mod cpus;
 mod early;
 mod idle;
 mod ids;
@@ -23,8 +24,9 @@ mod sideband;
 mod tables;
 mod trial;
 
-pub use books::{Frames, Interval, Ticks};
+pub use accounting::{Frames, Interval, Ticks};
 pub use confirm::{IdFacts, OwnNamespace, confirm_entry_registers, confirm_ids};
+pub use cpus::{online_cpus, parse_cpu_list};
 pub use early::EarlyStack;
 pub(crate) use early::read_process;
 pub use idle::{CpuTimes, parse_cpu_times};
@@ -34,7 +36,6 @@ pub use memlock::raise as raise_memlock;
 pub use merge::Event;
 pub use notice::{BadRecord, Identity, Notice, NoticeKind, parse_notice};
 pub use opener::{confine_admin, release_admin};
-pub use perf::online_cpus;
 pub use reader::{Haste, Message, Reader, Stop, messages};
 pub(crate) use reader::{clock_ns, monotonic_ns};
 pub use sample::{RawSample, Registers, Rest, StackCopy};
@@ -42,4 +43,4 @@ pub use sampler::{LoadError, Sampler};
 pub use settings::{Notices, Settings, StackCopies, UserWalk};
 pub use shared::SharedWords;
 pub use tables::{TableMemory, TableSizes};
-pub use trial::{Trial, attempt};
+pub use trial::{Trial, ask_bpf, ask_perf, attempt};

@@ -1,4 +1,4 @@
-//! Perf events: opening them, reading their counts, switching them on and off.
+//! Perf events: opening them, reading them, switching them on and off.
 
 use super::opener;
 use aya_obj::generated::{
@@ -7,6 +7,18 @@ use aya_obj::generated::{
 };
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+
+/// `PERF_FORMAT_TOTAL_TIME_ENABLED` in include/uapi/linux/perf_event.h.
+const TOTAL_TIME_ENABLED: u64 = 1;
+
+/// The clock of an event, in nanoseconds since it was switched on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Clock {
+    /// Time in which it ticked. It stands still while the kernel throttles it.
+    pub(super) count_ns: u64,
+    /// Time in which it was on. It stands still when the CPU is offline, and goes on no more when the CPU comes back.
+    pub(super) enabled_ns: u64,
+}
 
 /// A perf event of one CPU. Closing it ends it, and takes its program along.
 #[derive(Debug)]
@@ -21,6 +33,7 @@ impl Event {
     pub(super) fn cpu_clock(cpu: u32, period_ns: u64) -> io::Result<Self> {
         let mut attributes = software(PERF_COUNT_SW_CPU_CLOCK as u64);
         attributes.__bindgen_anon_1.sample_period = period_ns;
+        attributes.read_format = TOTAL_TIME_ENABLED;
         attributes.set_disabled(1);
         opener::open(&attributes, cpu).map(|descriptor| Self { descriptor })
     }
@@ -60,17 +73,17 @@ impl Event {
         self.control(PERF_EVENT_IOC_DISABLE, 0)
     }
 
-    /// The event's own count since it was enabled; nanoseconds for a clock.
-    pub(super) fn count(&self) -> io::Result<u64> {
-        let mut count = [0u8; 8];
-        // SAFETY: the buffer is 8 bytes long and outlives the call.
-        let read = unsafe { libc::read(self.as_raw_fd(), count.as_mut_ptr().cast(), count.len()) };
+    /// Reads a clock. `None` where the kernel has nothing to say of it any more: its CPU went offline.
+    pub(super) fn read_clock(&self) -> io::Result<Option<Clock>> {
+        let mut words = [0u64; 2];
+        // SAFETY: the buffer has the size that is stated and outlives the call.
+        let read = unsafe { libc::read(self.as_raw_fd(), words.as_mut_ptr().cast(), size_of_val(&words)) };
+        let [count_ns, enabled_ns] = words;
         match read {
-            8 => Ok(u64::from_ne_bytes(count)),
+            16 => Ok(Some(Clock { count_ns, enabled_ns })),
+            0 => Ok(None),
             -1 => Err(io::Error::last_os_error()),
-            short => {
-                Err(io::Error::other(format!("a perf event's count has 8 bytes, the kernel gave {short}")))
-            }
+            short => Err(io::Error::other(format!("a clock's count has 16 bytes, the kernel gave {short}"))),
         }
     }
 
@@ -116,46 +129,4 @@ fn software(config: u64) -> perf_event_attr {
     attributes.size = size_of::<perf_event_attr>() as u32;
     attributes.config = config;
     attributes
-}
-
-/// The CPUs that are online, from `/sys/devices/system/cpu/online`.
-pub fn online_cpus() -> io::Result<Vec<u32>> {
-    let path = "/sys/devices/system/cpu/online";
-    let list = std::fs::read_to_string(path)?;
-    parse_cpu_list(list.trim())
-        .ok_or_else(|| io::Error::other(format!("{path}: `{}` is not a list of CPUs", list.trim())))
-}
-
-/// A list such as `0-3,8` (Documentation/admin-guide/cputopology.rst).
-fn parse_cpu_list(list: &str) -> Option<Vec<u32>> {
-    let mut cpus = Vec::new();
-    for part in list.split(',').filter(|part| !part.is_empty()) {
-        let (first, last) = part.split_once('-').unwrap_or((part, part));
-        let (first, last): (u32, u32) = (first.parse().ok()?, last.parse().ok()?);
-        // No kernel has more CPUs (CONFIG_NR_CPUS).
-        if last > 8192 || first > last {
-            return None;
-        }
-        cpus.extend(first..=last);
-    }
-    Some(cpus)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn reads_cpu_lists() {
-        assert_eq!(parse_cpu_list("0").unwrap(), [0]);
-        assert_eq!(parse_cpu_list("0-2,5,7-8").unwrap(), [0, 1, 2, 5, 7, 8]);
-        assert_eq!(parse_cpu_list("").unwrap(), [0u32; 0]);
-    }
-
-    #[test]
-    fn refuses_what_is_not_a_cpu_list() {
-        for bad in ["x", "3-1", "0-4294967295", "1-", "-1"] {
-            assert_eq!(parse_cpu_list(bad), None, "{bad}");
-        }
-    }
 }

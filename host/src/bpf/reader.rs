@@ -1,6 +1,6 @@
-//! The thread that empties the kernel's rings and keeps the books of its ticks.
+//! The thread that empties the kernel's rings and accounts for its ticks.
 
-use super::books::{Books, Interval, Received};
+use super::accounting::{Interval, Received, TickAccounting};
 use super::early::EarlyStacks;
 use super::merge::{Event, Merge};
 use super::sampler::{Cpu, LoadError, Sampler};
@@ -27,8 +27,11 @@ const HASTY_POLL: Duration = Duration::from_millis(100);
 /// How long what was so lately may be so again.
 const LATELY_NS: u64 = 1_000_000_000;
 
-/// How often the list of CPUs is looked at, and how long there may be no message.
-const LOOK_NS: u64 = 1_000_000_000;
+/// The longest time without a message.
+const SILENCE_NS: u64 = 1_000_000_000;
+
+/// Time between two looks at the list of CPUs: a little more often than the reader wakes where nothing happens.
+const LOOK_NS: u64 = 900_000_000;
 
 /// How long after its time stamp a record may still be on its way into a ring: an interrupt's length.
 const SETTLE_NS: u64 = 2_000_000;
@@ -89,7 +92,7 @@ pub struct Reader {
     epoll: OwnedFd,
     stop: Stop,
     merge: Merge,
-    books: Books,
+    accounting: TickAccounting,
     received: Received,
     /// When the interval under way began: CLOCK_MONOTONIC, nanoseconds.
     start_ns: u64,
@@ -113,15 +116,15 @@ impl Reader {
     pub fn start(sampler: Sampler) -> Result<Self, LoadError> {
         let stop = Stop::new().map_err(LoadError::Wait)?;
         let epoll = wait_for(&sampler, &stop).map_err(LoadError::Wait)?;
-        let books = Books::new(&sampler);
         let start_ns = monotonic_ns();
         sampler.enable().map_err(LoadError::Wait)?;
+        let accounting = TickAccounting::new(&sampler);
         Ok(Self {
             sampler,
             epoll,
             stop,
             merge: Merge::default(),
-            books,
+            accounting,
             received: Received::default(),
             start_ns,
             looked_ns: start_ns,
@@ -158,6 +161,7 @@ impl Reader {
     pub fn run(mut self, interval: Option<Duration>, to: &mpsc::Sender<Message>) -> Result<(), LoadError> {
         let length_ns = interval.map(|length| u64::try_from(length.as_nanos()).unwrap_or(u64::MAX));
         let mut start_ns = self.start_ns;
+        let mut unix_minus_monotonic_ns = unix_minus_monotonic_ns_now();
         loop {
             let deadline = length_ns.map(|length| start_ns.saturating_add(length));
             let stopped = self.wait(deadline).map_err(LoadError::Wait)?;
@@ -166,9 +170,12 @@ impl Reader {
             }
             let now = monotonic_ns();
             self.drain();
-            self.follow_cpus(now);
+            if !stopped {
+                self.follow_cpus(now);
+            }
             let settled = if stopped { u64::MAX } else { now.saturating_sub(SETTLE_NS) };
-            let over = deadline.filter(|end| *end <= settled);
+            // What comes after a stop is sent whole, whenever the interval should have ended.
+            let over = deadline.filter(|end| !stopped && *end <= settled);
             let left = self.merge.first_urgent_ns().map_or(0, |first| first.saturating_sub(settled));
             if left > 0 && over.is_none() {
                 // It can be sent in a moment, and the others with it: one wake-up for all of them. (Waiting for
@@ -181,8 +188,11 @@ impl Reader {
             }
             if over.is_some() || stopped {
                 let end_ns = if stopped { now } else { over.unwrap_or(now) };
-                let (ticks, frames) = self.books.settle(&self.sampler, std::mem::take(&mut self.received))?;
-                let done = Message::Interval(Interval { start_ns, end_ns, ticks, frames });
+                let (ticks, frames) =
+                    self.accounting.settle(&self.sampler, std::mem::take(&mut self.received), stopped);
+                let done =
+                    Message::Interval(Interval { start_ns, end_ns, unix_minus_monotonic_ns, ticks, frames });
+                unix_minus_monotonic_ns = unix_minus_monotonic_ns_now();
                 if to.blocking_send(done).is_err() || stopped {
                     return Ok(());
                 }
@@ -197,18 +207,12 @@ impl Reader {
             return;
         }
         self.looked_ns = now_ns;
-        if let Some(lost) = &self.lost
-            && let Ok(counters) = self.sampler.counters()
-        {
-            let sum = counters.iter().map(|cpu| cpu.ring_full + cpu.no_ring + cpu.no_scratch).sum();
-            lost.store(sum, Ordering::Relaxed);
+        if let Some(lost) = &self.lost {
+            lost.store(self.sampler.lost_in_rings(), Ordering::Relaxed);
         }
-        match self.sampler.follow_cpus() {
+        match self.sampler.follow_cpus(&mut self.accounting) {
             Ok(new) if new.is_empty() => {}
             Ok(new) => {
-                for number in &new {
-                    self.books.open(*number);
-                }
                 for cpu in self.sampler.cpus.iter().filter(|cpu| new.contains(&cpu.number)) {
                     if let Err(error) = watch_cpu(&self.epoll, cpu) {
                         tracing::debug!(cpu = cpu.number, %error, "its ring is only polled");
@@ -222,7 +226,7 @@ impl Reader {
 
     fn send_events(&mut self, until_ns: u64, now_ns: u64, to: &mpsc::Sender<Message>) -> bool {
         let events = self.merge.take(until_ns);
-        if events.is_empty() && now_ns.saturating_sub(self.sent_ns) < LOOK_NS {
+        if events.is_empty() && now_ns.saturating_sub(self.sent_ns) < SILENCE_NS {
             return true;
         }
         self.sent_ns = now_ns;
@@ -274,7 +278,8 @@ impl Reader {
                         let mut sample = RawSample::from(&record);
                         if let Some(rest) = sample.rest.as_mut().filter(|rest| rest.stack.is_full()) {
                             let early = self.early.as_ref();
-                            rest.early = early.and_then(|early| early.read(sample.pid, rest.stack.start));
+                            rest.early = early
+                                .and_then(|early| early.read((sample.pid, sample.tid), rest.stack.start));
                         }
                         self.merge.add([Event::Sample(sample)]);
                     }
@@ -339,6 +344,20 @@ fn watch(epoll: &OwnedFd, descriptor: libc::c_int, events: libc::c_int, mark: u6
 /// CLOCK_MONOTONIC, nanoseconds: the clock of samples and notices.
 pub(crate) fn monotonic_ns() -> u64 {
     clock_ns(libc::CLOCK_MONOTONIC)
+}
+
+/// CLOCK_REALTIME less CLOCK_MONOTONIC now, in nanoseconds.
+fn unix_minus_monotonic_ns_now() -> i64 {
+    // Between two readings of the one clock the other is read: their middle is the same moment, and where something
+    // else ran meanwhile another attempt is nearer.
+    let attempt = || {
+        let before = i128::from(monotonic_ns());
+        let unix = i128::from(clock_ns(libc::CLOCK_REALTIME));
+        let after = i128::from(monotonic_ns());
+        (after - before, unix - (before + after) / 2)
+    };
+    let nearest = [attempt(), attempt(), attempt()].into_iter().min_by_key(|(took, _)| *took);
+    nearest.and_then(|(_, difference)| i64::try_from(difference).ok()).unwrap_or(0)
 }
 
 /// What a clock shows, in nanoseconds since its zero.

@@ -1,8 +1,10 @@
 //! Loads the sampler with the plan's facts, and arms one perf event on each CPU.
 
+use super::accounting::TickAccounting;
+use super::cpus::{Cpus, is_offline};
 use super::lifecycle::Lifecycle;
 use super::memlock;
-use super::perf::{Event, online_cpus};
+use super::perf::Event;
 use super::settings::{Notices, Settings};
 use super::shared::SharedWords;
 use super::sideband::SideBand;
@@ -16,57 +18,54 @@ use stacksonde_ebpf::raw;
 use std::collections::HashMap;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::sync::atomic::Ordering;
 
 /// Why sampling could not start.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
     /// The object was refused before any program of it was loaded.
     #[error("the kernel refused the sampler's maps: {0}")]
-    Object(#[source] ObjectError),
+    Object(ObjectError),
     /// The same with the smallest rings, too.
     #[error(
         "the kernel refused the sampler's maps: {0}; if it is older than 5.11, likely for the limit of locked memory: \
          raise it (LimitMEMLOCK=infinity, ulimit -l unlimited), or lower memory.max"
     )]
-    LockedMemory(#[source] ObjectError),
+    LockedMemory(ObjectError),
     /// The kernel's verifier refused the program.
     #[error("the kernel refused the sampling program: {0}")]
-    Program(#[source] ObjectError),
+    Program(ObjectError),
     /// A map of the object could not be used.
     #[error("map `{0}` of the sampler: {1}")]
-    Map(&'static str, #[source] io::Error),
+    Map(&'static str, io::Error),
     /// A table could not be mapped into our memory.
     #[error("table `{0}` of the sampler cannot be mapped into memory: {1}")]
-    Shared(&'static str, #[source] io::Error),
+    Shared(&'static str, io::Error),
     /// The object lacks something that it was built with.
     #[error("the sampler object has no `{0}`; this build of stacksonde is broken, please report it")]
     Missing(&'static str),
-    /// The list of CPUs could not be read.
-    #[error("cannot tell which CPUs are online: {0}")]
-    Cpus(#[source] io::Error),
     /// Waiting for the rings could not be arranged.
     #[error("cannot wait for the kernel's rings: {0}")]
-    Wait(#[source] io::Error),
+    Wait(io::Error),
     /// No CPU could be sampled.
     #[error(
         "no CPU can be sampled: perf_event_open of the software CPU clock: {0}; \
          it needs CONFIG_PERF_EVENTS and root, or CAP_PERFMON, or kernel.perf_event_paranoid <= 0"
     )]
-    NoCpu(#[source] io::Error),
+    NoCpu(io::Error),
 }
 
 impl LoadError {
     /// Whether the kernel said that we may not have what was asked for: before 5.11 also of memory.
     fn is_refused(&self) -> bool {
-        let mut next: Option<&dyn std::error::Error> = Some(self);
-        while let Some(error) = next {
-            let number = error.downcast_ref::<io::Error>().and_then(io::Error::raw_os_error);
-            if matches!(number, Some(libc::EPERM | libc::ENOMEM)) {
-                return true;
+        let answer = match self {
+            Self::Object(error) | Self::LockedMemory(error) | Self::Program(error) => error.answer(),
+            Self::Map(_, error) | Self::Shared(_, error) | Self::Wait(error) | Self::NoCpu(error) => {
+                Some(error)
             }
-            next = error.source();
-        }
-        false
+            Self::Missing(_) => None,
+        };
+        matches!(answer.and_then(io::Error::raw_os_error), Some(libc::EPERM | libc::ENOMEM))
     }
 }
 
@@ -79,8 +78,8 @@ pub(super) struct Cpu {
     pub(super) event: Event,
     pub(super) ring: Ring,
     pub(super) notices: Option<SideBand>,
-    /// Runs of the program on this CPU before its event was opened.
-    pub(super) runs_before: u64,
+    /// Runs of the program at the last look for events that stand still.
+    looked_runs: u64,
 }
 
 impl Cpu {
@@ -90,6 +89,9 @@ impl Cpu {
         self.event.enable()
     }
 }
+
+/// Words of the table `counters` for each CPU: lines of its own.
+const COUNTER_WORDS: usize = size_of::<Counters>().next_multiple_of(64) / size_of::<u64>();
 
 /// The smallest ring: a page, of any size that kernels have.
 const SMALLEST_RING: u32 = 64 << 10;
@@ -103,8 +105,8 @@ pub struct Sampler {
     settings: Settings,
     program: OwnedFd,
     rings: OwnedFd,
-    counters: OwnedFd,
-    possible_cpus: usize,
+    counters: SharedWords,
+    known_cpus: Cpus,
     refused: Vec<(u32, io::Error)>,
     tables: Option<TableMemory>,
     filter: Option<SharedWords>,
@@ -161,12 +163,11 @@ impl Sampler {
     }
 
     fn load_once(settings: &Settings) -> Result<Self, LoadError> {
-        let online = online_cpus().map_err(LoadError::Cpus)?;
-        let possible = aya::util::nr_cpus().map_err(|(_, error)| LoadError::Cpus(error))?;
-        let object = settings.object(u32::try_from(possible).unwrap_or(u32::MAX));
+        let known_cpus = Cpus::find();
+        let online = known_cpus.online.clone();
+        let object = settings.object(known_cpus.limit);
         let mut object = object.and_then(Unloaded::create).map_err(LoadError::Object)?;
-        let mut take = |name: &'static str| object.take_map(name).ok_or(LoadError::Missing(name));
-        let (counters, rings) = (take("counters")?, take("rings")?);
+        let rings = object.take_map("rings").ok_or(LoadError::Missing("rings"))?;
         // To verify a program takes as long as to put the rings in.
         let (program, ready) = std::thread::scope(|scope| {
             let ready = scope.spawn(|| fill_rings(rings.as_fd(), &online, settings.ring_bytes));
@@ -179,6 +180,7 @@ impl Sampler {
         let mut ready = ready?;
         let tables = Some(TableMemory::of(&mut object, &settings.tables)?);
         let filter = Some(map_array(&mut object, "filter", filter_words(&settings.tables))?);
+        let counters = map_array(&mut object, "counters", known_cpus.limit as usize * COUNTER_WORDS)?;
         let lifecycle = match settings.notices {
             Notices::Tracepoints => Lifecycle::load(settings.ids)
                 .inspect_err(|error| {
@@ -195,7 +197,7 @@ impl Sampler {
             program,
             rings,
             counters,
-            possible_cpus: possible,
+            known_cpus,
             refused: Vec::new(),
             tables,
             filter,
@@ -220,6 +222,7 @@ impl Sampler {
             .and_then(|event| event.attach(std::os::fd::AsFd::as_fd(&self.program)).map(|()| event));
         let event = match event {
             Ok(event) => event,
+            Err(error) if is_offline(&error) => return Ok(false),
             Err(error) => {
                 if !self.refused.iter().any(|(refused, _)| *refused == number) {
                     self.refused.push((number, error));
@@ -237,30 +240,51 @@ impl Sampler {
             Notices::SideBand => open_side_band(number, self.settings.sideband_bytes),
             Notices::Tracepoints | Notices::Nobody => None,
         };
-        let counted = self.counters()?;
-        let runs_before =
-            usize::try_from(number).ok().and_then(|number| counted.get(number)).map_or(0, |c| c.runs);
+        let looked_runs = self.counters(number).runs;
         self.refused.retain(|(refused, _)| *refused != number);
-        self.cpus.push(Cpu { number, event, ring, notices, runs_before });
+        self.cpus.push(Cpu { number, event, ring, notices, looked_runs });
         Ok(true)
     }
 
-    /// Lets go of CPUs that went offline, whose rings must have been drained, and samples those that came
+    /// Closes the events of CPUs that went offline, whose rings must have been drained, and samples those that came
     /// online, or that refused before. Returns the numbers of CPUs that are new.
-    pub(super) fn follow_cpus(&mut self) -> Result<Vec<u32>, LoadError> {
-        let online = online_cpus().map_err(LoadError::Cpus)?;
-        self.cpus.retain(|cpu| online.contains(&cpu.number));
+    pub(super) fn follow_cpus(&mut self, accounting: &mut TickAccounting) -> Result<Vec<u32>, LoadError> {
+        let listed = self.known_cpus.listed();
+        let mut kept = Vec::new();
+        for mut cpu in std::mem::take(&mut self.cpus) {
+            let is_gone = listed.as_ref().is_some_and(|online| !online.contains(&cpu.number));
+            if is_gone || self.stands_still(&mut cpu) {
+                accounting.close(&cpu);
+            } else {
+                kept.push(cpu);
+            }
+        }
+        self.cpus = kept;
         let mut new = Vec::new();
-        for number in online {
+        for number in listed.unwrap_or_else(|| (0..self.known_cpus.limit).collect()) {
             if self.cpus.iter().any(|cpu| cpu.number == number) || !self.open(number, None)? {
                 continue;
             }
             if let Some(cpu) = self.cpus.last() {
                 cpu.enable().map_err(LoadError::Wait)?;
+                accounting.open(cpu);
             }
             new.push(number);
         }
         Ok(new)
+    }
+
+    /// Tells whether an event was ended behind our back: that of a CPU that went offline is, and stays so when the CPU is
+    /// back, as after the machine was suspended. Only events whose program did not run are asked, since that
+    /// interrupts their CPU.
+    fn stands_still(&self, cpu: &mut Cpu) -> bool {
+        let runs = self.counters(cpu.number).runs;
+        if std::mem::replace(&mut cpu.looked_runs, runs) != runs {
+            return false;
+        }
+        // The clock of a living event is another one at each reading.
+        let clock = cpu.event.read_clock().ok().flatten();
+        clock == cpu.event.read_clock().ok().flatten()
     }
 
     /// CPUs that cannot be sampled, and why; the others go on.
@@ -293,13 +317,21 @@ impl Sampler {
         self.cpus.iter().try_for_each(|cpu| cpu.event.disable())
     }
 
-    /// What the program counted on each CPU since it was loaded, by CPU number.
-    pub(super) fn counters(&self) -> Result<Vec<Counters>, LoadError> {
-        let mut values = vec![Counters::default(); self.possible_cpus];
-        // SAFETY: one for each possible CPU, each of whole words.
-        unsafe { raw::read_element(self.counters.as_fd(), 0, &mut values) }
-            .map_err(|error| LoadError::Map("counters", error))?;
-        Ok(values)
+    /// Returns what the program counted on a CPU since it was loaded.
+    pub(super) fn counters(&self, cpu: u32) -> Counters {
+        let start = cpu as usize * COUNTER_WORDS;
+        let words = self.counters.get(start..start + COUNTER_WORDS).unwrap_or_default();
+        let mut bytes = [0; size_of::<Counters>()];
+        for (to, word) in bytes.chunks_exact_mut(size_of::<u64>()).zip(words) {
+            to.copy_from_slice(&word.load(Ordering::Relaxed).to_ne_bytes());
+        }
+        Counters::from_bytes(&bytes)
+    }
+
+    /// Counts samples that did not fit into rings since the sampler was loaded.
+    pub(super) fn lost_in_rings(&self) -> u64 {
+        let lost = |counters: Counters| counters.ring_full + counters.no_ring + counters.no_scratch;
+        (0..self.known_cpus.limit).map(|cpu| lost(self.counters(cpu))).sum()
     }
 }
 

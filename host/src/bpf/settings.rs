@@ -103,8 +103,8 @@ const SIMPLER: [&[Part]; 6] = [
 ];
 
 impl Settings {
-    /// The sampler's object with these settings, on a system with so many possible CPUs.
-    pub(super) fn object(&self, possible_cpus: u32) -> Result<Unloaded, ObjectError> {
+    /// The sampler's object with these settings, on a system whose CPUs have lower numbers than this.
+    pub(super) fn object(&self, cpu_limit: u32) -> Result<Unloaded, ObjectError> {
         let (task_struct_stack, stack_pt_regs) = self.entry_registers.unwrap_or((0, 0));
         let tables = &self.tables;
         let mut object = Unloaded::parse(stacksonde_ebpf::sampler())?;
@@ -130,8 +130,9 @@ impl Settings {
             .resize("rows", tables.row_lines)
             .resize("recent", tables.recent_lines.max(1))
             .resize("rules", tables.rules)
-            .resize("rings", possible_cpus)
-            .resize("scratch", possible_cpus);
+            .resize("counters", cpu_limit)
+            .resize("rings", cpu_limit)
+            .resize("scratch", cpu_limit);
         Ok(object)
     }
 

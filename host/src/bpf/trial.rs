@@ -24,6 +24,8 @@ pub enum Trial {
     CgroupIdHelper,
     /// Loads a sampling program that asks for ids in a pid namespace.
     NamespaceIdsHelper,
+    /// Loads a sampling program that reads kernel memory.
+    KernelReadHelper,
     /// Creates a ring buffer.
     RingBuffer,
     /// Creates an array of ring buffers.
@@ -49,6 +51,7 @@ pub fn attempt(trial: Trial, cpu: u32) -> io::Result<()> {
         Trial::TracepointProgram => load(BPF_PROG_TYPE_TRACEPOINT).map(drop),
         Trial::CgroupIdHelper => load_program(BPF_PROG_TYPE_PERF_EVENT, &cgroup_id()).map(drop),
         Trial::NamespaceIdsHelper => load_program(BPF_PROG_TYPE_PERF_EVENT, &namespace_ids()).map(drop),
+        Trial::KernelReadHelper => load_program(BPF_PROG_TYPE_PERF_EVENT, &kernel_read()).map(drop),
         Trial::RingBuffer => ring().map(drop),
         Trial::ArrayOfMaps => {
             create_map(BPF_MAP_TYPE_ARRAY_OF_MAPS, 4, 4, 1, Some(ring()?.as_fd())).map(drop)
@@ -92,6 +95,36 @@ fn namespace_ids() -> [bpf_insn; 9] {
         instruction(MOVE, 0, 0, 0, 0),
         instruction(EXIT, 0, 0, 0, 0),
     ]
+}
+
+/// `u64 value = 0; bpf_probe_read_kernel(&value, sizeof(value), 0); return 0`
+fn kernel_read() -> [bpf_insn; 8] {
+    [
+        instruction(STORE, 10, 0, -8, 0),
+        instruction(COPY, 1, 10, 0, 0),
+        instruction(ADD, 1, 0, 0, -8),
+        instruction(MOVE, 2, 0, 0, 8),
+        instruction(MOVE, 3, 0, 0, 0),
+        instruction(CALL, 0, 0, 0, 113),
+        instruction(MOVE, 0, 0, 0, 0),
+        instruction(EXIT, 0, 0, 0, 0),
+    ]
+}
+
+/// Calls bpf(2) with more than it takes, and so without an effect; the error is what was answered, `E2BIG` by the kernel.
+/// Before Linux 5.19 it asks for CAP_BPF first.
+pub fn ask_bpf() -> io::Error {
+    // SAFETY: the kernel refuses the size before it reads anything.
+    unsafe { libc::syscall(libc::SYS_bpf, -1, std::ptr::null::<u8>(), 1 << 20) };
+    io::Error::last_os_error()
+}
+
+/// Calls perf_event_open(2) with flags that do not exist, and so without an effect; the error is what was answered,
+/// `EINVAL` by the kernel, whoever asks.
+pub fn ask_perf() -> io::Error {
+    // SAFETY: the kernel refuses the flags before it reads anything.
+    unsafe { libc::syscall(libc::SYS_perf_event_open, std::ptr::null::<u8>(), 0, -1, -1, !0_u64) };
+    io::Error::last_os_error()
 }
 
 // Documentation/bpf/standardization/instruction-set.rst.

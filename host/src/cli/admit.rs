@@ -1,5 +1,6 @@
 //! The plugins that a configuration names: all of them judged, then loaded; then the exporters' instances.
 
+use super::causes::with_causes;
 use crate::config::{Config, Exporter, dotted};
 use crate::plugins::{
     self, ExporterInstance, ExporterSettings, FileRules, Inspected, Manifest, Plugin, Refusal,
@@ -34,12 +35,7 @@ pub(super) fn load_plugins(
     let mut loaded = Loaded::default();
     let mut judged = Vec::new();
     for name in &config.plugins.load {
-        let found = plugins::find(name, &config.plugins, rules).and_then(|inspected| {
-            plugins::check_needs(&inspected.manifest, capabilities)?;
-            check_own_keys(config, &inspected)?;
-            Ok(inspected)
-        });
-        match found {
+        match judge(config, name, capabilities, rules) {
             Ok(inspected) => judged.push((name, inspected)),
             Err(refusal) => loaded.refuse(config, name, refusal)?,
         }
@@ -63,6 +59,20 @@ pub(super) fn load_plugins(
     Ok(loaded)
 }
 
+/// Judges a plugin by everything that can be known without running its code: its file, what it states, what it needs of
+/// the system, and its own keys. Those of its exporters are [`misconfigured`]'s.
+pub(super) fn judge(
+    config: &Config,
+    name: &str,
+    capabilities: &Capabilities,
+    rules: &FileRules,
+) -> Result<Inspected, Refusal> {
+    let inspected = plugins::find(name, &config.plugins, rules)?;
+    plugins::check_needs(&inspected.manifest, capabilities)?;
+    check_own_keys(config, &inspected)?;
+    Ok(inspected)
+}
+
 /// The exporter instances of a plugin whose keys are not what it takes.
 pub(super) fn misconfigured(config: &Config, plugin: &Inspected) -> Vec<(String, Refusal)> {
     let name = &plugin.manifest.plugin.name;
@@ -77,7 +87,7 @@ pub(super) fn misconfigured(config: &Config, plugin: &Inspected) -> Vec<(String,
 }
 
 /// Checks the keys under `offsets.config` that are this plugin's.
-pub(super) fn check_own_keys(config: &Config, plugin: &Inspected) -> Result<(), Refusal> {
+fn check_own_keys(config: &Config, plugin: &Inspected) -> Result<(), Refusal> {
     let name = &plugin.manifest.plugin.name;
     match config.offsets.config.get(name).and_then(|section| section.as_object()) {
         Some(keys) => plugins::check_config(&plugin.manifest, &dotted(&["offsets", "config", name]), keys),
@@ -100,7 +110,13 @@ impl Loaded {
         Ok(())
     }
 
-    fn start(&self, name: &str, section: &Exporter, offer: &Offer) -> anyhow::Result<ExporterInstance> {
+    /// Negotiates with the plugin of exporter `name` and makes the instance, not open yet.
+    pub(super) fn prepare(
+        &self,
+        name: &str,
+        section: &Exporter,
+        offer: &Offer,
+    ) -> anyhow::Result<ExporterInstance> {
         if let Some((_, refusal)) = self.misconfigured.iter().find(|(instance, _)| instance == name) {
             bail!("exporter `{name}` is not started: {refusal}");
         }
@@ -110,7 +126,7 @@ impl Loaded {
                 refusal.map_or_else(|| "not in plugins.load".into(), |(_, refusal)| refusal.to_string());
             bail!("exporter `{name}` needs plugin `{}`: {reason}", section.plugin);
         };
-        Ok(ExporterInstance::start(plugin, ExporterSettings::new(name, section), offer)?)
+        Ok(ExporterInstance::prepare(plugin, ExporterSettings::new(name, section), offer)?)
     }
 }
 
@@ -174,10 +190,13 @@ impl Exporting {
 fn start_exporters(config: &Config, loaded: &Loaded, offer: &Offer) -> anyhow::Result<Vec<ExporterInstance>> {
     let mut exporters = Vec::new();
     for (name, section) in &config.exporters {
-        match loaded.start(name, section, offer) {
-            Ok(exporter) => exporters.push(exporter),
+        match loaded.prepare(name, section, offer) {
+            Ok(exporter) => {
+                exporter.open();
+                exporters.push(exporter);
+            }
             Err(error) if section.required => return Err(error),
-            Err(error) => tracing::error!("{error:#}; the other exporters go on"),
+            Err(error) => tracing::error!("{}; the other exporters go on", with_causes(&error)),
         }
     }
     if exporters.is_empty() {

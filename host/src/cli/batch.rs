@@ -1,5 +1,6 @@
 //! `stacksonde batch`: what is in a batch, for people and for programs.
 
+use crate::terminal::{out, plain_json};
 use anyhow::{Context, bail};
 use clap::Args;
 use serde_json::{Value, json};
@@ -47,16 +48,19 @@ pub fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Ok(batch) => batch,
         Err(error) => bail!("{name}: {error}"),
     };
-    let mut out = std::io::BufWriter::new(std::io::stdout().lock());
-    let printed = match json {
-        true => write_json(&batch, &mut out),
-        false => write!(out, "{}", Text(&batch)),
-    };
-    match printed.and_then(|()| out.flush()) {
-        // Whoever reads has seen enough: `| head`.
-        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(ExitCode::SUCCESS),
-        printed => printed.map(|()| ExitCode::SUCCESS).context("cannot write to standard output"),
+    match json {
+        true => {
+            let mut writer = std::io::BufWriter::new(std::io::stdout().lock());
+            match write_json(&batch, &mut writer).and_then(|()| writer.flush()) {
+                // Whoever reads has seen enough: `| head`.
+                Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+                printed => printed,
+            }
+        }
+        false => out(&Text(&batch).to_string()),
     }
+    .context("cannot write to standard output")?;
+    Ok(ExitCode::SUCCESS)
 }
 
 fn hex(bytes: &[u8]) -> String {
@@ -90,16 +94,17 @@ impl Display for Text<'_> {
         let rows: Vec<_> = counts(batch).into_iter().map(|(name, rows)| format!("{rows} {name}")).collect();
         writeln!(f, "rows         {}", rows.join(", "))?;
         for value in batch.value_types() {
-            let (kind, unit) = (batch.text(value.kind), batch.text(value.unit));
+            let (kind, unit) = (one_line(batch.text(value.kind)), one_line(batch.text(value.unit)));
             writeln!(f, "value        {kind}: {} {unit} a sample", value.per_sample)?;
         }
         for attribute in batch.attributes() {
-            writeln!(f, "attribute    {} = {}", batch.text(attribute.key), batch.text(attribute.value))?;
+            let (key, value) = (batch.text(attribute.key), batch.text(attribute.value));
+            writeln!(f, "attribute    {} = {}", one_line(key), one_line(value))?;
         }
         for loss in batch.losses() {
             let reason = batch.text(loss.reason);
             let what = if reason == EXCLUDED { "left out " } else { "lost     " };
-            writeln!(f, "{what}    {} {reason}", loss.count)?;
+            writeln!(f, "{what}    {} {}", loss.count, one_line(reason))?;
         }
         self.processes(f)?;
         self.stacks(f)
@@ -157,7 +162,7 @@ impl Text<'_> {
             let _ = write!(text, " < ... {rest} more");
         }
         match stack.complete {
-            0 => format!("{text} ({})", self.0.text(stack.outcome)),
+            0 => format!("{text} ({})", one_line(self.0.text(stack.outcome))),
             _ => text,
         }
     }
@@ -214,7 +219,7 @@ fn write_json(batch: &Batch<'_>, out: &mut impl std::io::Write) -> std::io::Resu
         write!(out, ",\n\"{name}\":[")?;
         for (index, row) in rows.enumerate() {
             let separator = if index == 0 { "" } else { "," };
-            write!(out, "{separator}\n{row}")?;
+            write!(out, "{separator}\n{}", plain_json(&row.to_string()))?;
         }
         write!(out, "]")
     };

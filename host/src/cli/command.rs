@@ -28,6 +28,7 @@ pub(super) fn start(
     let Some((program, rest)) = command.split_first() else { return Ok(None) };
     let mut command = Command::new(program);
     prepare(command.args(rest));
+    crate::descriptors::restore_limit(&mut command);
     let child = command.spawn().with_context(|| format!("cannot run `{}`", program.to_string_lossy()))?;
     Ok(Some(child))
 }

@@ -5,9 +5,14 @@
 
 use super::admit::{Loaded, load_plugins};
 use super::start::ConfigArguments;
-use crate::negotiate::Level;
+use crate::bpf::online_cpus;
+use crate::config::Config;
 use crate::negotiate::ask::DEFAULT_ORDER;
+use crate::negotiate::features::KERNEL_NAMES;
+use crate::negotiate::{Level, State};
 use crate::plan::{self, Plan, Survey};
+use crate::symbolize::read_kernel_symbols;
+use crate::terminal::{Charset, out, out_json};
 use clap::Args;
 use serde::Serialize;
 use std::process::ExitCode;
@@ -64,7 +69,8 @@ pub fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     let survey = Survey::take(&config)?;
     let rules = arguments.config.file_rules(&config.plugins);
     let loaded = load_plugins(&config, &survey.capabilities, &rules)?;
-    let plan = plan::make(&config, &survey, &loaded.plugins);
+    let mut plan = plan::make(&config, &survey, &loaded.plugins);
+    count_kernel_names(&config, &mut plan);
     let report = Report {
         schema: SCHEMA,
         version: env!("CARGO_PKG_VERSION"),
@@ -73,30 +79,51 @@ pub fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         advice: advice(&loaded),
         plan: &plan,
     };
-    if arguments.json {
-        println!("{}", serde_json::to_string_pretty(&report)?);
-    } else {
-        for LoadedPlugin { name, version, file } in &report.plugins.loaded {
-            println!("plugin      {name} {version} from {file}");
-        }
-        if !report.plugins.loaded.is_empty() {
-            println!(
-                "plugins     are loaded into the agent, which a crash or a call of exit() in one of them ends"
-            );
-        }
-        for RefusedPlugin { name, reason, .. } in &report.plugins.refused {
-            println!("plugin      {name} is not loaded: {reason}");
-        }
-        for advice in &report.advice {
-            println!("advice      {advice}");
-        }
-        print!("{}", plan.text());
+    match arguments.json {
+        true => out_json(&format!("{}\n", serde_json::to_string_pretty(&report)?))?,
+        false => out(&text(&report))?,
     }
     Ok(match plan.level {
         Level::Full => ExitCode::SUCCESS,
         Level::Reduced => ExitCode::from(1),
         Level::CannotRun => ExitCode::from(2),
     })
+}
+
+/// The report for people.
+fn text(report: &Report<'_>) -> String {
+    let line = |text: String| format!("{}\n", Charset::Unicode.plain(&text));
+    let mut lines = Vec::new();
+    for LoadedPlugin { name, version, file } in &report.plugins.loaded {
+        lines.push(line(format!("plugin      {name} {version} from {file}")));
+    }
+    if !lines.is_empty() {
+        lines.push(
+            "plugins     are loaded into the agent, which a crash or a call of exit() in one of them ends\n"
+                .into(),
+        );
+    }
+    for RefusedPlugin { name, reason, .. } in &report.plugins.refused {
+        lines.push(line(format!("plugin      {name} is not loaded: {reason}")));
+    }
+    lines.extend(report.advice.iter().map(|advice| format!("advice      {advice}\n")));
+    lines.concat() + &report.plan.text()
+}
+
+/// Says in the plan how many functions of the kernel have no names for want of room. Sampling finds that out when it first
+/// names one.
+fn count_kernel_names(config: &Config, plan: &mut Plan) {
+    let shares = config.shares(online_cpus().len());
+    let room = usize::try_from(shares.kernel_names_bytes).unwrap_or(usize::MAX);
+    let left_out = if plan.state(KERNEL_NAMES) == State::Off {
+        0
+    } else {
+        read_kernel_symbols(room).map_or(0, |symbols| symbols.left_out())
+    };
+    if left_out > 0 {
+        let reason = format!("{left_out} functions have none, for which memory.max leaves no room");
+        plan.reduce(KERNEL_NAMES, &reason, "raise memory.max");
+    }
 }
 
 fn plugins(loaded: &Loaded) -> Plugins {

@@ -2,6 +2,7 @@
 
 use super::start::ConfigArguments;
 use crate::health::{Listen, ask};
+use crate::terminal::out;
 use anyhow::{Context, bail};
 use clap::Args;
 use std::process::ExitCode;
@@ -27,11 +28,11 @@ pub fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         .with_context(|| format!("no daemon answers at {}; is one running?", config.health.listen));
     match answer {
         Ok((status, text)) => {
-            print!("{text}");
+            out(&text)?;
             Ok(if status == 200 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
         }
         Err(error) => {
-            eprintln!("stacksonde: {error:#}");
+            super::say_error(&error);
             Ok(ExitCode::FAILURE)
         }
     }

@@ -12,13 +12,19 @@ pub mod top;
 pub mod view;
 
 mod admit;
+mod causes;
 mod command;
 mod filter;
+mod preflight;
 mod progress;
 mod renew;
 mod start;
 
+use crate::terminal::{err, harmless};
+use anyhow::Error;
 use clap::{Parser, Subcommand};
+use std::borrow::Cow;
+use std::ffi::OsString;
 
 /// Profiles every program and the kernel, without their help.
 ///
@@ -55,4 +61,24 @@ pub enum Command {
     View(view::Arguments),
     /// Check config files.
     Config(config::Arguments),
+}
+
+impl Program {
+    /// Reads the command line; where it cannot be read, or asks for help, this does not return.
+    pub fn from_command_line() -> Self {
+        Self::try_parse().unwrap_or_else(|error| {
+            let acts = |argument: OsString| matches!(harmless(&argument.to_string_lossy()), Cow::Owned(_));
+            // What was given may be the name of somebody's file, which clap would show as it is.
+            if error.use_stderr() && std::env::args_os().any(acts) {
+                err(error.render().to_string().trim_end());
+                std::process::exit(error.exit_code());
+            }
+            error.exit()
+        })
+    }
+}
+
+/// Says why a command failed.
+pub fn say_error(error: &Error) {
+    err(&format!("stacksonde: {}", causes::with_causes(error)));
 }

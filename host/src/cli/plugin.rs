@@ -7,10 +7,10 @@ mod new;
 use super::start::ConfigArguments;
 use crate::config;
 use crate::plugins::{self, FileRules, Inspected, Manifest, Refusal};
+use crate::terminal::{Charset, out};
 use anyhow::Context;
 use clap::{Args, Subcommand};
 use std::fmt::{self, Write as _};
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -71,7 +71,7 @@ pub fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
                     return Ok(ExitCode::SUCCESS);
                 }
                 Ok(inspected) => check::parent(&inspected, &keys)?,
-                Err(refusal) => (format!("{refusal}\n"), false),
+                Err(refusal) => (line(&refusal), false),
             }
         }
         Command::List(from) => {
@@ -83,7 +83,7 @@ pub fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
             info(&plugin, &plugins, &from.file_rules(&plugins))
         }
     };
-    std::io::stdout().write_all(text.as_bytes()).context("standard output")?;
+    out(&text).context("standard output")?;
     Ok(if is_sound { ExitCode::SUCCESS } else { ExitCode::from(REFUSED) })
 }
 
@@ -102,7 +102,7 @@ fn list(config: &config::Plugins, rules: &FileRules) -> (String, bool) {
             }
             Err(refusal) => {
                 is_sound &= !config.required.iter().any(|name| is_named(path, name));
-                refused.push(format!("refused: {refusal}"));
+                refused.push(line(&format!("refused: {refusal}")));
             }
         }
     }
@@ -111,15 +111,14 @@ fn list(config: &config::Plugins, rules: &FileRules) -> (String, bool) {
             continue;
         }
         is_sound &= !config.required.contains(name);
-        let line = Refusal::NotFound {
+        let absent = Refusal::NotFound {
             name: name.clone(),
             looked: config.directories.iter().map(|folder| folder.join(format!("{name}.so"))).collect(),
         };
-        refused.push(format!("missing: {line}"));
+        refused.push(line(&format!("missing: {absent}")));
     }
     refused.dedup();
-    let refused: String = refused.iter().map(|line| format!("{line}\n")).collect();
-    (format!("{table}{refused}"), is_sound)
+    (format!("{table}{}", refused.concat()), is_sound)
 }
 
 fn is_named(path: &Path, name: &str) -> bool {
@@ -140,8 +139,13 @@ fn inspect(plugin: &str, config: &config::Plugins, rules: &FileRules) -> Result<
 fn info(plugin: &str, config: &config::Plugins, rules: &FileRules) -> (String, bool) {
     match inspect(plugin, config, rules) {
         Ok(Inspected { path, manifest, .. }) => (describe(&path, &manifest), true),
-        Err(refusal) => (format!("{refusal}\n"), false),
+        Err(refusal) => (line(&refusal), false),
     }
+}
+
+/// One line, whatever stands in it.
+fn line(text: &impl fmt::Display) -> String {
+    format!("{}\n", Charset::Unicode.plain(&text.to_string()))
 }
 
 fn describe(path: &Path, manifest: &Manifest) -> String {
@@ -163,7 +167,7 @@ fn describe(path: &Path, manifest: &Manifest) -> String {
     ] {
         if !value.is_empty() {
             // Writing to a `String` cannot fail.
-            let _ = writeln!(text, "{key:<14} {value}");
+            let _ = write!(text, "{key:<14} {}", line(&value));
         }
     }
     text
@@ -187,7 +191,8 @@ impl Table {
     }
 
     fn row(&mut self, cells: &[&str]) {
-        self.0.push(cells.iter().map(|cell| (*cell).to_owned()).collect());
+        let cells = cells.iter().map(|cell| Charset::Unicode.plain(cell).into_owned());
+        self.0.push(cells.collect());
     }
 }
 

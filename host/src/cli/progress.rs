@@ -1,7 +1,7 @@
 //! What `record` says while it runs: a line when it begins and, on a terminal of its own, one that is drawn anew.
 
 use crate::progress::{Progress, ProgressNow};
-use crate::terminal::{Charset, is_foreground, stderr};
+use crate::terminal::{Charset, err, is_foreground, stderr};
 use std::io::IsTerminal;
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
@@ -32,7 +32,7 @@ impl Shown {
             (None, true) => "until the command ends".to_owned(),
             (None, false) => "until Ctrl-C".to_owned(),
         };
-        eprintln!("recording at {hz} Hz, {until}");
+        err(&format!("recording at {hz} Hz, {until}"));
     }
 
     /// Draws until the recording ends. A command has the terminal for itself.

@@ -7,7 +7,7 @@ use super::start::{self, ConfigArguments};
 use crate::agent::Parts;
 use crate::config::{Exporter, Filter};
 use crate::progress::Progress;
-use crate::terminal::{Charset, Colour, Paint};
+use crate::terminal::{Charset, Colour, Paint, out, out_painted};
 use anyhow::{Context, bail};
 use clap::Args;
 use std::ffi::OsString;
@@ -106,13 +106,13 @@ async fn record(
     }
     if !arguments.quiet {
         let paint = Paint(arguments.color.is_on(std::io::stdout().is_terminal()));
-        print!("{}", summary.painted(paint));
+        out_painted(&summary.painted(paint).to_string())?;
         let charset = Charset::of_locale();
         let shown = |file: &PathBuf| charset.plain(&file.display().to_string()).into_owned();
         let files: Vec<_> = arguments.output.iter().map(shown).collect();
-        println!("wrote        {}", files.join(", "));
+        out(&format!("wrote        {}\n", files.join(", ")))?;
         if let Some(next) = files.iter().find_map(|file| how_to_look_at(file)) {
-            println!("look at it   {next}");
+            out(&format!("look at it   {next}\n"))?;
         }
     }
     Ok(ExitCode::SUCCESS)

@@ -2,6 +2,7 @@
 
 use super::start::ConfigArguments;
 use crate::control;
+use crate::terminal::{err, out};
 use anyhow::{Context, bail};
 use clap::Args;
 use std::path::PathBuf;
@@ -30,15 +31,15 @@ pub fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     });
     match answer {
         Ok(answer) if answer.done => {
-            println!("{}", answer.text);
+            out(&format!("{}\n", answer.text))?;
             Ok(ExitCode::SUCCESS)
         }
         Ok(answer) => {
-            eprintln!("stacksonde: the daemon goes on as before: {}", answer.text);
+            err(&format!("stacksonde: the daemon goes on as before: {}", answer.text));
             Ok(ExitCode::FAILURE)
         }
         Err(error) => {
-            eprintln!("stacksonde: {error:#}");
+            super::say_error(&error);
             Ok(ExitCode::FAILURE)
         }
     }

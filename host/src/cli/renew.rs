@@ -13,6 +13,7 @@ mod difference;
 mod exporters;
 
 use super::admit::Exporting;
+use super::causes::with_causes;
 use super::filter::{FilterArguments, warn_of_absent};
 use super::start::{ConfigArguments, LogFilter};
 use crate::agent::Wanted;
@@ -76,7 +77,7 @@ impl Renewal {
     fn renew(&mut self) -> Answer {
         match self.apply() {
             Ok(lines) => Answer { done: true, text: lines.join("\n") },
-            Err(error) => Answer { done: false, text: format!("{error:#}") },
+            Err(error) => Answer { done: false, text: with_causes(&error) },
         }
     }
 

@@ -134,14 +134,7 @@ pub(super) fn prepare(
         bail!(refusal);
     }
     report(&plan);
-    let offer = Offer {
-        formats: vec![BATCH_FORMAT.into()],
-        max_bytes: u64::from(u32::MAX),
-        value_types: vec!["samples".into(), "cpu".into()],
-        names_available: true,
-        interval_ms: interval.map_or(0, |interval| u64::try_from(interval.as_millis()).unwrap_or(u64::MAX)),
-    };
-    let exporting = Exporting::new(loaded, survey.capabilities, offer);
+    let exporting = Exporting::new(loaded, survey.capabilities, offer(interval));
     let budget = Duration::from_millis(config.shutdown.budget_ms.into());
     let created = match feed {
         None => exporting.start(config)?,
@@ -150,7 +143,7 @@ pub(super) fn prepare(
     let exporters = Exporters::new(created, budget);
     let size = |count: u32| usize::try_from(count).unwrap_or(usize::MAX);
     let bytes = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
-    let shares = config.shares(crate::bpf::online_cpus().map_or(1, |cpus| cpus.len()));
+    let shares = config.shares(crate::bpf::online_cpus().len());
     let parts = Parts {
         sampler: sampler_settings(config, &shares, &plan),
         interval,
@@ -182,9 +175,21 @@ pub(super) fn prepare(
     Ok((parts, exporting))
 }
 
+/// Makes the offer to exporters.
+pub(super) fn offer(interval: Option<Duration>) -> Offer {
+    Offer {
+        formats: vec![BATCH_FORMAT.into()],
+        max_bytes: u64::from(u32::MAX),
+        value_types: vec!["samples".into(), "cpu".into()],
+        names_available: true,
+        interval_ms: interval.map_or(0, |interval| u64::try_from(interval.as_millis()).unwrap_or(u64::MAX)),
+    }
+}
+
 /// Starts sampling, and says which CPUs are left out.
 pub(super) fn arm(parts: Parts) -> anyhow::Result<Agent> {
     reached("exporters ready", monotonic_ns());
+    crate::descriptors::raise_limit();
     let first = Turn::first();
     let agent = Agent::start(parts)?;
     drop(first);
@@ -280,8 +285,9 @@ fn describe_run(plan: &Plan, labels: &BTreeMap<String, String>) -> anyhow::Resul
     if got != 16 {
         bail!("the kernel gave no random bytes for the run's id: {}", std::io::Error::last_os_error());
     }
-    let read =
-        |path: &str| std::fs::read_to_string(path).map(|text| text.trim().to_owned()).unwrap_or_default();
+    let read = |path: &str| {
+        String::from_utf8_lossy(std::fs::read(path).unwrap_or_default().trim_ascii()).into_owned()
+    };
     let machine_id = u128::from_str_radix(&read("/etc/machine-id"), 16).unwrap_or(0);
     let attributes = [
         ("host.name", read("/proc/sys/kernel/hostname")),

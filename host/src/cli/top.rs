@@ -6,7 +6,7 @@ use super::start::{self, ConfigArguments};
 use crate::agent::{Agent, Parts};
 use crate::config::{Config, Filter};
 use crate::feed::Feed;
-use crate::terminal::{Charset, Colour, Paint, Screen, give_back_on_panic, size, stderr};
+use crate::terminal::{Charset, Colour, Paint, Screen, give_back_on_panic, out_painted, size, stderr};
 use crate::top::{Setting, Top, Wish};
 use anyhow::{Context, bail};
 use clap::Args;
@@ -117,7 +117,7 @@ fn watch(arguments: &Arguments) -> anyhow::Result<ExitCode> {
 }
 
 fn setting(arguments: &Arguments, config: &Config, filter: &Filter, parts: &Parts) -> Setting {
-    let cpus = crate::bpf::online_cpus().map_or(1, |cpus| cpus.len());
+    let cpus = crate::bpf::online_cpus().len();
     let host = parts.run.attributes.iter().find(|(key, _)| key == "host.name");
     Setting {
         host: host.map(|(_, name)| name.clone()).unwrap_or_default(),
@@ -222,9 +222,9 @@ async fn print_once(
         () = ending.asked() => return Ok(()),
         () = agent.failure() => return Ok(()),
     }
-    let out = std::io::stdout();
-    let is_terminal = out.is_terminal();
-    let columns = size(out.as_fd()).filter(|_| is_terminal).map(|(columns, _)| columns.into());
-    print!("{}", top.text(Paint(arguments.color.is_on(is_terminal)), columns));
+    let stdout = std::io::stdout();
+    let is_terminal = stdout.is_terminal();
+    let columns = size(stdout.as_fd()).filter(|_| is_terminal).map(|(columns, _)| columns.into());
+    out_painted(&top.text(Paint(arguments.color.is_on(is_terminal)), columns))?;
     Ok(())
 }

@@ -1,5 +1,6 @@
 //! `stacksonde view`: a profile in a browser.
 
+use crate::terminal::{err, out};
 use crate::view::{self, Page, Server};
 use anyhow::Context;
 use clap::Args;
@@ -44,18 +45,18 @@ pub fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     };
     let server = Server::start(page, arguments.port)
         .with_context(|| format!("cannot serve the page on port {} of this machine", arguments.port))?;
-    println!("{}", server.url());
+    out(&format!("{}\n", server.url()))?;
     if arguments.no_open || !open(&server.url()) {
         let port = server.port();
-        eprintln!(
-            "open this address in a browser on this machine; from another one, forward the port to it first:"
-        );
-        eprintln!("  ssh -L {port}:127.0.0.1:{port} THIS_MACHINE");
+        err(&format!(
+            "open this address in a browser on this machine; from another one, forward the port to it first:\n\
+             ssh -L {port}:127.0.0.1:{port} THIS_MACHINE"
+        ));
     }
     if arguments.once {
-        eprintln!("ends when the page was fetched, or with Ctrl-C");
+        err("ends when the page was fetched, or with Ctrl-C");
     } else {
-        eprintln!("Ctrl-C ends it");
+        err("Ctrl-C ends it");
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {

@@ -1,5 +1,6 @@
 //! What can be wrong with a configuration, in sentences.
 
+use crate::kernel::UnknownCapability;
 use std::fmt;
 use std::path::PathBuf;
 
@@ -111,6 +112,9 @@ pub enum Problem {
         /// Where the key was set.
         origin: Origin,
     },
+    /// A capability that no probe has.
+    #[error(transparent)]
+    Capability(UnknownCapability),
     /// The layers could not be put together; no input is known that leads here.
     #[error("cannot put the configuration together: {0}")]
     Merge(String),

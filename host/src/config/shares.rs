@@ -83,7 +83,8 @@ impl Config {
         };
         // Of each CPU; a power of two, rounded down.
         let ring = |value: u32, all: u64, least: u64, most: u64| {
-            let each = (all / cpus).clamp(least, most.max(least));
+            // The kernel takes no ring of more pages than this.
+            let each = (all / cpus).clamp(least, most.max(least)).min(1 << 30);
             own(value, 1 << each.ilog2())
         };
         // So many of something where the default has `count`.

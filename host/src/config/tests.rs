@@ -76,11 +76,13 @@ fn later_sources_win_key_by_key() {
 #[test]
 fn a_list_replaces_the_list_below_it() {
     let directory = Directory::new();
-    let mut sources =
-        directory.sources(&["[capabilities]\ndeny = [\"a\", \"b\"]", "[capabilities]\ndeny = [\"c\"]"]);
-    assert_eq!(load(&sources).unwrap().capabilities.deny, ["c"]);
-    sources.environment = variables(&[("STACKSONDE_CAPABILITIES__DENY", "d, e")]);
-    assert_eq!(load(&sources).unwrap().capabilities.deny, ["d", "e"]);
+    let mut sources = directory.sources(&[
+        "[capabilities]\ndeny = [\"kernel.btf\", \"cap.bpf\"]",
+        "[capabilities]\ndeny = [\"perf.sideband\"]",
+    ]);
+    assert_eq!(load(&sources).unwrap().capabilities.deny, ["perf.sideband"]);
+    sources.environment = variables(&[("STACKSONDE_CAPABILITIES__DENY", "cap.bpf, kernel.btf")]);
+    assert_eq!(load(&sources).unwrap().capabilities.deny, ["cap.bpf", "kernel.btf"]);
     sources.flags = flags(&[("capabilities.deny", "")]);
     assert_eq!(load(&sources).unwrap().capabilities.deny, [""; 0]);
 }

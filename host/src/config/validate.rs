@@ -4,6 +4,7 @@ use super::Config;
 use super::keys::Keys;
 use super::layer::Layer;
 use super::problem::{Origin, Problem, dotted, shown};
+use crate::kernel::check_denied;
 use serde_json::Value;
 use std::collections::BTreeMap;
 
@@ -42,6 +43,9 @@ pub(super) fn contradictions(config: &Config, origins: &Origins) -> Vec<Problem>
     }
     for (name, exporter) in &config.exporters {
         needs(dotted(&["exporters", name, "plugin"]), &exporter.plugin);
+    }
+    if let Err(error) = check_denied(&config.capabilities.deny) {
+        problems.push(Problem::Capability(error));
     }
     for name in config.exporters.keys() {
         let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';

@@ -4,13 +4,16 @@
 //! the two ever changes. Where processes are put into hierarchies of version 1, the path is that of a process, which
 //! may be moved without notice, so it is asked for again after a while.
 
-use crate::process::cgroup_path;
+use crate::blocking::Backoff;
+use crate::process::{cgroup_of, default_cgroup_path, names_container};
 use std::collections::HashMap;
-use std::ffi::CString;
+use std::ffi::OsStr;
 use std::fs::File;
+use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 /// How long a process's path is believed that no id leads to, in nanoseconds.
@@ -20,9 +23,11 @@ pub(super) const RECHECK_NS: u64 = 10_000_000_000;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Found {
     /// `None` if it could not be found out.
-    pub(super) path: Option<Arc<str>>,
+    pub(super) path: Option<Arc<[u8]>>,
     /// Whether every task in the cgroup of that id has that path.
     pub(super) by_id: bool,
+    /// Set if it could be looked at; else another attempt may give another answer.
+    pub(super) is_known: bool,
 }
 
 /// What is known of cgroups.
@@ -31,10 +36,20 @@ pub(super) struct Cgroups {
     mount: Option<Mount>,
     /// Whether there are hierarchies of version 1 too.
     has_version_1: bool,
-    by_id: HashMap<u64, Arc<str>>,
-    by_process: HashMap<u32, Option<Arc<str>>>,
+    by_id: HashMap<u64, Arc<[u8]>>,
+    by_process: HashMap<u32, OfProcess>,
     /// Paths that are remembered, of either kind.
     budget: usize,
+}
+
+/// A process's path, as far as it is known.
+#[derive(Debug)]
+enum OfProcess {
+    /// Its path when its cgroup in the default hierarchy had this id; `None` if it has none that we may see. Another id
+    /// means that it was moved.
+    Path(u64, Option<Arc<[u8]>>),
+    /// That could not be found out.
+    Unread(Backoff),
 }
 
 #[derive(Debug)]
@@ -42,39 +57,82 @@ struct Mount {
     /// Where the default hierarchy, or a part of it, is mounted.
     point: PathBuf,
     /// Which part of it: `/` for all of it.
-    root: String,
+    root: Vec<u8>,
     folder: File,
 }
 
 impl Cgroups {
     /// Looks where they are mounted; remembers `budget` paths.
     pub(super) fn new(budget: usize) -> Self {
-        let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
-        let mount = parse_mounts(&read("/proc/self/mountinfo")).and_then(|(root, point)| {
-            let folder = File::open(&point).ok()?;
-            Some(Mount { point, root, folder })
-        });
-        let has_version_1 = read("/proc/self/cgroup").lines().any(|line| !line.starts_with("0::"));
-        Self { mount, has_version_1, by_id: HashMap::new(), by_process: HashMap::new(), budget }
+        let mut new = Self {
+            mount: None,
+            has_version_1: true,
+            by_id: HashMap::new(),
+            by_process: HashMap::new(),
+            budget,
+        };
+        new.look_for_mount();
+        new
+    }
+
+    /// Looks again where they are mounted, if that is not known.
+    pub(super) fn look_for_mount(&mut self) {
+        if self.mount.is_some() {
+            return;
+        }
+        let look = || -> io::Result<_> {
+            let mount = match parse_mounts(&std::fs::read("/proc/self/mountinfo")?) {
+                Some((root, point)) => Some(Mount { folder: File::open(&point)?, point, root }),
+                None => None,
+            };
+            let cgroups = std::fs::read("/proc/self/cgroup")?;
+            let mut lines = cgroups.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+            Ok((mount, lines.any(|line| !line.starts_with(b"0::"))))
+        };
+        match look() {
+            Ok((mount, has_version_1)) => (self.mount, self.has_version_1) = (mount, has_version_1),
+            Err(error) => {
+                tracing::debug!(%error, "cgroups are looked up by process: their mount cannot be found");
+            }
+        }
     }
 
     /// The path of the cgroup with this id (0: not known), in which a thread of this process was sampled.
-    pub(super) fn find(&mut self, id: u64, pid: u32) -> Found {
-        if let Some(path) = self.path_of(id, pid)
-            && (&*path != "/" || !self.has_version_1)
-        {
-            return Found { path: Some(path), by_id: true };
+    pub(super) fn find(&mut self, id: u64, (pid, tid): (u32, u32), now_ns: u64) -> Found {
+        let by_id = self.path_of(id, pid);
+        // Beside hierarchies of version 1 another one may say which container it is.
+        if let Some(path) = by_id.as_ref().filter(|path| !self.has_version_1 || names_container(path)) {
+            return Found { path: Some(Arc::clone(path)), by_id: true, is_known: true };
         }
-        if let Some(path) = self.by_process.get(&pid) {
-            return Found { path: path.clone(), by_id: false };
+        let mut backoff = Backoff::default();
+        match self.by_process.get(&pid) {
+            Some(OfProcess::Path(of_id, path)) if *of_id == id => {
+                return Found { path: path.clone(), by_id: false, is_known: true };
+            }
+            Some(OfProcess::Unread(known)) => backoff = *known,
+            Some(OfProcess::Path(..)) | None => {}
         }
-        let text = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).ok();
-        let path: Option<Arc<str>> = text.and_then(|text| cgroup_path(&text)).map(Arc::from);
+        let unknown = Found { path: None, by_id: false, is_known: false };
+        if !backoff.is_due(now_ns) {
+            return unknown;
+        }
         if self.by_process.len() >= self.budget {
             self.by_process.clear();
         }
-        self.by_process.insert(pid, path.clone());
-        Found { path, by_id: false }
+        match cgroup_of(pid, tid) {
+            Ok(path) => {
+                // Of a process that is gone the id says at least where it was.
+                let path = path.map(Arc::from).or(by_id);
+                self.by_process.insert(pid, OfProcess::Path(id, path.clone()));
+                Found { path, by_id: false, is_known: true }
+            }
+            Err(error) => {
+                tracing::debug!(pid, %error, "its cgroup cannot be found out now");
+                backoff.fail(now_ns);
+                self.by_process.insert(pid, OfProcess::Unread(backoff));
+                unknown
+            }
+        }
     }
 
     /// Asks again about a process.
@@ -97,7 +155,7 @@ impl Cgroups {
         !self.by_process.is_empty()
     }
 
-    fn path_of(&mut self, id: u64, pid: u32) -> Option<Arc<str>> {
+    fn path_of(&mut self, id: u64, pid: u32) -> Option<Arc<[u8]>> {
         if id == 0 {
             return None;
         }
@@ -105,7 +163,7 @@ impl Cgroups {
             return Some(Arc::clone(path));
         }
         let mount = self.mount.as_ref()?;
-        let path: Arc<str> = mount.path_by_handle(id).or_else(|| mount.path_by_process(id, pid))?.into();
+        let path: Arc<[u8]> = mount.path_by_handle(id).or_else(|| mount.path_by_process(id, pid))?.into();
         if self.by_id.len() >= self.budget {
             self.by_id.clear();
         }
@@ -125,7 +183,7 @@ struct KernfsHandle {
 
 impl Mount {
     /// By the kernel, while the cgroup exists; needs CAP_DAC_READ_SEARCH.
-    fn path_by_handle(&self, id: u64) -> Option<String> {
+    fn path_by_handle(&self, id: u64) -> Option<Vec<u8>> {
         let mut handle = KernfsHandle { bytes: 8, kind: 0xfe, id: id.to_ne_bytes() };
         // SAFETY: the handle outlives the call and states its length; the descriptor is open.
         let opened = unsafe {
@@ -140,62 +198,64 @@ impl Mount {
         // SAFETY: the kernel just gave us this descriptor, nobody else owns it.
         let opened = unsafe { OwnedFd::from_raw_fd(opened) };
         let link = std::fs::read_link(format!("/proc/self/fd/{}", opened.as_raw_fd())).ok()?;
-        self.within(link.to_str()?)
+        self.within(link.as_os_str().as_bytes())
     }
 
     /// By a process that is said to be there: its path, if that is the path of this very cgroup.
-    fn path_by_process(&self, id: u64, pid: u32) -> Option<String> {
-        let text = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?;
-        let path = text.lines().find_map(|line| line.strip_prefix("0::"))?;
-        let below = if self.root == "/" { path } else { path.strip_prefix(&*self.root)? };
-        let folder = self.point.join(below.trim_start_matches('/'));
+    fn path_by_process(&self, id: u64, pid: u32) -> Option<Vec<u8>> {
+        let text = std::fs::read(format!("/proc/{pid}/cgroup")).ok()?;
+        let path = default_cgroup_path(&text)?;
+        let below = if self.root == b"/" { path } else { path.strip_prefix(&*self.root)? };
+        let folder = self.point.join(OsStr::from_bytes(below.strip_prefix(b"/").unwrap_or(below)));
         (folder.metadata().ok()?.ino() == id).then(|| path.to_owned())
     }
 
     /// The cgroup's path, from that of its folder.
-    fn within(&self, folder: &str) -> Option<String> {
-        let below = folder.strip_prefix(self.point.to_str()?)?;
-        match (self.root.as_str(), below) {
-            ("/", "") => Some("/".into()),
-            ("/", below) if below.starts_with('/') => Some(below.into()),
-            (root, below) if below.is_empty() || below.starts_with('/') => Some(format!("{root}{below}")),
+    fn within(&self, folder: &[u8]) -> Option<Vec<u8>> {
+        let below = folder.strip_prefix(self.point.as_os_str().as_bytes())?;
+        match (&*self.root, below) {
+            (b"/", b"") => Some(b"/".into()),
+            (b"/", below) if below.starts_with(b"/") => Some(below.into()),
+            (root, below) if below.is_empty() || below.starts_with(b"/") => Some([root, below].concat()),
             _ => None,
         }
     }
 }
 
 /// Where the default hierarchy is mounted, and what part of it, from `/proc/self/mountinfo` (proc(5)).
-pub fn parse_mounts(text: &str) -> Option<(String, PathBuf)> {
-    text.lines().find_map(|line| {
-        let (mount, kind) = line.split_once(" - ")?;
-        if kind.split(' ').next() != Some("cgroup2") {
+pub fn parse_mounts(text: &[u8]) -> Option<(Vec<u8>, PathBuf)> {
+    text.split(|byte| *byte == b'\n').find_map(|line| {
+        let separator = line.windows(3).position(|bytes| bytes == b" - ")?;
+        let kind = line[separator + 3..].split(|byte| *byte == b' ').next()?;
+        if kind != b"cgroup2" {
             return None;
         }
-        let mut fields = mount.split(' ').skip(3);
-        let (root, point) = (unescaped(fields.next()?)?, unescaped(fields.next()?)?);
-        Path::new(&point).is_absolute().then(|| (root, point.into()))
+        let mut fields = line[..separator].split(|byte| *byte == b' ').skip(3);
+        let (root, point) = (unescaped(fields.next()?), unescaped(fields.next()?));
+        let point = PathBuf::from(OsStr::from_bytes(&point));
+        point.is_absolute().then_some((root, point))
     })
 }
 
 /// Spaces and the like are written as `\040`.
-fn unescaped(text: &str) -> Option<String> {
+fn unescaped(text: &[u8]) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
+    let mut rest = text;
     while let [first, after @ ..] = rest {
-        let octal = after.get(..3).filter(|_| *first == b'\\');
-        let octal = octal.and_then(|digits| std::str::from_utf8(digits).ok());
-        match octal.and_then(|digits| u8::from_str_radix(digits, 8).ok()) {
+        rest = after;
+        let octal = after
+            .first_chunk::<3>()
+            .filter(|digits| *first == b'\\' && digits.iter().all(|it| (b'0'..b'8').contains(it)));
+        match octal.map(|digits| digits.iter().fold(0_u32, |byte, digit| byte * 8 + u32::from(digit - b'0')))
+        {
             Some(byte) => {
-                bytes.push(byte);
+                bytes.push(byte.to_le_bytes()[0]);
                 rest = &after[3..];
             }
-            None => {
-                bytes.push(*first);
-                rest = after;
-            }
+            None => bytes.push(*first),
         }
     }
-    CString::new(bytes).ok()?.into_string().ok()
+    bytes
 }
 
 #[cfg(test)]
@@ -204,12 +264,18 @@ mod tests {
 
     #[test]
     fn finds_the_mount_of_the_default_hierarchy() {
-        let text = "24 30 0:22 / /proc rw,relatime - proc proc rw\n\
+        let text = b"24 30 0:22 / /proc rw,relatime - proc proc rw\n\
             33 24 0:27 / /sys/fs/cgroup/cpu rw,relatime shared:9 - cgroup cgroup rw,cpu\n\
             35 24 0:29 /docker/7 /run/a\\040b\\134c rw,relatime shared:10 master:2 - cgroup2 cgroup2 rw\n";
-        assert_eq!(parse_mounts(text), Some(("/docker/7".into(), "/run/a b\\c".into())));
-        assert_eq!(parse_mounts("1 2 3 - cgroup2 x"), None);
-        assert_eq!(parse_mounts(""), None);
+        assert_eq!(parse_mounts(text), Some((b"/docker/7".into(), "/run/a b\\c".into())));
+        assert_eq!(parse_mounts(b"1 2 3 - cgroup2 x"), None);
+        assert_eq!(parse_mounts(b""), None);
+        let (root, point) = parse_mounts(b"1 2 3 /\xff /a\\377\xfe - cgroup2 x").unwrap();
+        assert_eq!(
+            (&*root, point.as_os_str().as_bytes()),
+            (&b"/\xff"[..], &b"/a\xff\xfe"[..]),
+            "names are bytes"
+        );
     }
 
     #[test]
@@ -219,24 +285,37 @@ mod tests {
             root: root.into(),
             folder: File::open("/").unwrap(),
         };
-        assert_eq!(mount("/").within("/sys/fs/cgroup").unwrap(), "/");
-        assert_eq!(mount("/").within("/sys/fs/cgroup/a/b").unwrap(), "/a/b");
-        assert_eq!(mount("/docker/7").within("/sys/fs/cgroup/a").unwrap(), "/docker/7/a");
-        assert_eq!(mount("/docker/7").within("/sys/fs/cgroup").unwrap(), "/docker/7");
-        assert_eq!(mount("/").within("/sys/fs/cgroups"), None);
-        assert_eq!(mount("/").within("/somewhere"), None);
+        assert_eq!(mount("/").within(b"/sys/fs/cgroup").unwrap(), b"/");
+        assert_eq!(mount("/").within(b"/sys/fs/cgroup/a/b\xff").unwrap(), b"/a/b\xff");
+        assert_eq!(mount("/docker/7").within(b"/sys/fs/cgroup/a").unwrap(), b"/docker/7/a");
+        assert_eq!(mount("/docker/7").within(b"/sys/fs/cgroup").unwrap(), b"/docker/7");
+        assert_eq!(mount("/").within(b"/sys/fs/cgroups"), None);
+        assert_eq!(mount("/").within(b"/somewhere"), None);
+    }
+
+    #[test]
+    fn what_could_not_be_found_out_is_asked_again() {
+        let own = std::process::id();
+        let mut cgroups = Cgroups::new(4);
+        let mut backoff = Backoff::default();
+        backoff.fail(0);
+        cgroups.by_process.insert(own, OfProcess::Unread(backoff));
+        assert!(!cgroups.find(0, (own, own), 1).is_known);
+        let found = cgroups.find(0, (own, own), 2_000_000_000);
+        assert!(found.is_known && found.path.is_some());
     }
 
     #[test]
     fn our_own_cgroup_is_that_which_proc_names() {
-        let text = std::fs::read_to_string("/proc/self/cgroup").unwrap();
+        let text = std::fs::read("/proc/self/cgroup").unwrap();
         let mut cgroups = Cgroups::new(4);
-        let found = cgroups.find(0, std::process::id());
-        assert_eq!(found, Found { path: cgroup_path(&text).map(Arc::from), by_id: false });
+        let own = std::process::id();
+        let path = crate::process::cgroup_path(&text).map(Arc::from);
+        assert_eq!(cgroups.find(0, (own, own), 0), Found { path, by_id: false, is_known: true });
         let Some(mount) = &cgroups.mount else { return };
-        let default = text.lines().find_map(|line| line.strip_prefix("0::")).unwrap();
-        let below = if mount.root == "/" { default } else { return };
-        let id = mount.point.join(below.trim_start_matches('/')).metadata().unwrap().ino();
+        let default = default_cgroup_path(&text).unwrap();
+        let below = if mount.root == b"/" { OsStr::from_bytes(&default[1..]) } else { return };
+        let id = mount.point.join(below).metadata().unwrap().ino();
         assert_eq!(cgroups.path_of(id, std::process::id()).as_deref(), Some(default));
         assert_eq!(cgroups.path_of(u64::MAX, std::process::id()), None);
     }

@@ -25,6 +25,7 @@ pub use slots::{SlotCounters, Slots};
 pub use tree::Tree;
 
 use crate::bpf::{Notice, NoticeKind, RawSample};
+use crate::process::there;
 use cgroups::{Cgroups, RECHECK_NS};
 use rules::name_text;
 use std::collections::HashMap;
@@ -83,6 +84,8 @@ pub struct Filter {
     by_proc: bool,
     /// When beliefs that may become wrong without notice were last given up: CLOCK_MONOTONIC, nanoseconds.
     checked_ns: u64,
+    /// Set if the descendants of processes could not be read, so that it is tried again.
+    is_wanting: bool,
     counters: FilterCounters,
 }
 
@@ -105,6 +108,7 @@ impl Filter {
             budget,
             by_proc,
             checked_ns: 0,
+            is_wanting: false,
             counters: FilterCounters::default(),
         }
     }
@@ -123,11 +127,12 @@ impl Filter {
     /// already are read from `/proc` here, and not before: what they start later is noticed later.
     pub fn change(&mut self, rules: Rules) {
         let old = std::mem::replace(&mut self.rules, rules);
+        self.is_wanting = false;
         // Of the same processes it is known better who descends from them: parents may have ended since.
         for (new, old) in [(&mut self.rules.allow, old.allow), (&mut self.rules.deny, old.deny)] {
             match (new, old) {
                 (Some(new), Some(old)) if new.roots() == old.roots() => *new = old,
-                (Some(new), _) => new.add_descendants(),
+                (Some(new), _) => self.is_wanting |= !has_descendants(new),
                 (None, _) => {}
             }
         }
@@ -145,8 +150,8 @@ impl Filter {
     /// Whether a sample is wanted. One that is not tells the sampler, too.
     pub fn admits(&mut self, sample: &RawSample) -> bool {
         let is_checked = !self.rules.names.is_empty();
-        let name = if is_checked { self.name_of(sample) } else { [0; 16] };
-        let Some((veto, by_id)) = self.veto(sample, &name) else {
+        let (name, is_known) = if is_checked { self.name_of(sample) } else { ([0; 16], true) };
+        let Some((veto, by_id, is_lasting)) = self.veto(sample, &name) else {
             // It may have been left out under another name or in another cgroup, and its other threads still are.
             if sample.pid != 0 && (is_checked || !self.rules.cgroups.is_empty()) {
                 self.slots.remove_process(sample.pid);
@@ -154,6 +159,10 @@ impl Filter {
             return true;
         };
         self.counters.excluded_in_user_space += 1;
+        // What could not be found out is asked again at the next sample.
+        if !is_known || !is_lasting {
+            return false;
+        }
         match veto {
             Veto::Cgroup if by_id => self.slots.add_cgroup(sample.cgroup_id),
             // Of other threads the sampler does not know what the process is called.
@@ -163,45 +172,54 @@ impl Filter {
         false
     }
 
-    fn veto(&mut self, sample: &RawSample, name: &[u8; 16]) -> Option<(Veto, bool)> {
+    /// Finds what leaves a sample out, whether the id of its cgroup alone does, and whether all that this depends on is
+    /// known.
+    fn veto(&mut self, sample: &RawSample, name: &[u8; 16]) -> Option<(Veto, bool, bool)> {
         if !self.rules.cgroups.is_empty() {
-            let found = self.cgroups.find(sample.cgroup_id, sample.pid);
+            let found = self.cgroups.find(sample.cgroup_id, (sample.pid, sample.tid), sample.time_ns);
             if self.rules.cgroups.exclude_cgroup(found.path.as_deref()) {
-                return Some((Veto::Cgroup, found.by_id));
+                return Some((Veto::Cgroup, found.by_id, found.is_known));
             }
         }
         if self.rules.names.exclude_name(name_text(name)) {
-            return Some((Veto::Name, false));
+            return Some((Veto::Name, false, true));
         }
         let by_proc = self.by_proc;
-        let is_in = |tree: &mut Tree| tree.contains(sample.pid, by_proc);
-        if self.rules.deny.as_mut().is_some_and(is_in)
+        let mut is_known = true;
+        let mut is_in = |tree: &mut Tree| {
+            let found = tree.contains(sample.pid, by_proc);
+            is_known &= found.is_ok();
+            found.unwrap_or(false)
+        };
+        if self.rules.deny.as_mut().is_some_and(&mut is_in)
             || self.rules.allow.as_mut().is_some_and(|it| !is_in(it))
         {
-            return Some((Veto::Process, false));
+            return Some((Veto::Process, false, is_known));
         }
         None
     }
 
-    /// What the process is called: as its main thread is.
-    fn name_of(&mut self, sample: &RawSample) -> [u8; 16] {
+    /// Finds what the process is called, as its main thread is, and whether that is known.
+    fn name_of(&mut self, sample: &RawSample) -> ([u8; 16], bool) {
         if sample.pid == sample.tid {
             if self.names.contains_key(&sample.pid) {
                 self.names.insert(sample.pid, sample.comm);
             }
-            return sample.comm;
+            return (sample.comm, true);
         }
         if let Some(name) = self.names.get(&sample.pid) {
-            return *name;
+            return (*name, true);
         }
-        let read = std::fs::read(format!("/proc/{}/comm", sample.pid)).ok();
+        let Ok(read) = there(std::fs::read(format!("/proc/{}/comm", sample.pid))) else {
+            return (sample.comm, false);
+        };
         let name = read.map_or(sample.comm, |text| name_of_text(text.strip_suffix(b"\n").unwrap_or(&text)));
         if self.names.len() >= self.budget {
             self.names.clear();
             self.counters.names_forgotten += 1;
         }
         self.names.insert(sample.pid, name);
-        name
+        (name, true)
     }
 
     /// Takes in what happened to a process.
@@ -239,6 +257,14 @@ impl Filter {
             return;
         }
         self.checked_ns = now_ns;
+        if !self.rules.cgroups.is_empty() {
+            self.cgroups.look_for_mount();
+        }
+        if std::mem::take(&mut self.is_wanting) {
+            for tree in [&mut self.rules.allow, &mut self.rules.deny].into_iter().flatten() {
+                self.is_wanting |= !has_descendants(tree);
+            }
+        }
         if self.cgroups.believes_processes() {
             self.forget_processes();
         }
@@ -265,6 +291,18 @@ impl Filter {
             tree.next_interval();
         }
     }
+}
+
+/// Adds the descendants that a tree's processes have; false if that has to be tried again.
+fn has_descendants(tree: &mut Tree) -> bool {
+    tree.add_descendants()
+        .inspect_err(|error| {
+            tracing::warn!(
+                "processes that were started before are left out of the filter's trees: /proc cannot be read: {error}; \
+                 it is tried again"
+            );
+        })
+        .is_ok()
 }
 
 /// A name as the kernel keeps it: cut at 15 bytes, zero padded.

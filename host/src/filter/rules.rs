@@ -56,7 +56,7 @@ impl Patterns {
 
     /// Whether a cgroup is left out: a pattern means a cgroup and all that is in it. Of one whose path is not known
     /// (`None`) no pattern means anything.
-    pub fn exclude_cgroup(&self, path: Option<&str>) -> bool {
+    pub fn exclude_cgroup(&self, path: Option<&[u8]>) -> bool {
         self.exclude(|glob| path.is_some_and(|path| self_and_parents(path).any(|path| glob.matches(path))))
     }
 
@@ -66,14 +66,13 @@ impl Patterns {
 }
 
 /// `/a/b`, `/a`, `/`.
-fn self_and_parents(path: &str) -> impl Iterator<Item = &[u8]> {
-    std::iter::successors(Some(path), |path| match path.rfind('/') {
-        _ if *path == "/" => None,
-        Some(0) => Some("/"),
+fn self_and_parents(path: &[u8]) -> impl Iterator<Item = &[u8]> {
+    std::iter::successors(Some(path), |path| match path.iter().rposition(|byte| *byte == b'/') {
+        _ if *path == b"/" => None,
+        Some(0) => Some(&b"/"[..]),
         Some(end) => Some(&path[..end]),
         None => None,
     })
-    .map(str::as_bytes)
 }
 
 #[cfg(test)]
@@ -116,13 +115,16 @@ mod tests {
             ("/user.slice/u1/application", false),
             ("/", false),
         ] {
-            assert_eq!(cgroups.exclude_cgroup(Some(path)), excluded, "{path}");
+            assert_eq!(cgroups.exclude_cgroup(Some(path.as_bytes())), excluded, "{path}");
         }
         assert!(!cgroups.exclude_cgroup(None));
+        assert!(cgroups.exclude_cgroup(Some(b"/kubepods.slice/\xff\xc3")), "a name is bytes");
         let only = Patterns::of_cgroups(&texts(&["/system.slice"]), &[]);
-        assert!(only.exclude_cgroup(None) && only.exclude_cgroup(Some("/")) && only.exclude_cgroup(Some("")));
-        assert!(!only.exclude_cgroup(Some("/system.slice/cron.service")));
+        assert!(
+            only.exclude_cgroup(None) && only.exclude_cgroup(Some(b"/")) && only.exclude_cgroup(Some(b""))
+        );
+        assert!(!only.exclude_cgroup(Some(b"/system.slice/cron.service")));
         let everything = Patterns::of_cgroups(&texts(&["/"]), &[]);
-        assert!(!everything.exclude_cgroup(Some("/a/b")) && !everything.exclude_cgroup(Some("/")));
+        assert!(!everything.exclude_cgroup(Some(b"/a/b")) && !everything.exclude_cgroup(Some(b"/")));
     }
 }

@@ -1,8 +1,9 @@
 //! Some processes with all their descendants, followed in time order.
 
 use crate::bpf::{Notice, NoticeKind, monotonic_ns};
-use crate::process::parent_in_stat;
+use crate::process::{parent_in_stat, there};
 use std::collections::{HashMap, HashSet};
+use std::io;
 
 /// Processes and their descendants.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -28,13 +29,14 @@ impl Tree {
         Self { roots: roots.into(), pids, since_ns: monotonic_ns(), ..Self::default() }
     }
 
-    /// Adds the descendants that they have now, read from `/proc`.
-    pub fn add_descendants(&mut self) {
+    /// Adds the descendants that they have now, read from `/proc`. An error if that could not be done; then those are
+    /// wanting that were not seen.
+    pub fn add_descendants(&mut self) -> io::Result<()> {
         let mut children = HashMap::<u32, Vec<u32>>::new();
-        for entry in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
+        for entry in std::fs::read_dir("/proc")? {
+            let entry = entry?;
             let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
-            let stat = std::fs::read_to_string(entry.path().join("stat")).unwrap_or_default();
-            if let Some(parent) = parent_in_stat(&stat) {
+            if let Some(parent) = parent_of(pid)? {
                 children.entry(parent).or_default().push(pid);
             }
         }
@@ -44,6 +46,7 @@ impl Tree {
             self.pids.extend(&theirs);
             open.extend(theirs);
         }
+        Ok(())
     }
 
     /// Which processes it was made of.
@@ -51,26 +54,26 @@ impl Tree {
         &self.roots
     }
 
-    /// Whether `pid` is one of them. `by_proc` where forks are not noticed: `/proc` is asked whose child it is, once.
-    pub fn contains(&mut self, pid: u32, by_proc: bool) -> bool {
+    /// Says whether `pid` is one of them. `by_proc` where forks are not noticed: `/proc` is asked whose child it is, once
+    /// if it answers. An error if it does not.
+    pub fn contains(&mut self, pid: u32, by_proc: bool) -> io::Result<bool> {
         if self.pids.contains(&pid) || !by_proc || pid == 0 || self.strangers.contains(&pid) {
-            return self.pids.contains(&pid);
+            return Ok(self.pids.contains(&pid));
         }
         let mut line = vec![pid];
         for _ in 0..GENERATIONS {
             let youngest = line.last().copied().unwrap_or_default();
-            let stat = std::fs::read_to_string(format!("/proc/{youngest}/stat")).unwrap_or_default();
-            match parent_in_stat(&stat) {
+            match parent_of(youngest)? {
                 Some(parent) if self.pids.contains(&parent) => {
                     self.pids.extend(line);
-                    return true;
+                    return Ok(true);
                 }
                 Some(parent) if parent > 0 => line.push(parent),
                 _ => break,
             }
         }
         self.strangers.insert(pid);
-        false
+        Ok(false)
     }
 
     /// These ids may be other processes' from now on.
@@ -91,7 +94,7 @@ impl Tree {
         let [now, before] = &mut self.ended;
         for pid in before.drain(..) {
             // Threads may go on when the main one ended, and the id may be another descendant's already.
-            if !std::path::Path::new(&format!("/proc/{pid}")).exists() {
+            if std::fs::exists(format!("/proc/{pid}")).is_ok_and(|exists| !exists) {
                 self.pids.remove(&pid);
             }
         }
@@ -119,6 +122,12 @@ impl Tree {
     }
 }
 
+/// Reads the parent of a process; `None` if the process is gone.
+fn parent_of(pid: u32) -> io::Result<Option<u32>> {
+    let stat = there(std::fs::read(format!("/proc/{pid}/stat")))?;
+    Ok(stat.and_then(|stat| parent_in_stat(&stat)))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -137,15 +146,15 @@ mod tests {
         tree.notice(&fork(11, 11, 10));
         tree.notice(&fork(12, 12, 11));
         tree.notice(&fork(20, 20, 1));
-        assert!([10, 11, 12].iter().all(|pid| tree.contains(*pid, false)));
-        assert!(!tree.contains(20, false));
+        assert!([10, 11, 12].iter().all(|pid| tree.contains(*pid, false).unwrap()));
+        assert!(!tree.contains(20, false).unwrap());
     }
 
     #[test]
     fn drops_an_id_that_a_stranger_got() {
         let mut tree = Tree::only(&[10]);
         tree.notice(&fork(10, 10, 1));
-        assert!(!tree.contains(10, false));
+        assert!(!tree.contains(10, false).unwrap());
     }
 
     #[test]
@@ -153,14 +162,14 @@ mod tests {
         let forked = fork(10, 10, 1);
         let mut tree = Tree::only(&[10]);
         tree.notice(&forked);
-        assert!(tree.contains(10, false));
+        assert!(tree.contains(10, false).unwrap());
     }
 
     #[test]
     fn a_new_thread_is_no_new_process() {
         let mut tree = Tree::only(&[10]);
         tree.notice(&fork(10, 13, 10));
-        assert!(tree.contains(10, false) && !tree.contains(13, false));
+        assert!(tree.contains(10, false).unwrap() && !tree.contains(13, false).unwrap());
     }
 
     #[test]
@@ -171,9 +180,9 @@ mod tests {
         tree.notice(&fork(gone, gone, 10));
         tree.notice(&notice(gone, gone, NoticeKind::Exit));
         tree.next_interval();
-        assert!(tree.contains(gone, false));
+        assert!(tree.contains(gone, false).unwrap());
         tree.next_interval();
-        assert!(!tree.contains(gone, false) && tree.contains(10, false));
+        assert!(!tree.contains(gone, false).unwrap() && tree.contains(10, false).unwrap());
     }
 
     #[test]
@@ -183,18 +192,18 @@ mod tests {
         tree.notice(&notice(pid, pid, NoticeKind::Exit));
         tree.next_interval();
         tree.next_interval();
-        assert!(tree.contains(pid, false));
+        assert!(tree.contains(pid, false).unwrap());
     }
 
     #[test]
     fn without_notices_of_forks_proc_says_whose_child_it_is() {
         let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
         let mut tree = Tree::only(&[std::process::id()]);
-        assert!(!tree.contains(child.id(), false), "forks are noticed elsewhere");
-        assert!(tree.contains(child.id(), true));
-        assert!(!tree.contains(1, true) && !tree.contains(0, true));
+        assert!(!tree.contains(child.id(), false).unwrap(), "forks are noticed elsewhere");
+        assert!(tree.contains(child.id(), true).unwrap());
+        assert!(!tree.contains(1, true).unwrap() && !tree.contains(0, true).unwrap());
         tree.forget(&[child.id()]);
-        assert!(!tree.contains(child.id(), false));
+        assert!(!tree.contains(child.id(), false).unwrap());
         child.kill().unwrap();
         child.wait().unwrap();
     }
@@ -203,8 +212,8 @@ mod tests {
     fn finds_the_descendants_that_are_there() {
         let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
         let mut tree = Tree::only(&[std::process::id()]);
-        tree.add_descendants();
-        assert!(tree.contains(child.id(), false));
+        tree.add_descendants().unwrap();
+        assert!(tree.contains(child.id(), false).unwrap());
         child.kill().unwrap();
         child.wait().unwrap();
     }

@@ -2,6 +2,7 @@
 
 use super::VitalsNow;
 use crate::plugins::{ExporterCounters, Health};
+use crate::process::stat_field;
 use crate::telemetry::Loss;
 use std::fmt::{Display, Write};
 
@@ -14,9 +15,8 @@ pub(super) struct OwnProcess {
 
 /// By `/proc/self/stat`; zeros if it cannot be read.
 pub(super) fn own_process() -> OwnProcess {
-    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
-    let fields: Vec<&str> = stat.rsplit_once(')').map_or("", |(_, rest)| rest).split_whitespace().collect();
-    let field = |number: usize| fields.get(number - 3).and_then(|text| text.parse::<u64>().ok()).unwrap_or(0);
+    let stat = std::fs::read("/proc/self/stat").unwrap_or_default();
+    let field = |number: usize| stat_field(&stat, number).unwrap_or(0);
     // SAFETY: plain questions.
     let (ticks, page) = unsafe { (libc::sysconf(libc::_SC_CLK_TCK), libc::sysconf(libc::_SC_PAGESIZE)) };
     #[expect(clippy::cast_precision_loss, reason = "a metric")]
@@ -38,6 +38,21 @@ pub(super) fn text(now: &VitalsNow, exporters: &[OfExporter<'_>], own: OwnProces
         ("stacksonde_samples_complete_total", "Samples whose stack is complete.", now.complete),
         ("stacksonde_samples_excluded_total", "Samples of processes that were not asked for.", now.excluded),
         ("stacksonde_ticks_idle_total", "Ticks of the idle task.", now.idle),
+        (
+            "stacksonde_names_not_looked_up_total",
+            "Addresses without names because their file could not be looked at, in each profile.",
+            now.names.addresses_not_looked_up,
+        ),
+        (
+            "stacksonde_names_without_lines_files_total",
+            "Files of whose debug information something was left out.",
+            now.names.files_without_lines,
+        ),
+        (
+            "stacksonde_names_evicted_total",
+            "Names that were forgotten to make room.",
+            now.names.names_evicted,
+        ),
     ] {
         out.about(name, "counter", help);
         out.value(name, &[], value);
@@ -46,6 +61,26 @@ pub(super) fn text(now: &VitalsNow, exporters: &[OfExporter<'_>], own: OwnProces
     for loss in Loss::ALL {
         let reason = loss.name().trim_start_matches("samples_lost_");
         out.value("stacksonde_samples_lost_total", &[("reason", reason)], now.losses.of(*loss));
+    }
+    let name = "stacksonde_files_unread_total";
+    out.about(name, "counter", "Times that a file of a sampled program could not be looked at.");
+    for (reason, count) in now.unread.by_reason() {
+        out.value(name, &[("reason", reason)], count);
+    }
+    for (name, help, value) in [
+        (
+            "stacksonde_mappings_left_out",
+            "Executable mappings of sampled processes for which there is no room.",
+            now.mappings_left_out,
+        ),
+        (
+            "stacksonde_kernel_functions_left_out",
+            "Functions of the kernel without names, for which there is no room.",
+            now.names.kernel_functions_left_out,
+        ),
+    ] {
+        out.about(name, "gauge", help);
+        out.value(name, &[], value);
     }
     out.about("stacksonde_profile_age_seconds", "gauge", "Time since the last profile.");
     out.value("stacksonde_profile_age_seconds", &[], now.silence.as_secs_f64());

@@ -6,7 +6,7 @@ use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::UnixListener;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 /// Time for one request, so that one who sends nothing holds up nobody for long.
@@ -32,6 +32,31 @@ impl Listen {
         let address: SocketAddr = text.parse().ok()?;
         address.ip().is_loopback().then_some(Self::Loopback(address))
     }
+
+    /// Finds out whether it could be listened at, were nobody listening there: a daemon may be running.
+    ///
+    /// # Errors
+    ///
+    /// Tells what [`Server::start`] would say.
+    pub fn check(&self) -> io::Result<()> {
+        match self {
+            Self::Unix(path) => {
+                std::os::unix::net::SocketAddr::from_pathname(path)?;
+                if path.symlink_metadata().is_ok_and(|found| !found.file_type().is_socket()) {
+                    return Err(io::Error::other("a file that is not a socket is there"));
+                }
+                let folder = path.parent().unwrap_or(Path::new("/"));
+                // Where the folder is made at the start, what it is made in counts.
+                let folder = if folder.exists() { folder } else { folder.parent().unwrap_or(folder) };
+                let trial = folder.join(format!(".stacksonde-{}", std::process::id()));
+                std::fs::create_dir(&trial).and_then(|()| std::fs::remove_dir(&trial))
+            }
+            Self::Loopback(address) => match TcpListener::bind(address) {
+                Err(error) if error.kind() != io::ErrorKind::AddrInUse => Err(error),
+                _ => Ok(()),
+            },
+        }
+    }
 }
 
 /// A running server; its socket is removed with it.
@@ -52,6 +77,10 @@ impl Server {
                 // What an earlier run left; a file of another kind is somebody's.
                 if path.symlink_metadata().is_ok_and(|found| found.file_type().is_socket()) {
                     std::fs::remove_file(path)?;
+                }
+                // Below /run it is gone after each boot.
+                if let Some(folder) = path.parent().filter(|folder| !folder.exists()) {
+                    std::fs::create_dir(folder)?;
                 }
                 let listener = UnixListener::bind(path)?;
                 std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o660))?;

@@ -2,6 +2,7 @@
 
 use super::VitalsNow;
 use crate::plugins::Health;
+use crate::terminal::Charset;
 use std::time::Duration;
 
 /// Intervals without a profile after which samples count as not flowing, and what is added to them: a machine may be
@@ -61,6 +62,8 @@ pub(super) fn verdict<'a>(now: &VitalsNow, exporters: impl Iterator<Item = OfExp
             Health::Stuck => format!("exporter `{name}` is stuck in a call"),
             Health::Disabled(why) => format!("exporter `{name}` is disabled: {why}"),
         };
+        // Receivers' and plugins' words, which `systemctl status` and curl show as they are.
+        let what = Charset::Unicode.plain(&what).into_owned();
         if required { verdict.failures.push(what) } else { verdict.notes.push(what) }
     }
     verdict
@@ -109,6 +112,8 @@ mod tests {
 
     #[test]
     fn an_exporter_that_fails_is_a_failure_if_it_is_required() {
+        let hostile = verdict(&flowing(), one(true, Health::Degraded("no\x1b]0;x\x07\nok".into())));
+        assert_eq!(hostile.failures, ["exporter `otel` fails: no\u{fffd}]0;x\u{fffd}\u{fffd}ok"]);
         for health in [Health::Degraded("no route".into()), Health::Stuck, Health::Disabled("panics".into())]
         {
             let required = verdict(&flowing(), one(true, health.clone()));

@@ -1,6 +1,8 @@
 //! What was sampled and lost so far.
 
+use crate::process::UnreadFiles;
 use crate::profile::Profile;
+use crate::symbolize::SymbolizeCounters;
 use crate::telemetry::{Loss, Losses};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -34,8 +36,14 @@ pub struct VitalsNow {
     pub idle: u64,
     /// Samples of processes that were not asked for.
     pub excluded: u64,
+    /// Attempts in vain to look at files of the programs.
+    pub unread: UnreadFiles,
     /// Samples that were lost before they came to an exporter.
     pub losses: Losses,
+    /// Names that are missing, counted.
+    pub names: SymbolizeCounters,
+    /// Executable mappings of sampled processes for which there was no room in the last profile.
+    pub mappings_left_out: u64,
     /// Ticks of the last profile, lost or not, idle or not.
     pub last_ticks: u64,
     /// Of those, ticks that were seen.
@@ -61,6 +69,8 @@ impl Vitals {
         now.idle += profile.idle;
         now.excluded += profile.excluded;
         now.losses.merge(&profile.losses);
+        now.unread.merge(&profile.unread);
+        now.mappings_left_out = profile.mappings_left_out;
         now.last_seen = samples + profile.idle + profile.excluded;
         now.last_ticks = now.last_seen + profile.losses.total();
     }
@@ -68,6 +78,11 @@ impl Vitals {
     /// Counts samples that were lost after their profile was made.
     pub fn lose(&self, loss: Loss, count: u64) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).now.losses.add(loss, count);
+    }
+
+    /// Takes over what was counted of names.
+    pub fn set_names(&self, names: SymbolizeCounters) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).now.names = names;
     }
 
     /// As they are now.

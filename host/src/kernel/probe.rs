@@ -2,11 +2,12 @@
 //!
 //! Every probe does what the agent will do, once, and undoes it. None needs tracefs or a network.
 
-use super::refusal::{absent, explain};
+use super::refusal::{IN_CONFIDENTIALITY, NO_LOCKDOWN, absent, explain};
 use super::standing::{
-    CAP_BPF, CAP_IPC_LOCK, CAP_PERFMON, CAP_SYS_ADMIN, CAP_SYS_PTRACE, LOCKDOWN, Standing,
+    CAP_BPF, CAP_IPC_LOCK, CAP_PERFMON, CAP_SYS_ADMIN, CAP_SYS_PTRACE, CAP_SYSLOG, LOCKDOWN, Standing,
     securityfs_is_mounted,
 };
+use super::system_proc::open_kallsyms;
 use super::version::{KernelVersion, Version};
 use crate::bpf::{Trial, attempt, online_cpus, raise_memlock};
 use stacksonde_plugin::{Capabilities, Outcome};
@@ -15,7 +16,7 @@ use std::io::{self, Read};
 use std::path::Path;
 
 /// Capabilities that are probed by trying them.
-const TRIALS: [(&str, Trial); 12] = [
+const TRIALS: [(&str, Trial); 13] = [
     ("bpf.syscall", Trial::Map),
     ("bpf.prog.perf_event", Trial::PerfEventProgram),
     ("bpf.prog.raw_tracepoint", Trial::RawTracepointProgram),
@@ -23,6 +24,7 @@ const TRIALS: [(&str, Trial); 12] = [
     ("bpf.prog.tracepoint", Trial::TracepointProgram),
     ("bpf.helper.get_current_cgroup_id", Trial::CgroupIdHelper),
     ("bpf.helper.get_ns_current_pid_tgid", Trial::NamespaceIdsHelper),
+    ("bpf.helper.probe_read_kernel", Trial::KernelReadHelper),
     ("bpf.map.ringbuf", Trial::RingBuffer),
     ("bpf.map.array_of_maps", Trial::ArrayOfMaps),
     ("perf.cpu_clock", Trial::CpuClock),
@@ -40,15 +42,18 @@ const PRIVILEGES: [(&str, &str, u32, u32); 5] = [
 ];
 
 /// A look at files.
-type Look = fn() -> Outcome;
+type Look = fn(&Standing) -> Outcome;
 
 /// Capabilities that are probed by looking at files.
 const FILES: [(&str, Look); 4] = [
-    ("kallsyms.addresses", || kallsyms(Path::new("/proc/kallsyms"))),
-    ("kernel.btf", || btf(Path::new(BTF))),
-    ("tracefs.mounted", || tracefs(&TRACEFS.map(Path::new), "events", "tracefs is not mounted", MOUNT)),
-    ("tracefs.syscalls", || {
-        tracefs(&TRACEFS.map(Path::new), "events/syscalls", "no syscall tracepoints in tracefs", SYSCALLS)
+    ("kallsyms.addresses", kallsyms),
+    ("kernel.btf", |_| btf(Path::new(BTF))),
+    ("tracefs.mounted", |standing| {
+        locked_tracefs(standing, tracefs(&TRACEFS.map(Path::new), "events", "tracefs is not mounted", MOUNT))
+    }),
+    ("tracefs.syscalls", |standing| {
+        let said = "no syscall tracepoints in tracefs";
+        locked_tracefs(standing, tracefs(&TRACEFS.map(Path::new), "events/syscalls", said, SYSCALLS))
     }),
 ];
 
@@ -75,7 +80,7 @@ pub fn probe(version: Option<KernelVersion>) -> Capabilities {
     let standing = Standing::read(version.is_some_and(|v| v.version < Version([5, 11, 0])));
     let mut found = Capabilities::default();
     // Any CPU does, but CPU 0 may be offline.
-    let cpu = online_cpus().ok().and_then(|cpus| cpus.first().copied()).unwrap_or(0);
+    let cpu = online_cpus().first().copied().unwrap_or(0);
     for (name, trial) in TRIALS {
         let mut tried = attempt(trial, cpu);
         // Before 5.11 BPF's memory counts as locked, and this is how the kernel says that it is too much.
@@ -96,7 +101,7 @@ pub fn probe(version: Option<KernelVersion>) -> Capabilities {
         found.0.insert(name.into(), privilege(&standing, capability, bit, other));
     }
     for (name, look) in FILES {
-        found.0.insert(name.into(), look());
+        found.0.insert(name.into(), look(&standing));
     }
     found.0.insert(LOCKDOWN_NONE.into(), lockdown(&standing));
     found
@@ -127,7 +132,15 @@ fn privilege(standing: &Standing, capability: &str, bit: u32, other: u32) -> Out
     if standing.may(bit) || standing.may(other) {
         return Outcome::Present;
     }
-    absent("not in our effective set", format!("run as root, or grant {capability}"))
+    let reason = match &standing.proc.hidepid {
+        Some(hidepid) if bit == CAP_SYS_PTRACE => {
+            format!(
+                "not in our effective set, and /proc is mounted with hidepid={hidepid}: others' processes are hidden"
+            )
+        }
+        _ => "not in our effective set".to_owned(),
+    };
+    absent(reason, format!("run as root, or grant {capability}"))
 }
 
 fn btf(path: &Path) -> Outcome {
@@ -144,14 +157,33 @@ fn btf(path: &Path) -> Outcome {
     }
 }
 
-fn kallsyms(path: &Path) -> Outcome {
+/// In the strictest lockdown the kernel makes no tracefs of anything (kernel/trace/trace.c, `tracing_init_dentry`).
+fn locked_tracefs(standing: &Standing, found: Outcome) -> Outcome {
+    match found {
+        Outcome::Absent { .. } if standing.keeps_secrets() => {
+            absent(format!("the kernel allows no tracing {IN_CONFIDENTIALITY}"), NO_LOCKDOWN)
+        }
+        found => found,
+    }
+}
+
+fn kallsyms(standing: &Standing) -> Outcome {
+    let path = Path::new("/proc/kallsyms");
     // The first symbols of a kernel with per-CPU symbols count up from zero: look past them.
     let mut head = Vec::new();
-    match File::open(path).and_then(|file| file.take(64 << 10).read_to_end(&mut head)) {
+    match open_kallsyms().and_then(|file| file.take(64 << 10).read_to_end(&mut head)) {
         Ok(_) if shows_addresses(&head) => Outcome::Present,
+        Ok(_) if standing.may(CAP_SYSLOG) => absent(
+            "the kernel hides the addresses in /proc/kallsyms from everybody",
+            "set kernel.kptr_restrict to 1",
+        ),
         Ok(_) => absent(
-            "the kernel hides the addresses in /proc/kallsyms",
-            "set kernel.kptr_restrict to 0, or to 1 and grant CAP_SYSLOG",
+            "the kernel hides the addresses in /proc/kallsyms from who has no CAP_SYSLOG",
+            "grant CAP_SYSLOG, and if kernel.kptr_restrict is 2, set it to 1",
+        ),
+        Err(error) if error.kind() == io::ErrorKind::NotFound && standing.proc.only_processes => absent(
+            "there is no /proc/kallsyms: /proc is mounted with subset=pid",
+            "mount it without (ProcSubset=all of a unit), or grant CAP_SYS_ADMIN",
         ),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             absent("there is no /proc/kallsyms", "a kernel with CONFIG_KALLSYMS=y")
@@ -191,10 +223,7 @@ fn unreadable(path: &Path, error: &io::Error) -> Outcome {
 fn lockdown(standing: &Standing) -> Outcome {
     match standing.lockdown.as_deref() {
         Some("none") => Outcome::Present,
-        Some(mode) => absent(
-            format!("the kernel is in lockdown mode `{mode}`"),
-            "boot without lockdown=, or without Secure Boot where that implies it",
-        ),
+        Some(mode) => absent(format!("the kernel is in lockdown mode `{mode}`"), NO_LOCKDOWN),
         // A kernel without lockdown has everything of securityfs but this file.
         None if securityfs_is_mounted() => Outcome::Present,
         None => Outcome::Unknown { error: format!("{LOCKDOWN} cannot be read: is securityfs mounted?") },

@@ -15,6 +15,13 @@ pub(super) fn explain(trial: Trial, error: &io::Error, standing: &Standing) -> O
         Some(libc::ENOSYS) => no_such_call(call, standing),
         Some(libc::EPERM | libc::EACCES) => not_permitted(call, standing),
         Some(libc::EINVAL | libc::ENOENT | libc::ENODEV | libc::EOPNOTSUPP | libc::E2BIG | ENOTSUPP) => {
+            // In this mode the helper does not exist (kernel/trace/bpf_trace.c, bpf_tracing_func_proto).
+            if trial == Trial::KernelReadHelper && standing.keeps_secrets() {
+                return absent(
+                    format!("BPF programs may not read kernel memory {IN_CONFIDENTIALITY}"),
+                    NO_LOCKDOWN,
+                );
+            }
             let (reason, remedy) = unknown_to_kernel(trial);
             absent(reason, remedy)
         }
@@ -25,6 +32,11 @@ pub(super) fn explain(trial: Trial, error: &io::Error, standing: &Standing) -> O
 pub(super) fn absent(reason: impl Into<String>, remedy: impl Into<String>) -> Outcome {
     Outcome::Absent { reason: reason.into(), remedy: remedy.into() }
 }
+
+/// The remedy for lockdown.
+pub(super) const NO_LOCKDOWN: &str = "boot without lockdown=, or without Secure Boot where that implies it";
+/// Why something is not there.
+pub(super) const IN_CONFIDENTIALITY: &str = "in the kernel's lockdown mode `confidentiality`";
 
 const BPF: &str = "bpf(2)";
 const PERF: &str = "perf_event_open(2)";
@@ -39,6 +51,7 @@ fn call(trial: Trial) -> &'static str {
         | Trial::TracepointProgram
         | Trial::CgroupIdHelper
         | Trial::NamespaceIdsHelper
+        | Trial::KernelReadHelper
         | Trial::RingBuffer
         | Trial::ArrayOfMaps => BPF,
     }
@@ -59,6 +72,14 @@ fn no_such_call(call: &str, standing: &Standing) -> Outcome {
 /// The likeliest obstacle first: what we lack, then what judges us in spite of what we have.
 fn not_permitted(call: &str, standing: &Standing) -> Outcome {
     let lacking = |capability| !standing.may(capability) && !standing.may(CAP_SYS_ADMIN);
+    let (bpf_filtered, perf_filtered) = standing.filtered;
+    if if call == PERF { perf_filtered } else { bpf_filtered } {
+        let also = if lacking(CAP_PERFMON) { ", and grant CAP_BPF and CAP_PERFMON" } else { "" };
+        return absent(
+            format!("refused by a seccomp filter, which answers for {call} before the kernel does"),
+            format!("allow {call} in the seccomp profile{also}"),
+        );
+    }
     if call == PERF && lacking(CAP_PERFMON) {
         let level = standing.perf_event_paranoid.map_or_else(|| "unknown".into(), |level| level.to_string());
         return absent(
@@ -97,10 +118,7 @@ fn not_permitted(call: &str, standing: &Standing) -> Outcome {
         );
     }
     if let Some(mode) = standing.lockdown.as_deref().filter(|mode| *mode != "none") {
-        return absent(
-            format!("refused, likely by the kernel's lockdown mode `{mode}`"),
-            "boot without lockdown=, or without Secure Boot where that implies it",
-        );
+        return absent(format!("refused, likely by the kernel's lockdown mode `{mode}`"), NO_LOCKDOWN);
     }
     if let Some(limit) = standing.memlock.filter(|_| call == BPF) {
         return absent(
@@ -139,6 +157,10 @@ fn unknown_to_kernel(trial: Trial) -> (&'static str, &'static str) {
         Trial::NamespaceIdsHelper => {
             ("this kernel's sampling programs cannot ask for ids in a namespace", "Linux 5.7 or newer")
         }
+        Trial::KernelReadHelper => (
+            "this kernel's sampling programs cannot read kernel memory, as in lockdown mode `confidentiality`",
+            "boot without lockdown=confidentiality, or Linux 5.5 or newer",
+        ),
         Trial::RingBuffer => ("this kernel has no BPF ring buffers", "Linux 5.8 or newer"),
         Trial::ArrayOfMaps => ("this kernel has no arrays of ring buffers", "Linux 5.8 or newer"),
         Trial::CpuClock => ("this kernel has no software CPU clock", "a kernel with CONFIG_PERF_EVENTS=y"),
@@ -178,6 +200,9 @@ mod tests {
         let bpf_only = with(&[CAP_BPF]);
         let filtered = Standing { seccomp_filter: true, ..root.clone() };
         let locked = Standing { lockdown: Some("integrity".into()), ..root.clone() };
+        let confidential = Standing { lockdown: Some("confidentiality".into()), ..root.clone() };
+        let blocked = Standing { filtered: (true, true), seccomp_filter: true, ..root.clone() };
+        let both = Standing { filtered: (false, true), seccomp_filter: true, ..nobody.clone() };
         let open = Standing { lockdown: Some("none".into()), ..root.clone() };
         let nested = Standing { user_namespace: true, ..root.clone() };
         let limited = Standing { memlock: Some(65536), ..root.clone() };
@@ -195,6 +220,11 @@ mod tests {
             (Trial::PerfEventProgram, EPERM, &bpf_only, "no CAP_BPF with CAP_PERFMON"),
             (Trial::CpuClock, EACCES, &paranoid, "kernel.perf_event_paranoid is 2"),
             (Trial::Map, EPERM, &filtered, "likely by a seccomp filter"),
+            (Trial::Map, EPERM, &blocked, "by a seccomp filter, which answers for bpf(2)"),
+            (Trial::CpuClock, EPERM, &both, "by a seccomp filter, which answers for perf_event_open(2)"),
+            (Trial::Map, EPERM, &both, "no CAP_BPF"),
+            (Trial::KernelReadHelper, EINVAL, &confidential, "lockdown mode `confidentiality`"),
+            (Trial::CgroupIdHelper, EINVAL, &confidential, "cannot ask for the cgroup"),
             (Trial::Map, EPERM, &locked, "lockdown mode `integrity`"),
             (Trial::Map, EPERM, &nested, "user namespace"),
             (Trial::Map, EPERM, &limited, "memlock limit of 65536 bytes"),

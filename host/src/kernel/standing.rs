@@ -1,11 +1,15 @@
 //! What this process may do, and what stands in its way: read once, used to explain refusals.
 
+use super::proc_mount::ProcMount;
+use crate::bpf::{ask_bpf, ask_perf};
 use std::ffi::CStr;
+use std::io;
 
 /// Bits of a capability set (`include/uapi/linux/capability.h`).
 pub(super) const CAP_IPC_LOCK: u32 = 14;
 pub(super) const CAP_SYS_PTRACE: u32 = 19;
 pub(super) const CAP_SYS_ADMIN: u32 = 21;
+pub(super) const CAP_SYSLOG: u32 = 34;
 pub(super) const CAP_PERFMON: u32 = 38;
 pub(super) const CAP_BPF: u32 = 39;
 
@@ -16,6 +20,10 @@ pub(super) struct Standing {
     pub(super) effective: Option<u64>,
     /// Whether a seccomp filter judges our system calls.
     pub(super) seccomp_filter: bool,
+    /// Set if a seccomp filter is known to answer in the kernel's place for bpf(2), and for perf_event_open(2).
+    pub(super) filtered: (bool, bool),
+    /// The mount of `/proc`.
+    pub(super) proc: ProcMount,
     /// Whether we are in a user namespace, whose capabilities count for nothing here.
     pub(super) user_namespace: bool,
     /// The kernel's lockdown mode: `none`, `integrity`, `confidentiality`; `None` if unknown.
@@ -29,18 +37,34 @@ pub(super) struct Standing {
 impl Standing {
     /// Reads it from `/proc` and `/sys`. `charges_memlock`: the kernel is older than 5.11.
     pub(super) fn read(charges_memlock: bool) -> Self {
-        let text = |path: &str| std::fs::read_to_string(path).ok();
+        // The name of the process may be any bytes.
+        let text =
+            |path: &str| std::fs::read(path).ok().map(|text| String::from_utf8_lossy(&text).into_owned());
         let status = text("/proc/self/status").unwrap_or_default();
+        let effective = status_field(&status, "CapEff").and_then(|set| u64::from_str_radix(set, 16).ok());
+        // 2 is SECCOMP_MODE_FILTER.
+        let seccomp_filter = status_field(&status, "Seccomp") == Some("2");
+        let is_refusal = |error: io::Error| matches!(error.raw_os_error(), Some(libc::EPERM | libc::EACCES));
+        let has_bpf = effective.is_some_and(|set| set >> CAP_BPF & 1 == 1 || set >> CAP_SYS_ADMIN & 1 == 1);
         Self {
-            effective: status_field(&status, "CapEff").and_then(|set| u64::from_str_radix(set, 16).ok()),
-            // 2 is SECCOMP_MODE_FILTER.
-            seccomp_filter: status_field(&status, "Seccomp") == Some("2"),
+            effective,
+            seccomp_filter,
+            filtered: (
+                seccomp_filter && has_bpf && is_refusal(ask_bpf()),
+                seccomp_filter && is_refusal(ask_perf()),
+            ),
+            proc: ProcMount::read(),
             user_namespace: text("/proc/self/uid_map").is_some_and(|map| !is_initial_uid_map(&map)),
             lockdown: text(LOCKDOWN).and_then(|text| chosen(&text)),
             perf_event_paranoid: text("/proc/sys/kernel/perf_event_paranoid")
                 .and_then(|text| text.trim().parse().ok()),
             memlock: charges_memlock.then(|| text("/proc/self/limits")).flatten().and_then(|t| memlock(&t)),
         }
+    }
+
+    /// Tells whether the kernel's lockdown lets nobody look into it.
+    pub(super) fn keeps_secrets(&self) -> bool {
+        self.lockdown.as_deref() == Some("confidentiality")
     }
 
     /// Whether the effective set has this capability; not known counts as yes, since then it is

@@ -43,8 +43,10 @@ pub struct KernelVersion {
 impl KernelVersion {
     /// Asks every source in order; `None` if not even `uname -r` begins with a version.
     pub fn detect() -> Option<Self> {
-        let uname = |file: &str| std::fs::read_to_string(format!("/proc/sys/kernel/{file}")).ok();
-        let signature = std::fs::read_to_string("/proc/version_signature").ok();
+        let text =
+            |path: &str| std::fs::read(path).ok().map(|text| String::from_utf8_lossy(&text).into_owned());
+        let uname = |file: &str| text(&format!("/proc/sys/kernel/{file}"));
+        let signature = text("/proc/version_signature");
         choose([
             (own_vdso().as_deref().and_then(in_vdso), Source::Vdso),
             (signature.and_then(|s| in_version_signature(&s)), Source::VersionSignature),
@@ -73,8 +75,9 @@ fn choose(sources: [(Option<Version>, Source); 4]) -> Option<KernelVersion> {
 /// A copy of our vDSO, by its extent in `/proc/self/maps`.
 fn own_vdso() -> Option<Vec<u8>> {
     use std::os::unix::fs::FileExt;
-    let maps = std::fs::read_to_string("/proc/self/maps").ok()?;
-    let line = maps.lines().find(|line| line.ends_with("[vdso]"))?;
+    let maps = std::fs::read("/proc/self/maps").ok()?;
+    let line = maps.split(|byte| *byte == b'\n').find(|line| line.ends_with(b"[vdso]"))?;
+    let line = str::from_utf8(line).ok()?;
     let (first, end) = line.split_whitespace().next()?.split_once('-')?;
     let (first, end) = (u64::from_str_radix(first, 16).ok()?, u64::from_str_radix(end, 16).ok()?);
     // Two pages today; a limit only so that nonsense is not believed.

@@ -73,6 +73,9 @@ struct Feature {
 const WAY: Way =
     Way { name: "default", gives: State::On, features: &[], capabilities: &[], facts: &[], unless: &[] };
 
+/// Reading of what facts lead to, by programs.
+const KERNEL_READS: &str = "bpf.helper.probe_read_kernel";
+
 const KERNELS_OWN_WALK: (&str, &str) = (
     NO_USER_READS,
     "user memory is not read for fear of a kernel bug (see the hazards): the kernel walks by frame \
@@ -98,7 +101,20 @@ const FEATURES: [Feature; 7] = [
     Feature {
         name: USER_STACKS,
         ways: &[
-            Way { features: &[SAMPLES], unless: &[KERNELS_OWN_WALK], ..WAY },
+            Way {
+                features: &[SAMPLES],
+                capabilities: &["cap.sys_ptrace"],
+                unless: &[KERNELS_OWN_WALK],
+                ..WAY
+            },
+            // Mappings and memory of other users' processes cannot be read: their stacks end early and have no names.
+            Way {
+                name: "own-processes",
+                gives: State::Reduced,
+                features: &[SAMPLES],
+                unless: &[KERNELS_OWN_WALK],
+                ..WAY
+            },
             Way { name: "kernel-walk", gives: State::Reduced, features: &[SAMPLES], ..WAY },
         ],
     },
@@ -108,6 +124,7 @@ const FEATURES: [Feature; 7] = [
         ways: &[
             Way {
                 features: &[USER_STACKS],
+                capabilities: &[KERNEL_READS],
                 facts: &[TASK_STRUCT_STACK, STACK_PT_REGS],
                 unless: &[KERNELS_OWN_WALK],
                 ..WAY
@@ -116,6 +133,7 @@ const FEATURES: [Feature; 7] = [
                 name: "kernel-walk",
                 gives: State::Reduced,
                 features: &[USER_STACKS],
+                capabilities: &[KERNEL_READS],
                 facts: &[TASK_STRUCT_STACK, STACK_PT_REGS],
                 ..WAY
             },
@@ -148,6 +166,7 @@ const FEATURES: [Feature; 7] = [
             Way {
                 name: FACTS,
                 features: &[SAMPLES],
+                capabilities: &[KERNEL_READS],
                 facts: &[TASK_STRUCT_GROUP_LEADER, TASK_STRUCT_THREAD_PID, PID_LEVEL, PID_NUMBERS, UPID_NR],
                 ..WAY
             },

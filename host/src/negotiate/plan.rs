@@ -179,6 +179,19 @@ impl Plan {
         self.state(name) == State::On
     }
 
+    /// Takes something off a feature that is on, for this reason and with this remedy.
+    pub fn reduce(&mut self, name: &str, reason: &str, remedy: &str) {
+        let feature =
+            self.features.iter_mut().find(|feature| feature.name == name && feature.state == State::On);
+        if let Some(feature) = feature {
+            feature.state = State::Reduced;
+            (feature.reason, feature.remedy) = (reason.into(), remedy.into());
+            if self.level == Level::Full {
+                self.level = Level::Reduced;
+            }
+        }
+    }
+
     /// Whether a mitigation applies.
     pub fn mitigates(&self, mitigation: &str) -> bool {
         self.mitigations.contains(&mitigation)
@@ -263,7 +276,7 @@ mod tests {
             ("lockdown.none", &[]),
             ("bpf.prog.raw_tracepoint", &[]),
             ("perf.sideband.build_id", &[]),
-            ("cap.sys_ptrace", &[]),
+            ("cap.sys_ptrace", &[(USER_STACKS, Reduced)]),
             ("kallsyms.addresses", &[(KERNEL_NAMES, Off)]),
             ("perf.sideband", &[(PROCESS_NOTICES, Reduced)]),
         ];

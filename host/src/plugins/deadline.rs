@@ -70,7 +70,6 @@ pub enum PluginError {
         /// The plugin or instance.
         name: String,
         /// What the kernel said.
-        #[source]
         error: io::Error,
     },
 }

@@ -38,7 +38,6 @@ pub enum Refusal {
         /// The step.
         at: PathBuf,
         /// What the kernel said.
-        #[source]
         error: io::Error,
     },
     /// A symbolic link on the way to the file.
@@ -101,7 +100,6 @@ pub enum Refusal {
         /// The file.
         path: PathBuf,
         /// What is wrong with it.
-        #[source]
         error: ElfError,
     },
     /// It brings its own search path for libraries.

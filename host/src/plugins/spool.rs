@@ -23,6 +23,26 @@ pub struct SpoolSettings {
     pub max_bytes: u64,
 }
 
+impl SpoolSettings {
+    /// Finds out whether exporter `name` could have its spool; makes and changes nothing.
+    ///
+    /// # Errors
+    ///
+    /// A sentence that names what is in the way.
+    pub fn check(&self, name: &str) -> Result<(), String> {
+        let folder = self.directory.join(name);
+        // What is not there yet is made below what is.
+        let nearest = folder.ancestors().find(|path| path.symlink_metadata().is_ok());
+        let nearest = nearest.unwrap_or(Path::new("/"));
+        let failed = |error: io::Error| format!("{} cannot be written to: {error}", nearest.display());
+        if !nearest.is_dir() {
+            return Err(format!("{} is not a directory", nearest.display()));
+        }
+        let trial = nearest.join(format!(".stacksonde-{}", std::process::id()));
+        fs::create_dir(&trial).and_then(|()| fs::remove_dir(&trial)).map_err(failed)
+    }
+}
+
 /// A batch in the spool.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Kept {

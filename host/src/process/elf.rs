@@ -51,6 +51,9 @@ pub fn segments<'data>(data: impl ReadRef<'data>) -> Result<Vec<Segment>, NotElf
         .collect())
 }
 
+/// Bytes of a build id that is taken for one.
+const BUILD_ID_MAX: usize = 64;
+
 /// The GNU build id, from the notes that program headers point at; `None` if the file has none.
 pub fn build_id_of<'data>(data: impl ReadRef<'data>) -> Result<Option<Vec<u8>>, NotElf> {
     for header in program_headers(data)? {
@@ -59,7 +62,8 @@ pub fn build_id_of<'data>(data: impl ReadRef<'data>) -> Result<Option<Vec<u8>>, 
         let Some(mut notes) = notes else { continue };
         while let Ok(Some(note)) = notes.next() {
             if note.name() == b"GNU" && note.n_type(LittleEndian) == NT_GNU_BUILD_ID {
-                return Ok(Some(note.desc().to_vec()));
+                // The kernel takes 20 bytes at most (include/linux/buildid.h); a linker can be told any.
+                return Ok(Some(note.desc()).filter(|id| id.len() <= BUILD_ID_MAX).map(<[u8]>::to_vec));
             }
         }
     }

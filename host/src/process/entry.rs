@@ -3,17 +3,19 @@
 use super::executable::Mapped;
 use super::files::MappedFiles;
 use super::mappings::{Mapping, Mappings};
-use super::maps_file::{MapsLine, read_first};
+use super::maps_file::ExecutableMaps;
 use super::proc_files::Incarnation;
 use super::{Executable, Identity};
+use crate::blocking::Backoff;
 use crate::bpf::Identity as FileIdentity;
 use std::sync::Arc;
-use std::time::Instant;
 
 /// An entry of the table of processes.
 #[derive(Debug, Default)]
 pub(super) struct Process {
     pub(super) identity: Option<Arc<Identity>>,
+    /// When `identity` is looked at again, some of which could not be read.
+    pub(super) unnamed: Option<Backoff>,
     pub(super) parent: u32,
     pub(super) comm: Option<String>,
     pub(super) mappings: Arc<Mappings<What>>,
@@ -23,6 +25,12 @@ pub(super) struct Process {
     pub(super) read_ns: u64,
     /// How long that took.
     pub(super) reading_ns: u64,
+    /// When it was last read and a file that had been mapped was so no more: CLOCK_MONOTONIC, nanoseconds; 0 for never.
+    pub(super) replaced_ns: u64,
+    /// Mappings that were not taken in when it was.
+    pub(super) left_out: u64,
+    /// Addresses that were looked for since then and lie in none of `mappings`.
+    pub(super) missed: Vec<u64>,
     /// The last event that concerned it.
     pub(super) touched_ns: u64,
     /// Changes with `mappings`; never the same twice.
@@ -38,23 +46,13 @@ impl Process {
         self.mappings = Arc::default();
         self.version = version;
         (self.whole, self.read_ns, self.identity, self.comm) = (false, 0, None, None);
+        self.unnamed = None;
     }
 
-    /// Reads the mappings anew, out of the first of these maps files that says anything: `most` of them at most, of which
-    /// those of files are worth most. How many were left out; `None` if no file says anything.
-    pub(super) fn read_maps(
-        &mut self,
-        paths: &[String],
-        most: usize,
-        files: &mut MappedFiles,
-    ) -> Option<u64> {
+    /// Takes in mappings that were read anew, until this time.
+    pub(super) fn take_maps(&mut self, maps: ExecutableMaps, until_ns: u64, files: &mut MappedFiles) {
         let mut new = Mappings::default();
-        let mut left_out = 0;
-        let take = |line: MapsLine| {
-            if new.len() >= if line.path.is_empty() { most - most / 4 } else { most } {
-                left_out += 1;
-                return;
-            }
+        for line in maps.lines {
             let identity = FileIdentity::Inode { major: line.major, minor: line.minor, inode: line.inode };
             let mapped = files.one(Mapped { path: line.path, identity });
             let mut what = What { mapped, executable: None };
@@ -65,15 +63,40 @@ impl Process {
                 what = same.what.clone();
             }
             new.insert(Mapping { start: line.start, end: line.end, file_offset: line.file_offset, what });
-        };
-        let began = Instant::now();
-        if !read_first(paths, take) {
-            return None;
         }
-        self.reading_ns = u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        // Each as it was noticed must still be there, whole or as a part of a larger one.
+        let is_there = |old: &Mapping<What>| {
+            let offset = |new: &Mapping<What>| new.file_offset + (old.start - new.start);
+            new.find(old.start).is_some_and(|new| {
+                offset(new) == old.file_offset && new.what.mapped.is_at_path_of(&old.what.mapped)
+            })
+        };
+        let is_kept = |old: &Mapping<What>| old.what.mapped.is_anonymous() || is_there(old);
+        if maps.left_out == 0 && !self.mappings.iter().all(is_kept) {
+            self.replaced_ns = until_ns;
+        }
         self.mappings = Arc::new(new);
-        self.whole = left_out == 0;
-        Some(left_out)
+        self.left_out = maps.left_out;
+        self.whole = self.left_out == 0;
+    }
+
+    /// Takes out the addresses whose mappings are to be taken in the next time, sorted.
+    pub(super) fn take_sampled(&mut self) -> Vec<u64> {
+        let mut sampled = std::mem::take(&mut self.missed);
+        if self.left_out > 0 {
+            let known = self.mappings.iter().filter(|mapping| mapping.what.executable.is_some());
+            sampled.extend(known.map(|mapping| mapping.start));
+        }
+        sampled.sort_unstable();
+        sampled
+    }
+
+    /// Remembers an address that lies in no mapping, for the next time that they are read.
+    pub(super) fn miss(&mut self, address: u64) {
+        const MISSED_MAX: usize = 256;
+        if self.missed.len() < MISSED_MAX && !self.missed.contains(&address) {
+            self.missed.push(address);
+        }
     }
 
     /// After an exec the kernel maps the program first; the dynamic loader comes next.
@@ -87,5 +110,22 @@ impl Process {
 #[derive(Clone, Debug)]
 pub(super) struct What {
     pub(super) mapped: Arc<Mapped>,
-    pub(super) executable: Option<(Arc<Executable>, u64)>,
+    pub(super) executable: Option<Seen>,
+}
+
+/// An executable that was looked at for a mapping.
+#[derive(Clone, Debug)]
+pub(super) struct Seen {
+    pub(super) executable: Arc<Executable>,
+    /// In which interval that was.
+    pub(super) interval: u64,
+    /// When its file is looked for again; `None` while it is held.
+    pub(super) unheld: Option<Backoff>,
+}
+
+impl Seen {
+    /// Says whether there is nothing to look for in this interval, at this time.
+    pub(super) fn is_settled(&self, interval: u64, now_ns: u64) -> bool {
+        self.interval == interval && self.unheld.is_none_or(|backoff| !backoff.is_due(now_ns))
+    }
 }

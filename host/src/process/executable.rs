@@ -1,18 +1,20 @@
 //! Executable files: which one a mapping shows, and how to reach its bytes.
 
-use super::FileAddress;
 use super::elf::{Segment, build_id_of, segments};
-use super::vdso;
+use super::living::by_living_task;
+use super::reader::{FileReader, Unread, Unseen, reason};
+use super::watched::{Headers, WatchedFile, fill};
+use super::{FileAddress, PinnedFile, vdso};
+use crate::blocking::{Backoff, WaitsFor};
 use crate::bpf::Identity as FileIdentity;
-use object::read::ReadCache;
+use crate::descriptors;
 use sha2::{Digest, Sha256};
 use std::collections::HashMap;
 use std::fs::File;
 use std::hash::{Hash, Hasher};
 use std::io;
-use std::os::fd::AsRawFd;
-use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 /// What kind of thing a mapping shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,9 +40,10 @@ pub struct Executable {
     pub htlhash: Option<String>,
     /// Executable segments; none if the file could not be read.
     pub segments: Vec<Segment>,
-    /// The file itself, from first sight in an interval until its addresses were symbolized:
-    /// it must outlive the process, but must not keep a container's file system busy.
-    file: Mutex<Option<Arc<File>>>,
+    /// The file itself, while it is owned: by the table of processes from first sight in an interval to its end, and
+    /// by the profile until it is published. It must outlive the process, but must not keep a container's file
+    /// system busy.
+    file: Mutex<Weak<PinnedFile>>,
 }
 
 impl PartialEq for Executable {
@@ -64,18 +67,14 @@ impl Executable {
         FileAddress(stated.unwrap_or(file_offset))
     }
 
-    /// The open file, if it is held.
-    pub fn file(&self) -> Option<Arc<File>> {
-        self.file.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    /// Returns the file, if anybody owns it; it stays as long as what this returns. Whoever has a profile has the files
+    /// of its frames.
+    pub fn file(&self) -> Option<Arc<PinnedFile>> {
+        self.file.lock().unwrap_or_else(PoisonError::into_inner).upgrade()
     }
 
-    /// Lets go of the file.
-    pub fn close(&self) {
-        *self.file.lock().unwrap_or_else(PoisonError::into_inner) = None;
-    }
-
-    fn hold(&self, file: File) {
-        *self.file.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(file));
+    fn refer_to(&self, file: &Arc<PinnedFile>) {
+        *self.file.lock().unwrap_or_else(PoisonError::into_inner) = Arc::downgrade(file);
     }
 }
 
@@ -89,6 +88,13 @@ pub struct Mapped {
 }
 
 impl Mapped {
+    /// Tells whether two paths may be of one file: a file can have been removed since, and the kernel's notices name it from
+    /// the process's root, `/proc` from ours.
+    pub(super) fn is_at_path_of(&self, other: &Self) -> bool {
+        let [one, other] = [self, other].map(|mapped| mapped.path.trim_end_matches(" (deleted)"));
+        !self.is_anonymous() && (one.ends_with(other) || other.ends_with(one))
+    }
+
     /// Memory without a file, in which code was made at run time.
     pub fn is_anonymous(&self) -> bool {
         // perf says //anon, maps say nothing; [heap], [stack] and [anon:...] are memory too.
@@ -100,18 +106,62 @@ impl Mapped {
     }
 }
 
-/// Every executable seen, each once.
+/// A range that a process has mapped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MappedAt {
+    /// The process.
+    pub pid: u32,
+    /// A thread of it.
+    pub tid: u32,
+    /// First address.
+    pub start: u64,
+    /// One past the last address.
+    pub end: u64,
+}
+
+/// Every executable seen, each once, and the files of those that were seen in the interval under way.
 #[derive(Debug)]
 pub struct Executables {
-    known: HashMap<Mapped, Arc<Executable>>,
+    known: HashMap<Mapped, Known>,
+    /// By [`Executable::id`].
+    held: HashMap<u32, Arc<PinnedFile>>,
+    /// Files that may be held.
+    max_held: usize,
+    reader: FileReader,
     budget: usize,
     next_id: u32,
+}
+
+/// An executable as it is known.
+#[derive(Debug)]
+struct Known {
+    executable: Arc<Executable>,
+    /// Set if its file was read. Else another takes its place as soon as that succeeds, since addresses in the two
+    /// mean different things.
+    is_read: bool,
+    /// When its file is looked for again that could not be looked at.
+    backoff: Backoff,
+}
+
+/// The content of a file, as far as it is wanted.
+#[derive(Debug, Default)]
+struct Content {
+    build_id: Option<Vec<u8>>,
+    htlhash: Option<String>,
+    segments: Vec<Segment>,
 }
 
 impl Executables {
     /// At most `budget` executables.
     pub fn new(budget: usize) -> Self {
-        Self { known: HashMap::new(), budget, next_id: 0 }
+        Self {
+            known: HashMap::new(),
+            held: HashMap::new(),
+            max_held: descriptors::to_spare(),
+            reader: FileReader::default(),
+            budget,
+            next_id: 0,
+        }
     }
 
     /// How many are known.
@@ -124,136 +174,262 @@ impl Executables {
         self.known.is_empty()
     }
 
-    /// The executable behind a mapping, if it was seen before.
-    pub fn known(&self, mapped: &Mapped) -> Option<Arc<Executable>> {
-        self.known.get(mapped).cloned()
+    /// Returns what looks at files on the path of samples.
+    pub fn reader(&mut self) -> &mut FileReader {
+        &mut self.reader
     }
 
-    /// The executable behind a mapping of process `pid` at `start..end`, with its file held open
-    /// if it can be. `None` if the budget is exhausted by executables that are in use.
-    pub fn get(&mut self, mapped: &Mapped, pid: u32, start: u64, end: u64) -> Option<Arc<Executable>> {
-        if let Some(known) = self.known.get(mapped) {
-            return Some(Arc::clone(known));
+    /// Releases the files of the interval that is over, which its profile owns; they are held again when they are seen.
+    pub fn release_files(&mut self) {
+        self.held.clear();
+    }
+
+    /// The executable behind a mapping, if it was seen before.
+    pub fn known(&self, mapped: &Mapped) -> Option<Arc<Executable>> {
+        self.known.get(mapped).map(|known| Arc::clone(&known.executable))
+    }
+
+    /// Finds the executable behind a mapping, and holds its file from now on if it can be had. `None` if the budget is
+    /// exhausted by executables that are in use.
+    pub fn get(&mut self, mapped: &Mapped, at: MappedAt, now_ns: u64) -> Option<Arc<Executable>> {
+        let known = self.known.get(mapped);
+        if let Some(known) = known {
+            let executable = Arc::clone(&known.executable);
+            if let Some(file) = executable.file() {
+                self.held.insert(executable.id, file);
+                return Some(executable);
+            }
+            if !known.backoff.is_due(now_ns) {
+                return Some(executable);
+            }
         }
-        if self.known.len() >= self.budget {
-            self.forget_unused();
+        let is_read = known.is_some_and(|known| known.is_read);
+        if known.is_none() {
+            if self.known.len() >= self.budget {
+                self.forget_unused();
+            }
+            if self.known.len() >= self.budget {
+                return None;
+            }
         }
-        if self.known.len() >= self.budget {
-            return None;
-        }
-        let read = self.read(mapped, pid, start, end);
-        // perf's notices name a file by its build id, /proc by its inode; it is one file all the same.
-        let same = |known: &&Arc<Executable>| {
-            read.build_id.is_some() && known.build_id == read.build_id && known.path == read.path
+        let (executable, failed) = match self.find(mapped, at, !is_read) {
+            Ok((file, None)) => (self.hold(mapped, file), false),
+            Ok((file, Some(content))) => {
+                self.take_in(mapped, content, true);
+                (self.hold(mapped, file), false)
+            }
+            Err(unseen) => {
+                if !self.known.contains_key(mapped) {
+                    self.take_in(mapped, Content::default(), false);
+                }
+                (self.known(mapped), unseen != Unseen::Gone)
+            }
         };
-        let known = self.known.values().find(same).cloned();
-        let executable = known.unwrap_or_else(|| Arc::new(read));
-        self.next_id = self.next_id.wrapping_add(1);
-        self.known.insert(mapped.clone(), Arc::clone(&executable));
+        if let Some(known) = self.known.get_mut(mapped) {
+            match failed {
+                true => known.backoff.fail(now_ns),
+                false => known.backoff = Backoff::default(),
+            }
+        }
+        executable
+    }
+
+    /// Owns the file of an executable that is known.
+    fn hold(&mut self, mapped: &Mapped, file: PinnedFile) -> Option<Arc<Executable>> {
+        let executable = self.known(mapped)?;
+        let file = executable.file().unwrap_or_else(|| Arc::new(file));
+        executable.refer_to(&file);
+        self.held.insert(executable.id, file);
         Some(executable)
     }
 
-    /// Holds the file again where it was let go of.
-    pub fn reopen(executable: &Executable, mapped: &Mapped, pid: u32, start: u64, end: u64) {
-        if executable.file().is_some() {
-            return;
+    /// Makes a new executable known, in the place of what a mapping was taken for before.
+    fn take_in(&mut self, mapped: &Mapped, content: Content, is_read: bool) {
+        let Content { mut build_id, htlhash, segments } = content;
+        // Addresses of what was not read are offsets in the file, which are nobody else's addresses.
+        if let (true, None, FileIdentity::BuildId(id)) = (is_read, &build_id, &mapped.identity) {
+            build_id = Some(id.clone());
         }
-        let file = match executable.kind {
-            ExecutableKind::File => open(mapped, pid, start, end),
-            ExecutableKind::Vdso => vdso::copy_of_our_own(),
+        let path = mapped.path.trim_end_matches(" (deleted)");
+        // perf's notices name a file by its build id, /proc by its inode; it is one file all the same.
+        let same = |known: &&Known| {
+            is_read
+                && known.is_read
+                && build_id.is_some()
+                && known.executable.build_id == build_id
+                && known.executable.path == path
         };
-        if let Some(file) = file {
-            executable.hold(file);
-        }
+        let executable = match self.known.values().find(same) {
+            Some(known) => Arc::clone(&known.executable),
+            None => {
+                let kind = if mapped.is_vdso() { ExecutableKind::Vdso } else { ExecutableKind::File };
+                let id = self.next_id;
+                self.next_id = self.next_id.wrapping_add(1);
+                let (path, file) = (path.to_owned(), Mutex::default());
+                Arc::new(Executable { id, kind, path, build_id, htlhash, segments, file })
+            }
+        };
+        self.known.insert(mapped.clone(), Known { executable, is_read, backoff: Backoff::default() });
     }
 
     /// Forgets executables that nothing but this table refers to.
     fn forget_unused(&mut self) {
         let mut ours = HashMap::<u32, usize>::new();
-        for executable in self.known.values() {
-            *ours.entry(executable.id).or_default() += 1;
+        for known in self.known.values() {
+            *ours.entry(known.executable.id).or_default() += 1;
         }
-        self.known.retain(|_, executable| Arc::strong_count(executable) > ours[&executable.id]);
+        self.known.retain(|_, known| Arc::strong_count(&known.executable) > ours[&known.executable.id]);
     }
 
-    fn read(&self, mapped: &Mapped, pid: u32, start: u64, end: u64) -> Executable {
-        let kind = if mapped.is_vdso() { ExecutableKind::Vdso } else { ExecutableKind::File };
-        let file = match kind {
-            ExecutableKind::File => open(mapped, pid, start, end),
-            ExecutableKind::Vdso => vdso::copy_of_our_own(),
-        };
-        let (mut build_id, mut found, mut hash) = (None, Vec::new(), None);
-        if let Some(file) = &file {
-            if kind == ExecutableKind::File {
-                hash = htlhash(file).ok();
+    /// Pins the file behind a mapping, and reads it if that is wanted: the mapped inode itself where the kernel allows it,
+    /// else what is at its path. Its identity must agree.
+    fn find(
+        &mut self,
+        mapped: &Mapped,
+        at: MappedAt,
+        is_wanted: bool,
+    ) -> Result<(PinnedFile, Option<Content>), Unseen> {
+        if self.held.len() >= self.max_held {
+            let error = io::Error::from_raw_os_error(libc::EMFILE);
+            return Err(self.reader.miss(&mapped.path, Unread::NoResource, &error));
+        }
+        if mapped.is_vdso() {
+            return match vdso::copy_of_our_own().and_then(|copy| PinnedFile::new(copy.into())) {
+                Ok(file) => self.check(at.pid, file, mapped, is_wanted),
+                Err(error) => Err(match reason(&error) {
+                    Unseen::Unread(reason) => self.reader.miss(&mapped.path, reason, &error),
+                    Unseen::Gone => Unseen::Gone,
+                }),
+            };
+        }
+        for pin in [by_range, by_path] {
+            let wanted = mapped.clone();
+            let pinned =
+                self.reader.look(at.pid, WaitsFor::Process(at.pid), &mapped.path, move || pin(&wanted, at));
+            let seen = match pinned {
+                Ok(Some(file)) => self.check(at.pid, file, mapped, is_wanted),
+                Ok(None) => Err(Unseen::Gone),
+                Err(unseen) => Err(unseen),
+            };
+            if seen.as_ref().err() != Some(&Unseen::Gone) {
+                return seen;
             }
-            let cache = ReadCache::new(file);
-            build_id = build_id_of(&cache).unwrap_or_default();
-            found = segments(&cache).unwrap_or_default();
         }
-        if let (None, FileIdentity::BuildId(id)) = (&build_id, &mapped.identity) {
-            build_id = Some(id.clone());
+        Err(Unseen::Gone)
+    }
+
+    /// Reads what is wanted of a file, if it is the one that is mapped.
+    fn check(
+        &mut self,
+        pid: u32,
+        file: PinnedFile,
+        mapped: &Mapped,
+        is_wanted: bool,
+    ) -> Result<(PinnedFile, Option<Content>), Unseen> {
+        let is_file = !mapped.is_vdso();
+        let build_id = match &mapped.identity {
+            FileIdentity::BuildId(id) if is_file => Some(id.clone()),
+            _ if !is_wanted => return Ok((file, None)),
+            _ => None,
+        };
+        let waits_for = file.waits_for();
+        let read = move || {
+            let open = file.open()?;
+            if build_id.is_some() && build_id != read_build_id(&open)? {
+                return Ok(None);
+            }
+            let content = if is_wanted { Some(Content::read(&open, is_file)?) } else { None };
+            Ok(Some((file, content)))
+        };
+        self.reader.look(pid, waits_for, &mapped.path, read)?.ok_or(Unseen::Gone)
+    }
+}
+
+impl Content {
+    fn read(file: &File, is_file: bool) -> io::Result<Self> {
+        let watched = WatchedFile::new(file);
+        let segments = segments(&Headers::of(&watched)).unwrap_or_default();
+        Ok(Self {
+            build_id: read_build_id(file)?,
+            htlhash: if is_file { htlhash(file)? } else { None },
+            segments: watched.judge(segments)?,
+        })
+    }
+}
+
+fn read_build_id(file: &File) -> io::Result<Option<Vec<u8>>> {
+    let watched = WatchedFile::new(file);
+    let build_id = build_id_of(&Headers::of(&watched)).unwrap_or_default();
+    watched.judge(build_id)
+}
+
+/// Pins the inode that a process has mapped in a range, where the kernel allows it.
+fn by_range(mapped: &Mapped, at: MappedAt) -> io::Result<Option<PinnedFile>> {
+    by_living_task(at.pid, at.tid, |task| {
+        match PinnedFile::at(format!("/proc/{task}/map_files/{:x}-{:x}", at.start, at.end)) {
+            // The range may have been mapped anew since.
+            Ok(file) => Ok(Some(file).filter(|file| has_inode(file, &mapped.identity))),
+            Err(error) if is_denied(&error) => Ok(None),
+            Err(error) => Err(error),
         }
-        Executable {
-            id: self.next_id,
-            kind,
-            path: mapped.path.trim_end_matches(" (deleted)").to_owned(),
-            build_id,
-            htlhash: hash,
-            segments: found,
-            file: Mutex::new(file.map(Arc::new)),
+    })
+}
+
+/// Pins what a process has at the path of a mapping: in its own root, or in ours if its own cannot be had any more.
+fn by_path(mapped: &Mapped, at: MappedAt) -> io::Result<Option<PinnedFile>> {
+    let path = Path::new(mapped.path.trim_end_matches(" (deleted)"));
+    if !path.is_absolute() {
+        return Ok(None);
+    }
+    match by_living_task(at.pid, at.tid, |task| PinnedFile::root_of(task).map(Some)) {
+        Ok(Some(root)) => {
+            let file = PinnedFile::below(&root, path)?;
+            Ok(Some(file).filter(|file| has_inode(file, &mapped.identity)))
+        }
+        Err(error) if !is_denied(&error) && reason(&error) != Unseen::Gone => Err(error),
+        // Which path it is was up to the process, and so may the number of its inode have been.
+        _ => {
+            let file = PinnedFile::below(&File::open("/")?, path)?;
+            let agrees = match mapped.identity {
+                FileIdentity::BuildId(_) => true,
+                FileIdentity::Inode { major, minor, inode } => {
+                    file.inode() == inode && file.is_on(major, minor)
+                }
+            };
+            Ok(Some(file).filter(|_| agrees))
         }
     }
 }
 
-/// Opens the file that a process has mapped: the mapped inode itself where the kernel allows it,
-/// else the path in the process's root, else in ours; these two only if the identity agrees.
-fn open(mapped: &Mapped, pid: u32, start: u64, end: u64) -> Option<File> {
-    if let Ok(file) = open_regular(&format!("/proc/{pid}/map_files/{start:x}-{end:x}")) {
-        // The range may have been mapped anew since.
-        if is_the_one(&file, &mapped.identity) {
-            return Some(file);
-        }
-    }
-    let path = mapped.path.trim_end_matches(" (deleted)");
-    [format!("/proc/{pid}/root{path}"), path.to_owned()]
-        .iter()
-        .filter_map(|path| open_regular(path).ok())
-        .find(|file| is_the_one(file, &mapped.identity))
+fn is_denied(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::PermissionDenied
 }
 
-/// Opening a FIFO would block and opening a device may do anything: look first, then open what was looked at.
-fn open_regular(path: &str) -> io::Result<File> {
-    let looked_at = File::options().read(true).custom_flags(libc::O_PATH | libc::O_CLOEXEC).open(path)?;
-    if !looked_at.metadata()?.is_file() {
-        return Err(io::Error::other("not a regular file"));
+/// Says whether a file has the inode that is mapped, where that is known.
+fn has_inode(file: &PinnedFile, identity: &FileIdentity) -> bool {
+    match identity {
+        FileIdentity::BuildId(_) => true,
+        // Device numbers are not compared: btrfs and overlayfs show others in maps than in stat.
+        FileIdentity::Inode { inode, .. } => file.inode() == *inode,
     }
-    File::open(format!("/proc/self/fd/{}", looked_at.as_raw_fd()))
 }
 
 /// `process.executable.build_id.htlhash` of OpenTelemetry's semantic conventions: the first half of the SHA-256 of
 /// the file's first 4096 bytes, its last 4096 bytes, and its length as eight bytes, the highest first.
-pub(crate) fn htlhash(file: &File) -> io::Result<String> {
+/// `None` if it is truncated meanwhile.
+pub(crate) fn htlhash(file: &File) -> io::Result<Option<String>> {
     const PART: u64 = 4096;
     let length = file.metadata()?.len();
     let mut bytes = vec![0; usize::try_from(PART.min(length)).unwrap_or(0)];
     let mut hash = Sha256::new();
     for offset in [0, length - PART.min(length)] {
-        file.read_exact_at(&mut bytes, offset)?;
+        if !fill(file, &mut bytes, offset)? {
+            return Ok(None);
+        }
         hash.update(&bytes);
     }
     hash.update(length.to_be_bytes());
-    Ok(hash.finalize().iter().take(16).map(|byte| format!("{byte:02x}")).collect())
-}
-
-fn is_the_one(file: &File, identity: &FileIdentity) -> bool {
-    match identity {
-        FileIdentity::BuildId(id) => {
-            build_id_of(&ReadCache::new(file)).is_ok_and(|found| found.is_some_and(|found| found == *id))
-        }
-        // Device numbers are not compared: btrfs and overlayfs show others in maps than in stat.
-        FileIdentity::Inode { inode, .. } => file.metadata().is_ok_and(|metadata| metadata.ino() == *inode),
-    }
+    Ok(Some(hash.finalize().iter().take(16).map(|byte| format!("{byte:02x}")).collect()))
 }
 
 #[cfg(test)]
@@ -268,12 +444,17 @@ mod tests {
         (Mapped { path: map.path, identity }, map.start, map.end, map.file_offset)
     }
 
+    fn here(start: u64, end: u64) -> MappedAt {
+        let pid = std::process::id();
+        MappedAt { pid, tid: pid, start, end }
+    }
+
     #[test]
     fn reads_an_executable_once_and_knows_it_again() {
         let (mapped, start, end, offset) = own_code();
         let mut executables = Executables::new(8);
-        let first = executables.get(&mapped, std::process::id(), start, end).unwrap();
-        let second = executables.get(&mapped, std::process::id(), start, end).unwrap();
+        let first = executables.get(&mapped, here(start, end), 0).unwrap();
+        let second = executables.get(&mapped, here(start, end), 0).unwrap();
         assert!(Arc::ptr_eq(&first, &second));
         assert!(first.file().is_some());
         assert!(
@@ -290,27 +471,80 @@ mod tests {
         let mut file = tempfile::tempfile().unwrap();
         let bytes: Vec<u8> = (0..8202_u32).map(|number| number.to_le_bytes()[0]).collect();
         std::io::Write::write_all(&mut file, &bytes).unwrap();
-        assert_eq!(htlhash(&file).unwrap(), "c467f93aa1d19139e3737dc446d1bbc5");
-        assert!(htlhash(&tempfile::tempfile().unwrap()).is_ok(), "of an empty file, too");
+        assert_eq!(htlhash(&file).unwrap().as_deref(), Some("c467f93aa1d19139e3737dc446d1bbc5"));
+        assert!(htlhash(&tempfile::tempfile().unwrap()).unwrap().is_some(), "of an empty file, too");
     }
 
     #[test]
-    fn lets_go_of_a_file_and_holds_it_again() {
+    fn a_file_stays_as_long_as_somebody_owns_it() {
         let (mapped, start, end, _) = own_code();
         let mut executables = Executables::new(8);
-        let executable = executables.get(&mapped, std::process::id(), start, end).unwrap();
-        executable.close();
-        assert!(executable.file().is_none());
-        Executables::reopen(&executable, &mapped, std::process::id(), start, end);
+        let executable = executables.get(&mapped, here(start, end), 0).unwrap();
+        let of_profile = executable.file().unwrap();
+        executables.release_files();
+        let again = executables.get(&mapped, here(start, end), 0).unwrap().file().unwrap();
+        assert!(Arc::ptr_eq(&of_profile, &again), "the next interval owns the same one");
+        drop((of_profile, again));
         assert!(executable.file().is_some());
+        executables.release_files();
+        assert!(executable.file().is_none());
+        let pid = std::process::id();
+        executables.get(&mapped, MappedAt { pid, tid: pid, start, end }, 0).unwrap();
+        assert!(executable.file().is_some(), "it is found again");
     }
 
     #[test]
     fn does_not_take_another_file_at_the_same_path() {
         let (mut mapped, _, _, _) = own_code();
         mapped.identity = FileIdentity::Inode { major: 0, minor: 0, inode: u64::MAX };
-        let executable = Executables::new(8).get(&mapped, std::process::id(), 0, 1).unwrap();
+        let executable = Executables::new(8).get(&mapped, here(0, 1), 0).unwrap();
         assert!(executable.file().is_none());
+    }
+
+    #[test]
+    fn what_could_not_be_read_is_another_executable_once_it_can_be() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("program");
+        let (own, _, _, offset) = own_code();
+        let mapped = |inode| Mapped {
+            path: path.to_str().unwrap().into(),
+            identity: FileIdentity::Inode { major: 0, minor: 0, inode },
+        };
+        std::fs::copy(&own.path, &path).unwrap();
+        let mapped = mapped(std::os::unix::fs::MetadataExt::ino(&path.metadata().unwrap()));
+        let elsewhere = folder.path().join("elsewhere");
+        std::fs::rename(&path, &elsewhere).unwrap();
+        let mut executables = Executables::new(8);
+        let unread = executables.get(&mapped, here(0, 1), 0).unwrap();
+        assert!(unread.segments.is_empty() && unread.address_of(offset).0 == offset);
+        std::fs::rename(&elsewhere, &path).unwrap();
+        let read = executables.get(&mapped, here(0, 1), 1).unwrap();
+        assert!(read != unread && !read.segments.is_empty() && read.file().is_some());
+        assert_eq!(executables.len(), 1);
+    }
+
+    #[test]
+    fn a_lack_of_descriptors_is_counted_and_no_answer() {
+        let (mapped, start, end, _) = own_code();
+        let mut executables = Executables::new(8);
+        let enough = std::mem::take(&mut executables.max_held);
+        let refused = executables.get(&mapped, here(start, end), 0).unwrap();
+        assert!(refused.file().is_none() && refused.segments.is_empty());
+        assert_eq!(executables.reader().take_unread().no_resource, 1);
+        executables.max_held = enough;
+        assert!(!executables.get(&mapped, here(start, end), 2_000_000_000).unwrap().segments.is_empty());
+    }
+
+    #[test]
+    fn what_failed_is_not_tried_again_at_once() {
+        let (mapped, start, end, _) = own_code();
+        let mut executables = Executables::new(8);
+        executables.get(&mapped, here(start, end), 0).unwrap();
+        executables.release_files();
+        executables.known.get_mut(&mapped).unwrap().backoff.fail(5);
+        assert!(executables.get(&mapped, here(start, end), 6).unwrap().file().is_none());
+        let later = 60_000_000_000;
+        assert!(executables.get(&mapped, here(start, end), later).unwrap().file().is_some());
     }
 
     #[test]
@@ -320,9 +554,9 @@ mod tests {
             path: name.into(),
             identity: FileIdentity::Inode { major: 0, minor: 0, inode: 0 },
         };
-        let held = executables.get(&vdso("[vdso]"), 1, 0, 1).unwrap();
-        assert!(executables.get(&vdso("/nowhere"), 1, 0, 1).is_none());
+        let held = executables.get(&vdso("[vdso]"), here(0, 1), 0).unwrap();
+        assert!(executables.get(&vdso("/nowhere"), here(0, 1), 0).is_none());
         drop(held);
-        assert!(executables.get(&vdso("/nowhere"), 1, 0, 1).is_some());
+        assert!(executables.get(&vdso("/nowhere"), here(0, 1), 0).is_some());
     }
 }

@@ -5,9 +5,9 @@
 //! runtime/runtime2.go, the flags in internal/abi/symtab.go.
 
 use super::pieces::Pieces;
+use super::watched::{Headers, WatchedFile};
 use object::LittleEndian as Little;
 use object::elf::{FileHeader64, SHF_COMPRESSED, SHT_NOBITS};
-use object::read::ReadCache;
 use object::read::elf::{FileHeader, SectionHeader};
 use std::fs::File;
 use std::io;
@@ -30,6 +30,8 @@ const SIZES_BYTES_MAX: usize = 1 << 16;
 const NAME_BYTES_MAX: usize = 4096;
 /// Functions in one program; more only in damaged files.
 const FUNCTIONS_MAX: u64 = 1 << 24;
+/// Functions that are looked at of a range, which is a page or a function; more only in damaged files.
+const IN_RANGE_MAX: usize = 1 << 14;
 
 /// The table of one file. Addresses are as the file states them, offsets are in the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,9 +75,16 @@ impl GoFunction {
 }
 
 impl GoFunctions {
-    /// Looks for it by the file's section headers; `None` if there is none that is understood.
-    pub(crate) fn find(file: &File) -> Option<Self> {
-        let cache = ReadCache::new(file);
+    /// Looks for it by the file's section headers; `None` if there is none that is understood. An error if the file
+    /// cannot be read.
+    pub(crate) fn find(file: &File) -> io::Result<Option<Self>> {
+        let watched = WatchedFile::new(file);
+        let found = Self::find_in(&watched, file);
+        watched.judge(found)
+    }
+
+    fn find_in(watched: &WatchedFile<'_>, file: &File) -> Option<Self> {
+        let cache = Headers::of(watched);
         let header = FileHeader64::<Little>::parse(&cache).ok()?;
         let sections = header.sections(Little, &cache).ok()?;
         let section = |names: &[&[u8]]| {
@@ -87,7 +96,7 @@ impl GoFunctions {
         };
         let (start, _) = section(&[b".gopclntab", b".data.rel.ro.gopclntab"])?;
         let mut pieces = Pieces::of(file);
-        let head = pieces.get(start, HEADER_BYTES).ok()?.to_vec();
+        let head = watched.note(pieces.get(start, HEADER_BYTES)).ok()?.to_vec();
         let word = |at: usize| le64(&head, at);
         // Magic, two zeros, the shortest instruction, the size of a pointer.
         let flags_at = match (le32(&head, 0)?, head.get(4..6)?, head.get(7)?) {
@@ -112,15 +121,16 @@ impl GoFunctions {
         if found.text == 0 {
             // From Go 1.26 on it stands in the module's data only: after pcHeader six slices, findfunctab, minpc, maxpc.
             let module = section(&[b".go.module", b".data.rel.ro.go.module"]);
-            found.text =
-                module.and_then(|(offset, _)| le64(pieces.get(offset + 176, 8).ok()?, 0)).unwrap_or(0);
+            found.text = module
+                .and_then(|(offset, _)| le64(watched.note(pieces.get(offset + 176, 8)).ok()?, 0))
+                .unwrap_or(0);
         }
         if found.text == 0 {
             // Where the loader puts it there, or nobody. Without C code it is the section's start, and the program's
             // entry a function of Go.
             (_, found.text) = section(&[b".text"])?;
             let entry = header.e_entry(Little);
-            let first = found.within(&mut pieces, &(entry..entry.checked_add(1)?)).ok()?;
+            let first = watched.note(found.within(&mut pieces, &(entry..entry.checked_add(1)?))).ok()?;
             first.first().filter(|function| function.code.start == entry)?;
         }
         Some(found)
@@ -143,7 +153,7 @@ impl GoFunctions {
             let Some((start, function)) = next.filter(|(start, _)| *start < range.end) else { break };
             next = self.entry(pieces, index + 1)?;
             let Some((end, _)) = next else { break };
-            if start < end && end > range.start {
+            if start < end && end > range.start && places.len() < IN_RANGE_MAX {
                 places.push((start..end, function));
             }
         }

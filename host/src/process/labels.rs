@@ -1,10 +1,12 @@
 //! What a process says of itself in its environment, and what its cgroup says of its container, by the names of
 //! OpenTelemetry's semantic conventions.
 
+use super::living::by_living_task;
+use super::proc_files::there;
 use percent_encoding::percent_decode_str;
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::Read;
+use std::io::{self, Read};
 
 /// Keys and values, sorted by key.
 pub type Labels = Vec<(String, String)>;
@@ -15,17 +17,21 @@ const ENVIRONMENT_BYTES: u64 = 1 << 20;
 const LABELS: usize = 64;
 /// Bytes of a value; what is longer is left out in the same way.
 const VALUE_BYTES: usize = 4096;
+/// Bytes of all labels of one process; so is what is more.
+const LABELS_BYTES: usize = 16 << 10;
 /// Says how many labels were left out.
 const LEFT_OUT: &str = "stacksonde.labels_left_out";
 
-/// The labels of a process that is in this cgroup.
-pub(super) fn of_process(pid: u32, cgroup: &str) -> Labels {
-    let mut environment = Vec::new();
-    if let Ok(file) = File::open(format!("/proc/{pid}/environ")) {
-        // Of a process that just ended there is nothing to read.
-        let _read = file.take(ENVIRONMENT_BYTES).read_to_end(&mut environment);
-    }
-    labels(&environment, cgroup)
+/// Reads the environment of a process; nothing of one that just ended. It is memory of the process, which may have
+/// somebody else page it in.
+pub(super) fn environment(pid: u32, tid: u32) -> io::Result<Vec<u8>> {
+    let read = |task| {
+        let mut environment = Vec::new();
+        let file = File::open(format!("/proc/{task}/environ"))?;
+        file.take(ENVIRONMENT_BYTES).read_to_end(&mut environment)?;
+        Ok(Some(environment).filter(|environment| !environment.is_empty()))
+    };
+    Ok(there(by_living_task(pid, tid, read))?.flatten().unwrap_or_default())
 }
 
 /// From the content of `/proc/<pid>/environ` and the path of a cgroup.
@@ -58,7 +64,14 @@ pub(crate) fn labels(environment: &[u8], cgroup: &str) -> Labels {
     }
     let stated = labels.len();
     labels.retain(|key, value| key.len().max(value.len()) <= VALUE_BYTES);
-    let mut labels: Labels = labels.into_iter().take(LABELS).collect();
+    let mut bytes = 0;
+    let fits = |(key, value): &(String, String)| {
+        let with = bytes + key.len() + value.len();
+        let fits = with <= LABELS_BYTES;
+        bytes = if fits { with } else { bytes };
+        fits
+    };
+    let mut labels: Labels = labels.into_iter().filter(fits).take(LABELS).collect();
     if labels.len() < stated {
         labels.push((LEFT_OUT.into(), (stated - labels.len()).to_string()));
     }
@@ -68,7 +81,7 @@ pub(crate) fn labels(environment: &[u8], cgroup: &str) -> Labels {
 /// The id of the container that a cgroup is of: 64 hexadecimal digits, which Docker, containerd, CRI-O and Podman
 /// put last into the path, some with a prefix (`docker-`, `cri-containerd-`, `crio-`, `libpod-`) and `.scope`; or
 /// AWS's ids, 32 digits, a hyphen and a number. The innermost one counts.
-fn container_id(cgroup: &str) -> Option<&str> {
+pub(super) fn container_id(cgroup: &str) -> Option<&str> {
     cgroup.rsplit('/').find_map(|part| {
         let name = part.strip_suffix(".scope").unwrap_or(part);
         // `cri-containerd-<id>`, and the slices of nested runtimes: `kubepods-pod<uid>.slice:cri-containerd:<id>`.
@@ -87,8 +100,10 @@ fn is_hex(text: &str, digits: usize) -> bool {
 }
 
 /// The id of the pod of Kubernetes that a cgroup lies in: `pod<uid>`, where systemd wants underscores for hyphens.
-fn pod_uid(cgroup: &str) -> Option<String> {
+pub(super) fn pod_uid(cgroup: &str) -> Option<String> {
     cgroup.split('/').find_map(|part| {
+        // `kubepods-pod<uid>.slice:cri-containerd:<id>` where containerd takes cgroupfs's names for systemd's.
+        let part = part.split(':').next().unwrap_or(part);
         let name = part.strip_suffix(".slice").unwrap_or(part);
         let (_, uid) =
             name.rsplit_once("pod").filter(|(before, _)| before.is_empty() || before.ends_with('-'))?;
@@ -124,8 +139,8 @@ mod tests {
             ),
         ] {
             assert_eq!(container_id(&path), Some(ID), "{path}");
-            let in_pod = path.starts_with("/kubepods").then(|| pod.to_owned());
-            assert!(pod_uid(&path) == in_pod || path.contains("containerd.service"), "{path}");
+            let in_pod = path.contains("kubepods").then(|| pod.to_owned());
+            assert_eq!(pod_uid(&path), in_pod, "{path}");
         }
         let aws = "0123456789abcdef0123456789abcdef-1234567890";
         assert_eq!(container_id(&format!("/ecs/0123/{aws}")), Some(aws));

@@ -19,6 +19,9 @@ pub struct MapsLine {
     pub path: String,
 }
 
+use super::living::by_living_task;
+use super::reader::{Unseen, reason};
+use super::selection::Selection;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
 
@@ -43,13 +46,48 @@ pub fn read_maps(mut text: impl BufRead, mut take: impl FnMut(MapsLine)) -> io::
     }
 }
 
-/// Reads the first of these maps files that says anything; whether one did.
-pub(super) fn read_first(paths: &[String], mut take: impl FnMut(MapsLine)) -> bool {
-    paths.iter().any(|path| {
-        let file = File::open(path).map(|file| BufReader::with_capacity(1 << 14, file));
-        // What was read before an error is as true as what a whole reading finds.
-        file.and_then(|file| read_maps(file, &mut take)).unwrap_or(false)
-    })
+/// Bytes of the paths of one process's mappings: a hundred for each of as many as there may be.
+const PATHS_BYTES: usize = 4 << 20;
+
+/// The executable mappings of a process.
+#[derive(Debug, Default)]
+pub(super) struct ExecutableMaps {
+    pub(super) lines: Vec<MapsLine>,
+    /// The number of those that are left out.
+    pub(super) left_out: u64,
+}
+
+/// Reads the mappings of a process, or else, if it is gone, of its parent: `most` of them at most, and those in which the
+/// addresses `sampled` lie, which are sorted. `None` if neither has any.
+pub(super) fn read_executable_maps(
+    (pid, tid, parent): (u32, u32, u32),
+    most: usize,
+    sampled: &[u64],
+) -> io::Result<Option<ExecutableMaps>> {
+    let read = |task| {
+        let mut maps = ExecutableMaps::default();
+        let text = BufReader::with_capacity(1 << 14, File::open(format!("/proc/{task}/maps"))?);
+        let mut selection = Selection::new(most, sampled);
+        let (mut bytes, mut too_long) = (0, 0);
+        let any = read_maps(text, |line| {
+            if !selection.takes(&line) {
+                return;
+            }
+            bytes += line.path.len();
+            match bytes <= PATHS_BYTES {
+                true => maps.lines.push(line),
+                false => too_long += 1,
+            }
+        })?;
+        maps.left_out = selection.left_out() + too_long;
+        Ok(any.then_some(maps))
+    };
+    match by_living_task(pid, tid, read) {
+        Err(error) if reason(&error) != Unseen::Gone => Err(error),
+        Ok(Some(maps)) => Ok(Some(maps)),
+        _ if parent == 0 => Ok(None),
+        _ => by_living_task(parent, parent, read),
+    }
 }
 
 /// The executable mappings of a maps file, in its order. Lines that are none, or not understood, are left out.

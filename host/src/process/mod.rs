@@ -11,29 +11,39 @@ mod files;
 mod go;
 mod identity;
 mod labels;
+mod living;
 mod mappings;
 mod maps_file;
 mod pieces;
+mod pinned;
 mod proc_files;
+mod reader;
+mod selection;
 mod table;
 mod vdso;
+mod watched;
 
 pub use callers::Callers;
 pub use elf::{NotElf, Segment, build_id_of, segments};
-pub use executable::{Executable, ExecutableKind, Executables, Mapped};
+pub use executable::{Executable, ExecutableKind, Executables, Mapped, MappedAt};
 pub use identity::Identity;
 pub use labels::Labels;
 pub use mappings::{Mapping, Mappings};
 pub use maps_file::{MapsLine, parse_maps, read_maps};
+pub use pinned::PinnedFile;
+pub use reader::{FileReader, Unread, UnreadFiles, Unseen};
 pub use table::{Budget, Processes, TableCounters};
 
 pub(crate) use go::{GoFunction, GoFunctions};
 pub(crate) use labels::labels;
 pub(crate) use pieces::Pieces;
-pub(crate) use proc_files::{cgroup_path, parent_in_stat};
+pub(crate) use proc_files::{
+    cgroup_of, cgroup_path, default_cgroup_path, names_container, parent_in_stat, stat_field, there,
+};
 pub(crate) use vdso::in_memory;
 #[cfg(test)]
 pub(crate) use vdso::own_range as own_vdso;
+pub(crate) use watched::{Headers, WatchedFile, fill};
 
 use crate::bpf::RawSample;
 use std::sync::Arc;

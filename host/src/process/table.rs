@@ -1,17 +1,21 @@
 //! The processes of the machine, as far as samples made them interesting.
 
 use super::callers::CallersSeen;
-use super::entry::{Process, What};
-use super::executable::{Executables, Mapped};
+use super::entry::{Process, Seen, What};
+use super::executable::{Executables, Mapped, MappedAt};
 use super::files::MappedFiles;
 use super::identity::Noticed;
 use super::mappings::Mapping;
+use super::maps_file::read_executable_maps;
 use super::proc_files::incarnation;
+use super::reader::FileReader;
 use super::{AttributedSample, Callers, Code, Frame, Identity, comm_text, in_call};
-use crate::bpf::{Notice, NoticeKind, RawSample};
+use crate::blocking::WaitsFor;
+use crate::bpf::{Notice, NoticeKind, RawSample, monotonic_ns};
 use crate::map::Map;
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Instant;
 
 /// How much is remembered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,7 +37,7 @@ pub struct TableCounters {
     pub executables_refused: u64,
     /// Times the mappings of a process were read from `/proc`.
     pub maps_read: u64,
-    /// Mappings not taken in, of processes that have more than half of the budget.
+    /// Mappings that are not taken in now, of processes that have more than half of the budget.
     pub mappings_left_out: u64,
     /// Samples of processes that our pid namespace does not show.
     pub strangers: u64,
@@ -100,7 +104,13 @@ impl Processes {
 
     /// What was given up so far.
     pub fn counters(&self) -> TableCounters {
-        self.counters
+        let left_out = self.known.values().map(|process| process.left_out).sum();
+        TableCounters { mappings_left_out: left_out, ..self.counters }
+    }
+
+    /// Returns what looks at files on the path of samples.
+    pub fn reader(&mut self) -> &mut FileReader {
+        self.executables.reader()
     }
 
     /// How many processes, mappings and executables are remembered.
@@ -164,7 +174,8 @@ impl Processes {
     /// The next interval begins: processes that ended are forgotten.
     pub fn next_interval(&mut self) {
         self.interval += 1;
-        // Their files are to be held anew.
+        // Files are to be held anew.
+        self.executables.release_files();
         self.callers.clear();
         self.known.retain(|_, process| !process.ended);
         self.mappings = self.known.values().map(|process| process.mappings.len()).sum();
@@ -205,7 +216,12 @@ impl Processes {
         let frames = addresses.iter().map(|address| {
             let address = in_call(1, *address);
             let code = self.code_at(raw.pid, raw.tid, address, raw.time_ns);
-            is_known &= code != Code::Nothing;
+            // An executable that could not be read may become another one.
+            is_known &= match &code {
+                Code::Nothing => false,
+                Code::Anonymous => true,
+                Code::File(executable, _) => !executable.segments.is_empty(),
+            };
             Frame::of(code, address)
         });
         let frames = frames.collect();
@@ -246,7 +262,8 @@ impl Processes {
             if process.touched_ns <= self.swept_ns {
                 continue;
             }
-            let now = incarnation(*pid);
+            // What cannot be found out now is found out the next time.
+            let Ok(now) = incarnation(*pid) else { continue };
             let before = process.incarnation.replace(now.clone());
             if now.is_none() {
                 process.ended = true;
@@ -264,6 +281,9 @@ impl Processes {
     pub fn code_at(&mut self, pid: u32, tid: u32, address: u64, time_ns: u64) -> Code {
         let process = self.known.entry(pid).or_default();
         let found = process.mappings.find(address).is_some();
+        if !found && !process.whole {
+            process.miss(address);
+        }
         let pause = if found { RECHECK_PAUSE } else { REREAD_PAUSE };
         let pause_ns = process.reading_ns.saturating_mul(pause).max(REREAD_NS);
         if !(found && process.whole) && time_ns.saturating_sub(process.read_ns) > pause_ns {
@@ -275,25 +295,35 @@ impl Processes {
             return Code::Anonymous;
         }
         let file_offset = address - mapping.start + mapping.file_offset;
-        if let Some((executable, interval)) = &mapping.what.executable
-            && *interval == self.interval
+        if let Some(seen) = &mapping.what.executable
+            && seen.is_settled(self.interval, time_ns)
         {
-            return Code::File(Arc::clone(executable), executable.address_of(file_offset));
+            return Code::File(Arc::clone(&seen.executable), seen.executable.address_of(file_offset));
         }
-        let (start, end) = (mapping.start, mapping.end);
-        let Some(executable) = self.executables.get(&mapping.what.mapped, pid, start, end) else {
+        let at = MappedAt { pid, tid, start: mapping.start, end: mapping.end };
+        let Some(executable) = self.executables.get(&mapping.what.mapped, at, time_ns) else {
             self.counters.executables_refused += 1;
             return Code::Nothing;
         };
-        Executables::reopen(&executable, &mapping.what.mapped, pid, start, end);
         let code = Code::File(Arc::clone(&executable), executable.address_of(file_offset));
         let mut mapping = mapping.clone();
-        if mapping.what.executable.is_none() {
+        let before = mapping.what.executable.take();
+        if before.as_ref().is_none_or(|before| before.executable != executable) {
             process.version = next_version(&mut self.versions);
         }
-        mapping.what.executable = Some((executable, self.interval));
+        let mut unheld = None;
+        if executable.file().is_none() {
+            unheld.insert(before.and_then(|before| before.unheld).unwrap_or_default()).fail(time_ns);
+        }
+        mapping.what.executable = Some(Seen { executable, interval: self.interval, unheld });
         Arc::make_mut(&mut process.mappings).insert(mapping);
         code
+    }
+
+    /// Tells whether a file that was mapped at this time may have been found unmapped when `/proc` was read after it, so
+    /// that other code is known in its place, or none.
+    pub fn is_replaced_since(&self, pid: u32, time_ns: u64) -> bool {
+        self.known.get(&pid).is_some_and(|process| process.replaced_ns > time_ns)
     }
 
     /// The mappings of a process, {start, end, what is at the start}, as far as their files were seen in
@@ -303,15 +333,15 @@ impl Processes {
         let mappings = process.mappings.iter().map(|mapping| {
             let what = &mapping.what;
             let known = || self.executables.known(&what.mapped);
-            let code =
-                match what.executable.as_ref().map(|(executable, _)| Arc::clone(executable)).or_else(known) {
-                    _ if what.mapped.is_anonymous() => Code::Anonymous,
-                    Some(executable) => {
-                        let address = executable.address_of(mapping.file_offset);
-                        Code::File(executable, address)
-                    }
-                    None => Code::Nothing,
-                };
+            let code = match what.executable.as_ref().map(|seen| Arc::clone(&seen.executable)).or_else(known)
+            {
+                _ if what.mapped.is_anonymous() => Code::Anonymous,
+                Some(executable) => {
+                    let address = executable.address_of(mapping.file_offset);
+                    Code::File(executable, address)
+                }
+                None => Code::Nothing,
+            };
             (mapping.start, mapping.end, code)
         });
         Some((process.version, mappings))
@@ -319,7 +349,9 @@ impl Processes {
 
     fn identity(&mut self, raw: &RawSample) -> Arc<Identity> {
         let Some(process) = self.known.get(&raw.pid) else { return Arc::default() };
-        if let Some(identity) = &process.identity {
+        if let Some(identity) = &process.identity
+            && process.unnamed.is_none_or(|backoff| !backoff.is_due(raw.time_ns))
+        {
             return Arc::clone(identity);
         }
         let parent = self.known.get(&process.parent).and_then(|parent| parent.identity.as_ref());
@@ -329,8 +361,14 @@ impl Processes {
             comm: process.comm.as_deref(),
             program: process.first_program(),
         };
-        let identity = Arc::new(Identity::look(raw, noticed));
+        let (identity, is_wanting) = Identity::look(raw, noticed, self.executables.reader());
+        let identity = Arc::new(identity);
         if let Some(process) = self.known.get_mut(&raw.pid) {
+            process.unnamed = is_wanting.then(|| {
+                let mut backoff = process.unnamed.unwrap_or_default();
+                backoff.fail(raw.time_ns);
+                backoff
+            });
             process.identity = Some(Arc::clone(&identity));
         }
         identity
@@ -382,16 +420,21 @@ impl Processes {
     fn read_maps(&mut self, pid: u32, tid: u32, time_ns: u64) {
         self.counters.maps_read += 1;
         let parent = self.known.get(&pid).map_or(0, |process| process.parent);
-        // A process whose main thread ended shows its mappings under the threads that go on.
-        let paths = [format!("/proc/{pid}/task/{tid}/maps"), format!("/proc/{parent}/maps")];
+        // One process leaves room for others.
+        let most = self.budget.mappings / 2;
+        let began = Instant::now();
+        let name = format!("/proc/{pid}/maps");
+        let sampled = self.known.get_mut(&pid).map(Process::take_sampled).unwrap_or_default();
+        let look = move || read_executable_maps((pid, tid, parent), most, &sampled);
+        let maps = self.executables.reader().look(pid, WaitsFor::Process(pid), &name, look);
         let Some(process) = self.known.get_mut(&pid) else { return };
         process.read_ns = time_ns;
         let before = process.mappings.len();
-        // One process leaves room for others.
-        let Some(left_out) = process.read_maps(&paths, self.budget.mappings / 2, &mut self.files) else {
-            return;
-        };
-        self.counters.mappings_left_out += left_out;
+        // What could not be read is soon tried again, however long that took.
+        process.reading_ns = 0;
+        let Ok(Some(maps)) = maps else { return };
+        process.reading_ns = u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        process.take_maps(maps, monotonic_ns(), &mut self.files);
         process.version = next_version(&mut self.versions);
         self.mappings = (self.mappings + process.mappings.len()).saturating_sub(before);
         self.make_room(pid);

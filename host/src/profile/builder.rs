@@ -3,10 +3,11 @@
 use super::{Profile, Sample, Stack, Thread};
 use crate::bpf::{Interval, RawSample};
 use crate::map::{Map, entry_bytes};
-use crate::process::{AttributedSample, Callers, Frame};
+use crate::process::{AttributedSample, Callers, Executable, Frame, PinnedFile, UnreadFiles};
 use crate::telemetry::{Loss, Losses};
 use std::borrow::Borrow;
 use std::hash::Hash;
+use std::sync::Arc;
 
 /// How much a profile may hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -125,12 +126,14 @@ impl Builder {
     }
 
     /// Ends the interval; the next one begins empty.
-    pub fn finish(&mut self, interval: &Interval) -> Profile {
+    pub fn finish(&mut self, interval: &Interval, unread: UnreadFiles) -> Profile {
         let fresh = Self::new(self.period_ns, self.budget);
         let done = std::mem::replace(self, fresh);
         let mut losses = done.losses;
         let ticks = &interval.ticks;
         losses.add(Loss::Undelivered, ticks.undelivered);
+        losses.add(Loss::Throttled, ticks.throttled);
+        losses.add(Loss::Unwatched, ticks.unwatched);
         losses.add(Loss::Stolen, ticks.stolen);
         losses.add(Loss::RingFull, ticks.ring_full);
         losses.add(Loss::NoRing, ticks.no_ring);
@@ -144,19 +147,34 @@ impl Builder {
         samples.sort_by_key(|sample| (sample.thread, sample.stack));
         let lists = done.callers.into_values();
         let stacks = done.stacks.into_values().into_iter().map(|key| Key::read(&key, &lists)).collect();
+        let frames = done.frames.into_values();
         Profile {
             start_ns: interval.start_ns,
             end_ns: interval.end_ns,
+            unix_minus_monotonic_ns: interval.unix_minus_monotonic_ns,
             period_ns: done.period_ns,
-            frames: done.frames.into_values(),
+            files: files_of(&frames),
+            frames,
             stacks,
             threads: done.threads.into_values(),
             samples,
             losses,
             idle: ticks.idle + ticks.idle_undelivered,
+            mappings_left_out: 0,
             excluded: done.excluded + ticks.excluded,
+            unread,
         }
     }
+}
+
+/// The files of these frames, each once.
+fn files_of(frames: &[Frame]) -> Vec<Arc<PinnedFile>> {
+    let executables = frames.iter().filter_map(|frame| match frame {
+        Frame::File(executable, _) => Some((executable.id, executable)),
+        Frame::Kernel(_) | Frame::Unknown(_) => None,
+    });
+    let executables: Map<u32, &Arc<Executable>> = executables.collect();
+    executables.into_values().filter_map(|executable| executable.file()).collect()
 }
 
 /// A stack as words: how its parts ended and how many of its frames are the kernel's, its list of callers, and the
@@ -230,7 +248,6 @@ mod tests {
     use super::*;
     use crate::bpf::{Frames, Ticks};
     use crate::process::Identity;
-    use std::sync::Arc;
 
     fn sample(tid: u32, time_ns: u64, frames: &[u64]) -> AttributedSample {
         let raw = RawSample {
@@ -255,7 +272,7 @@ mod tests {
     }
 
     fn interval(ticks: Ticks) -> Interval {
-        Interval { start_ns: 1, end_ns: 2, ticks, frames: Frames::default() }
+        Interval { start_ns: 1, end_ns: 2, unix_minus_monotonic_ns: 0, ticks, frames: Frames::default() }
     }
 
     #[test]
@@ -264,11 +281,11 @@ mod tests {
         for (tid, time_ns, frames) in [(1, 5, [7, 8]), (1, 6, [7, 8]), (2, 7, [7, 8]), (1, 8, [9, 8])] {
             builder.add(sample(tid, time_ns, &frames));
         }
-        let profile = builder.finish(&interval(Ticks::default()));
+        let profile = builder.finish(&interval(Ticks::default()), UnreadFiles::default());
         assert_eq!((profile.sample_count(), profile.stacks.len(), profile.frames.len()), (4, 2, 3));
         assert_eq!(profile.samples.len(), 3);
         assert_eq!(profile.samples[0].times_ns, [5, 6]);
-        assert_eq!(builder.finish(&interval(Ticks::default())).sample_count(), 0);
+        assert_eq!(builder.finish(&interval(Ticks::default()), UnreadFiles::default()).sample_count(), 0);
     }
 
     #[test]
@@ -277,7 +294,7 @@ mod tests {
         let many = 100_000;
         // Callers are another each time: `sample` makes their id of the time.
         assert!((0..many).all(|time_ns| builder.add(sample(1, time_ns, &[1, 2, 3]))));
-        let profile = builder.finish(&interval(Ticks::default()));
+        let profile = builder.finish(&interval(Ticks::default()), UnreadFiles::default());
         assert_eq!((profile.sample_count(), profile.stacks.len(), profile.losses.total()), (many, 1, 0));
         assert_eq!(profile.stacks[0].frames.len(), 3);
     }
@@ -298,7 +315,8 @@ mod tests {
         for address in 1..=3 {
             builder.add(sample(1, 5, &[address]));
         }
-        let profile = builder.finish(&interval(Ticks { ring_full: 4, ..Ticks::default() }));
+        let profile =
+            builder.finish(&interval(Ticks { ring_full: 4, ..Ticks::default() }), UnreadFiles::default());
         assert_eq!((profile.sample_count(), profile.losses.of(Loss::StacksFull)), (1, 2));
         assert_eq!((profile.losses.of(Loss::RingFull), profile.losses.total()), (4, 6));
     }

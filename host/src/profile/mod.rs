@@ -4,7 +4,7 @@ mod builder;
 
 pub use builder::{Budget, Builder};
 
-use crate::process::{Frame, Identity};
+use crate::process::{Frame, Identity, PinnedFile, UnreadFiles};
 use crate::telemetry::Losses;
 use std::sync::Arc;
 
@@ -15,6 +15,8 @@ pub struct Profile {
     pub start_ns: u64,
     /// CLOCK_MONOTONIC, nanoseconds.
     pub end_ns: u64,
+    /// CLOCK_REALTIME less CLOCK_MONOTONIC when it began, in nanoseconds.
+    pub unix_minus_monotonic_ns: i64,
     /// CPU time that one sample stands for, in nanoseconds.
     pub period_ns: u64,
     /// Distinct frames.
@@ -29,8 +31,14 @@ pub struct Profile {
     pub losses: Losses,
     /// Ticks of the idle task; no sample stands for them.
     pub idle: u64,
+    /// Executable mappings of sampled processes for which there was no room when it ended.
+    pub mappings_left_out: u64,
     /// Samples that the filter leaves out, in the kernel or here.
     pub excluded: u64,
+    /// Files of the programs that could not be looked at; see [`crate::process::FileReader`].
+    pub unread: UnreadFiles,
+    /// The files of the frames, so that they can be read as long as there is the profile.
+    pub files: Vec<Arc<PinnedFile>>,
 }
 
 /// A call stack.
@@ -50,6 +58,14 @@ impl Stack {
     /// Whether nothing of the stack is missing: the walk reached a root, or a kernel thread has no user part.
     pub fn is_complete(&self) -> bool {
         is_complete(self.user_end, self.kernel_end)
+    }
+
+    /// Names how it ended, as files and the summary do: what kept its kernel part back, or else how its user part ended.
+    pub fn outcome(&self) -> &'static str {
+        match self.kernel_end {
+            stacksonde_ebpf::kernel_end::REFUSED => "kernel_stack_refused",
+            _ => stacksonde_ebpf::user_end::name(self.user_end),
+        }
     }
 }
 

@@ -4,6 +4,7 @@
 
 use std::fs::File;
 use std::io;
+use std::ops::ControlFlow;
 use std::os::unix::fs::FileExt;
 
 /// Bytes that are read from anywhere.
@@ -40,6 +41,16 @@ impl Bytes for [u8] {
     }
 }
 
+impl<T: Bytes + ?Sized> Bytes for &T {
+    fn fill(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        (**self).fill(buffer, offset)
+    }
+
+    fn some(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        (**self).some(buffer, offset)
+    }
+}
+
 /// A section, as its header states it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Section {
@@ -58,46 +69,132 @@ pub(super) struct Section {
 }
 
 const HEADER_BYTES: usize = 64;
-/// Sections in a file; more only in damaged ones, and in object files, which are never executed.
-const SECTIONS_MAX: u64 = 4096;
+/// Sections that are looked at. Tens of thousands are usual where each function has one of its own.
+const SECTIONS_MAX: u64 = 1 << 20;
+/// Section headers that one reading brings.
+const AT_ONCE: usize = 64;
 /// A section's name, with what ends it.
 const NAME_BYTES: usize = 32;
+/// Bytes of names that one reading brings.
+const NAMES_AT_ONCE: usize = 4096;
 
-/// The sections of a file, and the number of that with their names.
-pub(super) fn sections(file: &(impl Bytes + ?Sized)) -> io::Result<(Vec<Section>, usize)> {
-    let mut header = [0; HEADER_BYTES];
-    file.fill(&mut header, 0)?;
-    if !header.starts_with(b"\x7fELF\x02\x01") {
-        return Err(io::Error::other("not a 64-bit little-endian ELF file"));
+impl Section {
+    fn parse(header: &[u8]) -> Self {
+        Self {
+            name: u32_at(header, 0),
+            kind: u32_at(header, 4),
+            compressed: u64_at(header, 8) & 0x800 != 0,
+            offset: u64_at(header, 24),
+            bytes: u64_at(header, 32),
+            link: u32_at(header, 40),
+        }
     }
-    // e_shoff, e_shentsize, e_shnum, e_shstrndx.
-    let (table, size) = (u64_at(&header, 40), u64::from(u16_at(&header, 58)));
-    let (count, names) = (u64::from(u16_at(&header, 60)), u16_at(&header, 62));
-    if count > SECTIONS_MAX || (count > 0 && size < HEADER_BYTES as u64) {
-        return Err(io::Error::other("the table of sections is damaged"));
+
+    /// Tells whether the file has its bytes (`SHT_NOBITS`).
+    pub(super) fn is_in_file(&self) -> bool {
+        self.kind != 8
     }
-    let mut sections = Vec::new();
-    for number in 0..count {
-        let mut section = [0; HEADER_BYTES];
-        file.fill(&mut section, table.saturating_add(number * size))?;
-        sections.push(Section {
-            name: u32_at(&section, 0),
-            kind: u32_at(&section, 4),
-            compressed: u64_at(&section, 8) & 0x800 != 0,
-            offset: u64_at(&section, 24),
-            bytes: u64_at(&section, 32),
-            link: u32_at(&section, 40),
-        });
-    }
-    Ok((sections, usize::from(names)))
 }
 
-/// The beginning of a section's name, from the table of names.
-pub(super) fn name_of(file: &(impl Bytes + ?Sized), names: &Section, section: &Section) -> [u8; NAME_BYTES] {
-    let mut name = [0; NAME_BYTES];
-    // A name that is not there is like one that nobody looks for.
-    let _read = file.some(&mut name, names.offset.saturating_add(section.name.into()));
-    name
+/// The sections of a file, of which any number may be there and none is kept.
+pub(super) struct Sections<'f, F: Bytes + ?Sized> {
+    file: &'f F,
+    /// The place of the table in the file.
+    table: u64,
+    count: u64,
+    /// Number of the section with their names.
+    names: u64,
+}
+
+impl<'f, F: Bytes + ?Sized> Sections<'f, F> {
+    /// None of a file that is not understood; an error if it cannot be read.
+    pub(super) fn of(file: &'f F) -> io::Result<Self> {
+        let mut header = [0; HEADER_BYTES];
+        let read = file.some(&mut header, 0)?;
+        if read < HEADER_BYTES || !header.starts_with(b"\x7fELF\x02\x01") {
+            return Ok(Self { file, table: 0, count: 0, names: 0 });
+        }
+        // e_shoff, e_shentsize, e_shnum, e_shstrndx.
+        let (table, step) = (u64_at(&header, 40), usize::from(u16_at(&header, 58)));
+        let (count, names) = (u64::from(u16_at(&header, 60)), u64::from(u16_at(&header, 62)));
+        let mut sections = Self { file, table, count, names };
+        if step != HEADER_BYTES || table == 0 {
+            sections.count = 0;
+            return Ok(sections);
+        }
+        // Numbers that do not fit stand in the first header (gABI, e_shnum and e_shstrndx): SHN_LORESERVE sections and more.
+        sections.count = 1;
+        let first = sections.get(0)?;
+        sections.count =
+            if count == 0 { first.map_or(0, |first| first.bytes) } else { count }.min(SECTIONS_MAX);
+        if names == 0xffff {
+            sections.names = first.map_or(0, |first| first.link.into());
+        }
+        Ok(sections)
+    }
+
+    /// A section by its number.
+    pub(super) fn get(&self, number: u64) -> io::Result<Option<Section>> {
+        let mut header = [0; HEADER_BYTES];
+        if number >= self.count {
+            return Ok(None);
+        }
+        let read = self.file.some(&mut header, self.table.saturating_add(number * HEADER_BYTES as u64))?;
+        Ok((read == HEADER_BYTES).then(|| Section::parse(&header)))
+    }
+
+    /// Tells of each section, in order, as far as the file has their headers, until it is told to stop.
+    pub(super) fn each(&self, mut show: impl FnMut(Section) -> ControlFlow<()>) -> io::Result<()> {
+        let mut buffer = vec![0; AT_ONCE * HEADER_BYTES];
+        let mut number = 0;
+        while number < self.count {
+            let read =
+                self.file.some(&mut buffer, self.table.saturating_add(number * HEADER_BYTES as u64))?;
+            let left = usize::try_from(self.count - number).unwrap_or(usize::MAX);
+            let before = number;
+            for header in buffer[..read].chunks_exact(HEADER_BYTES).take(left) {
+                number += 1;
+                if show(Section::parse(header)).is_break() {
+                    return Ok(());
+                }
+            }
+            if number == before {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Tells of each section with the beginning of its name.
+    pub(super) fn each_named(&self, mut show: impl FnMut(&[u8], Section)) -> io::Result<()> {
+        let Some(names) = self.get(self.names)?.filter(Section::is_in_file) else { return Ok(()) };
+        // Names of neighbours mostly are neighbours.
+        let (mut known, mut start) = (Vec::new(), 0);
+        let mut failure = None;
+        self.each(|section| {
+            let at = names.offset.saturating_add(section.name.into());
+            let inside = |known: &[u8], start: u64| {
+                at >= start
+                    && at.saturating_add(NAME_BYTES as u64) <= start.saturating_add(known.len() as u64)
+            };
+            if !inside(&known, start) {
+                known.resize(NAMES_AT_ONCE, 0);
+                start = at;
+                match self.file.some(&mut known, start) {
+                    Ok(read) => known.truncate(read),
+                    Err(error) => {
+                        failure = Some(error);
+                        return ControlFlow::Break(());
+                    }
+                }
+            }
+            let name = usize::try_from(at - start).ok().and_then(|at| known.get(at..)).unwrap_or_default();
+            let name = &name[..name.len().min(NAME_BYTES)];
+            show(name.split(|byte| *byte == 0).next().unwrap_or_default(), section);
+            ControlFlow::Continue(())
+        })?;
+        failure.map_or(Ok(()), Err)
+    }
 }
 
 pub(super) fn u16_at(bytes: &[u8], at: usize) -> u16 {

@@ -102,15 +102,10 @@ impl Known {
         Name { function: self.text(function), file: self.text(""), line: 0, column: 0 }
     }
 
-    /// The same, by a name as compilers of Rust and C++ write it.
-    pub(super) fn demangled(&mut self, mangled: &str) -> Name {
-        if let Ok(readable) = rustc_demangle::try_demangle(mangled) {
-            return self.plain(&format!("{readable:#}"));
-        }
-        match cpp_demangle::Symbol::new(mangled).ok().and_then(|symbol| symbol.demangle().ok()) {
-            Some(readable) => self.plain(&readable),
-            None => self.plain(mangled),
-        }
+    /// The same as a file says it.
+    pub(super) fn name(&mut self, name: &Name) -> Name {
+        let Name { function, file, line, column } = name;
+        Name { function: self.text(function), file: self.text(file), line: *line, column: *column }
     }
 }
 
@@ -121,18 +116,6 @@ fn bytes_of(names: &Names) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn makes_names_readable() {
-        let mut known = Known::default();
-        let function = |known: &mut Known, mangled: &str| known.demangled(mangled).function.to_string();
-        assert_eq!(
-            function(&mut known, "_ZN4core3fmt5Write9write_fmt17h0123456789abcdefE"),
-            "core::fmt::Write::write_fmt"
-        );
-        assert_eq!(function(&mut known, "_Z3addii"), "add(int, int)");
-        assert_eq!(function(&mut known, "main"), "main");
-    }
 
     #[test]
     fn keeps_a_text_once_and_counts_what_it_holds() {

@@ -1,18 +1,23 @@
 //! Functions by ELF symbol tables. A table is read through once for all addresses that are asked for, and
 //! only the names of those are read, so that memory depends on the addresses and not on the file.
 
-use super::elf::{Bytes, Section, sections, u16_at, u32_at, u64_at};
+use super::demangle::{NAME_BYTES_MAX, shortened};
+use super::elf::{Bytes, Section, Sections, u16_at, u32_at, u64_at};
+use super::limit::CpuLimit;
+use super::texts::Texts;
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::io;
+use std::ops::ControlFlow;
+use std::sync::Arc;
 
 const SHT_SYMTAB: u32 = 2;
 const SHT_DYNSYM: u32 = 11;
 const SYMBOL_BYTES: usize = 24;
 /// Symbols that one reading brings.
 const AT_ONCE: usize = 1 << 10;
-/// A mangled name is longer only in damaged files.
-const NAME_BYTES_MAX: usize = 16 << 10;
-/// Functions that may cover an address, a symbol and address: damaged files may have any number that overlap.
+/// Functions that may cover an address, a symbol and address: damaged files may have any number that overlap, of which
+/// the first ones count.
 const COVERINGS_MAX: usize = 1 << 24;
 
 /// A symbol that may be the one.
@@ -31,18 +36,38 @@ impl Candidate {
     }
 }
 
-/// Names (as mangled as in the file) of the functions at `addresses`, which are sorted and stated as in the file.
-pub fn function_names(file: &(impl Bytes + ?Sized), addresses: &[u64]) -> io::Result<Vec<Option<String>>> {
+/// Names (as mangled as in the file) of the functions at `addresses`, which are sorted and stated as in the file, as far
+/// as `texts` has room. An error says that the file cannot be read, or not in time.
+pub fn function_names(
+    file: &(impl Bytes + ?Sized),
+    addresses: &[u64],
+    texts: &Texts,
+    limit: CpuLimit,
+) -> io::Result<Vec<Option<Arc<str>>>> {
     let mut names = vec![None; addresses.len()];
-    let (sections, _) = sections(file)?;
-    for kind in [SHT_SYMTAB, SHT_DYNSYM] {
-        let Some(table) = sections.iter().find(|section| section.kind == kind) else { continue };
-        let Some(strings) = sections.get(table.link as usize) else { continue };
-        let found = look_up(file, table, addresses)?;
+    let sections = Sections::of(file)?;
+    let mut tables = [None, None];
+    sections.each(|section| {
+        for (kind, table) in [SHT_SYMTAB, SHT_DYNSYM].into_iter().zip(&mut tables) {
+            if section.kind == kind {
+                table.get_or_insert(section);
+            }
+        }
+        if tables.contains(&None) { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+    })?;
+    for table in tables.into_iter().flatten() {
+        let Some(strings) = sections.get(table.link.into())? else { continue };
+        let found = look_up(file, &table, addresses, limit)?;
         let mut read = HashMap::new();
         for (name, found) in names.iter_mut().zip(found) {
             let (None, Some(found)) = (&name, found) else { continue };
-            let text = read.entry(found.name).or_insert_with(|| text_at(file, strings, found.name));
+            let text = match read.entry(found.name) {
+                Entry::Occupied(known) => known.into_mut(),
+                Entry::Vacant(unknown) => {
+                    let text = text_at(file, &strings, found.name)?;
+                    unknown.insert(text.and_then(|text| texts.one(&shortened(&text))))
+                }
+            };
             name.clone_from(text);
         }
         if names.iter().all(Option::is_some) {
@@ -57,6 +82,7 @@ fn look_up(
     file: &(impl Bytes + ?Sized),
     table: &Section,
     addresses: &[u64],
+    limit: CpuLimit,
 ) -> io::Result<Vec<Option<Candidate>>> {
     // Whoever covers the address; and, at the first address that is not before it, whoever begins last.
     let mut covering: Vec<Option<Candidate>> = vec![None; addresses.len()];
@@ -65,7 +91,10 @@ fn look_up(
     let mut buffer = vec![0; AT_ONCE * SYMBOL_BYTES];
     let end = table.offset.saturating_add(table.bytes);
     let mut at = table.offset;
-    while at < end {
+    while at < end && coverings <= COVERINGS_MAX {
+        if limit.is_over() {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
         let wanted = usize::try_from(end - at).unwrap_or(usize::MAX).min(buffer.len());
         let read = file.some(&mut buffer[..wanted], at)?;
         let whole = read / SYMBOL_BYTES * SYMBOL_BYTES;
@@ -91,7 +120,7 @@ fn look_up(
                 }
             }
             if coverings > COVERINGS_MAX {
-                return Err(io::Error::other("the functions of the symbol table overlap without end"));
+                break;
             }
         }
     }
@@ -131,19 +160,18 @@ fn function(symbol: &[u8]) -> Option<Candidate> {
     })
 }
 
-/// The text that begins at an offset of a table of strings; `None` if it is empty, too long or not UTF-8.
-fn text_at<F: Bytes + ?Sized>(file: &F, strings: &Section, offset: u32) -> Option<String> {
-    let left = usize::try_from(strings.bytes.checked_sub(offset.into())?).unwrap_or(usize::MAX);
+/// The text that begins at an offset of a table of strings, up to a limit; `None` if it is empty or not there.
+fn text_at<F: Bytes + ?Sized>(file: &F, strings: &Section, offset: u32) -> io::Result<Option<String>> {
+    let Some(left) = strings.bytes.checked_sub(offset.into()) else { return Ok(None) };
+    let left = usize::try_from(left).unwrap_or(usize::MAX);
     let mut size = 256;
     loop {
         let mut text = vec![0; size.min(left)];
-        let read = file.some(&mut text, strings.offset.saturating_add(offset.into())).ok()?;
-        if let Some(end) = text[..read].iter().position(|byte| *byte == 0) {
-            text.truncate(end);
-            return String::from_utf8(text).ok().filter(|text| !text.is_empty());
-        }
-        if read < size || size >= NAME_BYTES_MAX {
-            return None;
+        let read = file.some(&mut text, strings.offset.saturating_add(offset.into()))?;
+        let end = text[..read].iter().position(|byte| *byte == 0);
+        if end.is_some() || read < size || size > NAME_BYTES_MAX {
+            text.truncate(end.unwrap_or(read));
+            return Ok(Some(String::from_utf8_lossy(&text).into_owned()).filter(|text| !text.is_empty()));
         }
         size *= 8;
     }
@@ -153,6 +181,7 @@ fn text_at<F: Bytes + ?Sized>(file: &F, strings: &Section, offset: u32) -> Optio
 mod tests {
     use super::*;
     use std::fs::File;
+    use std::time::Duration;
 
     /// Symbols {name, type and binding, address, bytes} as a file of their own.
     fn file(symbols: &[(&str, u8, u64, u64)], kind: u32) -> Vec<u8> {
@@ -188,12 +217,16 @@ mod tests {
     const LABEL: u8 = 0x10;
     const MARK: u8 = 0;
 
-    fn names(file: &[u8], addresses: &[u64]) -> Vec<Option<String>> {
-        function_names(file, addresses).unwrap()
+    fn names(file: &[u8], addresses: &[u64]) -> Vec<Option<Arc<str>>> {
+        function_names(file, addresses, &Texts::within(1 << 20), later()).unwrap()
     }
 
-    fn some(name: &str) -> Option<String> {
-        Some(name.to_owned())
+    fn later() -> CpuLimit {
+        CpuLimit::after(Duration::from_secs(600))
+    }
+
+    fn some(name: &str) -> Option<Arc<str>> {
+        Some(name.into())
     }
 
     #[test]
@@ -231,10 +264,42 @@ mod tests {
     }
 
     #[test]
-    fn gives_up_on_functions_that_overlap_without_end() {
+    fn of_functions_that_overlap_without_end_the_first_ones_count() {
         let symbols = vec![("x", LOCAL, 1, u64::MAX); 5000];
         let addresses: Vec<u64> = (1..5000).collect();
-        assert!(function_names(file(&symbols, SHT_SYMTAB).as_slice(), &addresses).is_err());
+        let found = names(&file(&symbols, SHT_SYMTAB), &addresses);
+        assert!(found.iter().all(|name| *name == some("x")));
+    }
+
+    #[test]
+    fn finds_tables_among_any_number_of_sections() {
+        for count in [3_u64, 5000, 0xfeff, 0xff00, 70_000] {
+            let mut bytes = file(&[("far", LOCAL, 100, 9)], SHT_SYMTAB);
+            let old_table: Vec<u8> = bytes[64..64 * 4].to_vec();
+            let table = bytes.len();
+            let empty = vec![0; 64 * (usize::try_from(count).unwrap() - 3)];
+            // The symbols' section is the last but one, that of their names the last.
+            bytes.extend([&old_table[..64], &empty, &old_table[64..]].concat());
+            let symbols = table + 64 * (usize::try_from(count).unwrap() - 2);
+            bytes[symbols + 40..symbols + 44]
+                .copy_from_slice(&u32::try_from(count - 1).unwrap().to_le_bytes());
+            bytes[40..48].copy_from_slice(&(table as u64).to_le_bytes());
+            // From 0xff00 on the number stands in the first header.
+            let short = if count < 0xff00 { u16::try_from(count).unwrap() } else { 0 };
+            bytes[60..62].copy_from_slice(&short.to_le_bytes());
+            if short == 0 {
+                bytes[table + 32..table + 40].copy_from_slice(&count.to_le_bytes());
+            }
+            assert_eq!(names(&bytes, &[101]), [some("far")], "{count}");
+        }
+    }
+
+    #[test]
+    fn a_name_without_an_end_is_cut() {
+        let long = "x".repeat(100_000);
+        let found = names(&file(&[(&long, LOCAL, 100, 9)], SHT_SYMTAB), &[101]);
+        let name = found[0].as_ref().unwrap();
+        assert!(name.len() <= NAME_BYTES_MAX && name.ends_with('…'), "{}", name.len());
     }
 
     #[test]
@@ -246,7 +311,7 @@ mod tests {
         let map = maps.iter().find(|map| (map.start..map.end).contains(&here)).unwrap();
         let offset = here - map.start + map.file_offset;
         let address = segments.iter().find_map(|segment| segment.address_of(offset)).unwrap();
-        let found = function_names(&own, &[1, address]).unwrap();
+        let found = function_names(&own, &[1, address], &Texts::within(1 << 20), later()).unwrap();
         assert!(
             found[0].is_none() && found[1].as_ref().is_some_and(|name| name.contains("text_at")),
             "{found:?}"

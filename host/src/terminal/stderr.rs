@@ -3,7 +3,7 @@
 
 use super::{Charset, columns, fit, size};
 use std::collections::VecDeque;
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::os::fd::AsFd;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use tracing_subscriber::fmt::MakeWriter;
@@ -128,24 +128,35 @@ fn join(parts: &[String], most: usize, charset: Charset) -> String {
     line
 }
 
-/// Where the log goes. Each write is one message.
+/// Writes a message and a line break, above the line that is redrawn. The message is harmless.
+pub(super) fn say(message: &str) {
+    let _gone = put(&format!("{message}\n"));
+}
+
+fn put(message: &str) -> io::Result<()> {
+    let mut state = lock();
+    if let Some(kept) = &mut state.kept {
+        kept.push(message);
+        return Ok(());
+    }
+    let mut out = io::stderr().lock();
+    match &state.line {
+        Some(line) => out.write_all(format!("\r\x1b[K{message}\r{line}").as_bytes()),
+        None => out.write_all(message.as_bytes()),
+    }
+}
+
+/// The place of the log. Each write is one message, in which the log's own colours stay: those of others it has made plain.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Log;
 
 impl Write for Log {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let mut state = lock();
-        if let Some(kept) = &mut state.kept {
-            kept.push(&String::from_utf8_lossy(bytes));
-            return Ok(bytes.len());
-        }
-        let mut out = io::stderr().lock();
-        if let Some(line) = &state.line {
-            let message = [b"\r\x1b[K", bytes, b"\r", line.as_bytes()].concat();
-            out.write_all(&message)?;
-        } else {
-            out.write_all(bytes)?;
-        }
+        let charset = if io::stderr().is_terminal() { Charset::of_locale() } else { Charset::Unicode };
+        let text = String::from_utf8_lossy(bytes);
+        let text = charset.plain_lines(text.trim_end_matches('\n'), true);
+        // A line that begins like a message of ours is one.
+        put(&format!("{}\n", text.replace('\n', "\n  ")))?;
         Ok(bytes.len())
     }
 

@@ -40,6 +40,31 @@ impl Charset {
         Cow::Owned(text.chars().map(|character| self.show(character)).collect())
     }
 
+    /// The same of text in lines, which stay, with what colours text if it `is_painted`: text of ours around names that
+    /// are plain already.
+    pub(super) fn plain_lines(self, text: &str, is_painted: bool) -> Cow<'_, str> {
+        if text.bytes().all(|byte| matches!(byte, b' '..=b'~' | b'\n')) {
+            return Cow::Borrowed(text);
+        }
+        let mut plain = String::with_capacity(text.len());
+        let mut rest = text;
+        while let Some(character) = rest.chars().next() {
+            let colour = if is_painted { colour_at_start(rest) } else { 0 };
+            if colour > 0 {
+                plain.push_str(&rest[..colour]);
+                rest = &rest[colour..];
+                continue;
+            }
+            plain.push(match character {
+                '\n' => '\n',
+                '\t' => ' ',
+                character => self.show(character),
+            });
+            rest = &rest[character.len_utf8()..];
+        }
+        Cow::Owned(plain)
+    }
+
     fn show(self, character: char) -> char {
         match (self, character) {
             (_, ' '..='~') => character,
@@ -56,6 +81,32 @@ impl Charset {
             Self::Ascii => "~",
         }
     }
+}
+
+/// Bytes of a sequence that only chooses colours (ECMA-48, "Select Graphic Rendition"), if `text` begins with one.
+fn colour_at_start(text: &str) -> usize {
+    let Some(parameters) = text.strip_prefix("\x1b[") else { return 0 };
+    let end = parameters.bytes().position(|byte| !matches!(byte, b'0'..=b'9' | b';'));
+    match end {
+        Some(end) if parameters.as_bytes()[end] == b'm' => end + 3,
+        _ => 0,
+    }
+}
+
+/// JSON that holds the same and acts on no terminal: what would, which can stand in its strings only, is escaped.
+pub(crate) fn plain_json(text: &str) -> Cow<'_, str> {
+    if !text.chars().any(|it| acts(it) && it != '\n') {
+        return Cow::Borrowed(text);
+    }
+    let mut plain = String::with_capacity(text.len());
+    for character in text.chars() {
+        if acts(character) && character != '\n' {
+            plain.extend(character.encode_utf16(&mut [0; 2]).iter().map(|unit| format!("\\u{unit:04x}")));
+        } else {
+            plain.push(character);
+        }
+    }
+    Cow::Owned(plain)
 }
 
 /// Controls (Unicode's category Cc) and what is invisible or changes the order of others (Cf, separators, variation
@@ -138,6 +189,25 @@ mod tests {
         assert_eq!(shown, "a�[2J�]0;title���\u{fffd}31m�x��e��");
         assert_eq!(Charset::Ascii.plain("naïve\x1b[m"), "na?ve?[m");
         assert_eq!(Charset::Unicode.plain("Größe::名前"), "Größe::名前");
+    }
+
+    #[test]
+    fn lines_stay_and_colours_only_where_they_are_ours() {
+        let text = "one\x1b]0;t\x07\ttwo\n\x1b[1;31mred\x1b[0m\x1b[2J\x1b[m\x1b[31";
+        let plain = |is_painted| Charset::Unicode.plain_lines(text, is_painted);
+        assert_eq!(plain(false), "one�]0;t� two\n�[1;31mred�[0m�[2J�[m�[31");
+        assert_eq!(plain(true), "one�]0;t� two\n\x1b[1;31mred\x1b[0m�[2J\x1b[m�[31");
+        assert!(matches!(Charset::Unicode.plain_lines("a b\nc", false), Cow::Borrowed(_)));
+    }
+
+    #[test]
+    fn json_says_the_same_without_acting() {
+        let value = serde_json::json!({ "a\u{9b}31m": "\x1b[2J \u{202e}\u{7f}\u{e0001} Größe\n" });
+        let text = serde_json::to_string_pretty(&value).unwrap();
+        let plain = plain_json(&text);
+        assert!(!plain.chars().any(|it| acts(it) && it != '\n'), "{plain:?}");
+        assert!(plain.contains("Größe") && plain.contains("\\udb40\\udc01"), "{plain}");
+        assert_eq!(serde_json::from_str::<serde_json::Value>(&plain).unwrap(), value);
     }
 
     #[test]

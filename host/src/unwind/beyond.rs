@@ -6,11 +6,10 @@
 //! place, it has not returned to there, and whoever called is waiting as well. Another one may be of the same
 //! function, which goes on and called something else: that is for the walk to find out, which knows its frame.
 
+use crate::blocking::{WaitsFor, Worker};
 use crate::bpf::{StackCopy, read_process};
-use crate::priority;
 use stacksonde_ebpf::STACK_PAGE;
 use std::cell::{Cell, RefCell};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Duration;
 
 /// Memory that a walk reads.
@@ -150,49 +149,30 @@ const PATIENCE: Duration = Duration::from_millis(50);
 
 /// Reads memory of processes, in a thread of its own: a process may map memory whose reading never ends.
 #[derive(Debug)]
-pub(super) struct Memory {
-    ask: SyncSender<(u32, u64, usize)>,
-    answers: Receiver<Option<Vec<u8>>>,
-    /// Whether an answer is outstanding that nobody waits for any more.
-    late: Cell<bool>,
+pub(super) struct Memory(RefCell<Worker>);
+
+impl Default for Memory {
+    fn default() -> Self {
+        Self(RefCell::new(Worker::new("stacks", PATIENCE)))
+    }
 }
 
 impl Memory {
-    /// Starts the thread, which ends after this value.
-    pub(super) fn new() -> std::io::Result<Self> {
-        let (ask, asked) = sync_channel::<(u32, u64, usize)>(1);
-        let (answer, answers) = sync_channel(1);
-        std::thread::Builder::new().name("stacks".into()).spawn(move || {
-            priority::go_first();
-            for (pid, address, length) in asked {
-                let mut bytes = vec![0; length];
-                let read = read_process(pid, address, &mut bytes) == length;
-                if answer.send(read.then_some(bytes)).is_err() {
-                    return;
-                }
-            }
-        })?;
-        Ok(Self { ask, answers, late: Cell::new(false) })
-    }
-
-    /// Fills a buffer from an address of a process; whether it could.
-    pub(super) fn read(&self, pid: u32, address: u64, to: &mut [u8]) -> bool {
-        if self.late.get() && self.answers.try_recv().is_err() {
-            return false;
-        }
-        self.late.set(false);
-        if self.ask.try_send((pid, address, to.len())).is_err() {
-            return false;
-        }
-        match self.answers.recv_timeout(PATIENCE) {
-            Ok(Some(bytes)) if bytes.len() == to.len() => {
+    /// Fills a buffer from an address of a process, by a thread of it if its main one has ended; whether it could.
+    pub(super) fn read(&self, pid: u32, tid: u32, address: u64, to: &mut [u8]) -> bool {
+        let length = to.len();
+        let read = move || {
+            let mut bytes = vec![0; length];
+            (read_process((pid, tid), address, &mut bytes) == length).then_some(bytes)
+        };
+        match self.0.borrow_mut().run_about(pid, WaitsFor::Process(pid), read) {
+            Ok(Some(bytes)) => {
                 to.copy_from_slice(&bytes);
                 true
             }
-            Ok(_) => false,
-            Err(_) => {
-                tracing::debug!(pid, "reading the stack of this process takes long");
-                self.late.set(true);
+            Ok(None) => false,
+            Err(error) => {
+                tracing::debug!(pid, %error, "the stack of this process cannot be read");
                 false
             }
         }
@@ -274,9 +254,10 @@ mod tests {
     #[test]
     fn reads_our_own_memory_and_refuses_what_is_not_mapped() {
         let (word, mut read) = (0x1234_5678_u64, [0; 8]);
-        let memory = Memory::new().unwrap();
-        assert!(memory.read(std::process::id(), (&raw const word).addr() as u64, &mut read));
+        let memory = Memory::default();
+        let pid = std::process::id();
+        assert!(memory.read(pid, pid, (&raw const word).addr() as u64, &mut read));
         assert_eq!(u64::from_ne_bytes(read), word);
-        assert!(!memory.read(std::process::id(), 8, &mut read));
+        assert!(!memory.read(pid, pid, 8, &mut read));
     }
 }

@@ -112,6 +112,9 @@ where
                 break;
             }
         };
+        if row.start_address() >= end {
+            break;
+        }
         upto = row.end_address();
         let (from, to) = (row.start_address().max(within.start), upto.min(end));
         if from < to {

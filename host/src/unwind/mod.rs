@@ -40,12 +40,14 @@ pub use source::CallFrames;
 pub use tables::{TableMapping, Tables, TablesCounters};
 pub use walk::leave;
 
+use crate::blocking::Backoff;
 use crate::bpf::{Notice, NoticeKind, RawSample, Rest};
 use crate::map::Map;
 use crate::process::{Code, Executable, Frame, Processes};
 use beyond::{Beyond, Memory};
 use stacksonde_ebpf::tables::{PAGE_BITS, mapping_kind};
 use stacksonde_ebpf::{USER_FRAMES_MAX, user_end};
+use std::io;
 use std::sync::Arc;
 
 /// What unwinding in user space did, since it began.
@@ -70,7 +72,9 @@ const MAX_REPLACED: usize = 4096;
 pub struct Unwinder {
     tables: Tables,
     /// By [`Executable::id`]; `None` for those without unwind information.
-    sources: Map<u32, Option<CallFrames>>,
+    sources: Map<u32, Option<Arc<CallFrames>>>,
+    /// When what could not be read is tried again, within the same budget: a page of an executable, or (`None`) all of it.
+    unread: Map<(u32, Option<u32>), Backoff>,
     /// Which state of a process's mappings is in the tables.
     versions: Map<u32, u64>,
     /// The last epoch of a process in which its tables were right, where other code took their place: what is
@@ -78,7 +82,7 @@ pub struct Unwinder {
     replaced: Map<u32, u32>,
     max_sources: usize,
     counters: UnwindCounters,
-    /// Stacks of processes, beyond their copies; `None` if no thread could be had.
+    /// Stacks of processes, beyond their copies; taken out while a walk reads.
     memory: Option<Memory>,
 }
 
@@ -88,15 +92,12 @@ impl Unwinder {
         Self {
             tables,
             sources: Map::default(),
+            unread: Map::default(),
             versions: Map::default(),
             replaced: Map::default(),
             max_sources,
             counters: UnwindCounters::default(),
-            memory: Memory::new()
-                .inspect_err(|error| {
-                    tracing::warn!("large stacks are cut at their copies: no thread for more: {error}")
-                })
-                .ok(),
+            memory: Some(Memory::default()),
         }
     }
 
@@ -196,10 +197,11 @@ impl Unwinder {
         self.counters.finished_in_user_space += 1;
         let mut frames = sample.user.to_vec();
         let mut frame = rest.registers;
-        let pid = sample.pid;
+        let (pid, tid) = (sample.pid, sample.tid);
+        let of_sample = (pid, sample.time_ns);
         let memory = self.memory.take();
         let read =
-            |address, to: &mut [u8]| memory.as_ref().is_some_and(|memory| memory.read(pid, address, to));
+            |address, to: &mut [u8]| memory.as_ref().is_some_and(|memory| memory.read(pid, tid, address, to));
         let early = |address, to: &mut [u8]| rest.early.as_ref().is_some_and(|early| early.read(address, to));
         let stack = Beyond::new(&rest.stack, &early, &read);
         sample.user_end = loop {
@@ -212,7 +214,9 @@ impl Unwinder {
                 // The sampled address itself may be a jump into nowhere; its caller is not.
                 Code::Nothing if frames.len() > 1 || !frame.exact => break user_end::NO_CODE,
                 Code::Nothing | Code::Anonymous => Rule::NONE,
-                Code::File(executable, address) => self.rule(executable, address.0, frames.len() == 1),
+                Code::File(executable, address) => {
+                    self.rule(executable, address.0, frames.len() == 1, processes, of_sample)
+                }
             };
             let leaf = (frames.len() == 1).then_some(&rest.leaf);
             stack.leaving(frame.sp);
@@ -221,7 +225,7 @@ impl Unwinder {
                 && rule.is_large()
                 && let now =
                     processes.code_at(sample.pid, sample.tid, address.wrapping_sub(1), sample.time_ns)
-                && self.is_frame_of(&code, rule, &now)
+                && self.is_frame_of(&code, rule, &now, processes, of_sample)
             {
                 stack.is_same_frame();
                 left = leave(&frame, rule, leaf, &stack, Architecture::OURS);
@@ -236,6 +240,9 @@ impl Unwinder {
         };
         self.counters.beyond_copies += u64::from(stack.was_used());
         self.memory = memory;
+        if processes.is_replaced_since(pid, sample.time_ns) {
+            sample.user_end = user_end::CODE_REPLACED;
+        }
         if sample.user_end == user_end::NO_CODE {
             tracing::debug!(pid, tid = sample.tid, ?frame, frames = frames.len(), "a return into no mapping");
         }
@@ -244,10 +251,17 @@ impl Unwinder {
     }
 
     /// Whether `now`, inside a call, has the frame that `code` has by `rule`: of the same size in the same file.
-    fn is_frame_of(&mut self, code: &Code, rule: Rule, now: &Code) -> bool {
+    fn is_frame_of(
+        &mut self,
+        code: &Code,
+        rule: Rule,
+        now: &Code,
+        processes: &mut Processes,
+        of_sample: (u32, u64),
+    ) -> bool {
         match (code, now) {
             (Code::File(executable, _), Code::File(other, address)) if executable == other => {
-                self.rule(other, address.0, false) == rule
+                self.rule(other, address.0, false, processes, of_sample) == rule
             }
             _ => false,
         }
@@ -264,7 +278,7 @@ impl Unwinder {
         else {
             return;
         };
-        let rule = self.rule(&executable, address.0, true);
+        let rule = self.rule(&executable, address.0, true, processes, (sample.pid, sample.time_ns));
         match leave(&frame, rule, Some(&rest.leaf), &rest.stack, Architecture::OURS) {
             Ok(caller) if caller.fp == frame.fp => {
                 let mut frames = sample.user.to_vec();
@@ -287,35 +301,81 @@ impl Unwinder {
         }
     }
 
-    /// The rule at a file address, from the tables or from the file.
-    fn rule(&mut self, executable: &Arc<Executable>, address: u64, is_leaf: bool) -> Rule {
-        if let Some(rule) = self.tables.rule_at(executable.id, address) {
+    /// The rule at a file address, from the tables or from the file; for a sample of this process at this time.
+    fn rule(
+        &mut self,
+        executable: &Arc<Executable>,
+        address: u64,
+        is_leaf: bool,
+        processes: &mut Processes,
+        (pid, now_ns): (u32, u64),
+    ) -> Rule {
+        let id = executable.id;
+        if let Some(rule) = self.tables.rule_at(id, address) {
             return rule;
         }
-        let Some(key) = PageKey::of(executable.id, address) else { return Rule::UNSUPPORTED };
-        // A file that is gone says nothing of whether it has unwind information.
+        let Some(key) = PageKey::of(id, address) else { return Rule::UNSUPPORTED };
+        let source = match self.sources.get(&id) {
+            Some(None) => return Rule::BARE,
+            Some(Some(source)) if source.is_go() && !is_leaf => return Rule::BARE,
+            Some(Some(source)) => Some(Arc::clone(source)),
+            None => None,
+        };
+        // A file that is not at hand says nothing of whether it has unwind information.
         let Some(file) = executable.file() else { return Rule::NONE };
-        if self.sources.len() >= self.max_sources && !self.sources.contains_key(&executable.id) {
+        if [None, Some(key.page)].iter().any(|page| !self.is_due((id, *page), now_ns)) {
+            return Rule::NONE;
+        }
+        let page = key.page.into();
+        let waits_for = file.waits_for();
+        let read = move || -> io::Result<_> {
+            let file = file.open()?;
+            let source = match source {
+                Some(source) => Some(source),
+                None => CallFrames::find(&file)?.map(Arc::new),
+            };
+            Ok(source.map(|source| {
+                let rows = (is_leaf || !source.is_go()).then(|| source.rows_of_page(&file, page));
+                (source, rows)
+            }))
+        };
+        let found = match processes.reader().look(pid, waits_for, &executable.path, read) {
+            Ok(found) => found,
+            Err(_) => return self.fail((id, None), now_ns),
+        };
+        self.unread.remove(&(id, None));
+        if self.sources.len() >= self.max_sources && !self.sources.contains_key(&id) {
             self.sources.clear();
         }
-        let source = self.sources.entry(executable.id).or_insert_with(|| CallFrames::find(&file));
-        let Some(source) = source else { return Rule::BARE };
-        if source.is_go() && !is_leaf {
-            return Rule::BARE;
-        }
-        match source.rows_of_page(&file, u64::from(key.page)) {
-            Ok(rows) => {
+        self.sources.insert(id, found.as_ref().map(|(source, _)| Arc::clone(source)));
+        match found.and_then(|(_, rows)| rows) {
+            None => Rule::BARE,
+            Some(Ok(rows)) => {
                 self.counters.pages_read += 1;
+                self.unread.remove(&(id, Some(key.page)));
                 self.tables.add_page(key, &rows);
                 let row = rows.iter().rev().find(|(start, _)| *start <= address);
                 row.map_or(Rule::NONE, |(_, rule)| *rule)
             }
-            Err(error) => {
-                self.counters.pages_unreadable += 1;
+            Some(Err(error)) => {
                 tracing::debug!(path = executable.path, page = key.page << PAGE_BITS, %error, "no unwind rows");
-                Rule::NONE
+                self.fail((id, Some(key.page)), now_ns)
             }
         }
+    }
+
+    fn is_due(&self, what: (u32, Option<u32>), now_ns: u64) -> bool {
+        self.unread.is_empty() || self.unread.get(&what).is_none_or(|backoff| backoff.is_due(now_ns))
+    }
+
+    /// Takes in that rows could not be read: callers are found by frame pointers until they can be.
+    fn fail(&mut self, what: (u32, Option<u32>), now_ns: u64) -> Rule {
+        self.counters.pages_unreadable += 1;
+        if self.unread.len() >= self.max_sources && !self.unread.contains_key(&what) {
+            self.unread.clear();
+        }
+        self.unread.entry(what).or_default().fail(now_ns);
+        Rule::NONE
     }
 
     /// Puts the mappings of a process into the tables, if they are not what is there already.

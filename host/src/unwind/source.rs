@@ -4,21 +4,22 @@ use super::bare::{self, KnownCode};
 use super::cfi::{Entry, Row, debug_rows, entry_rows};
 use super::go;
 use super::rule::{Architecture, Rule};
-use crate::process::{GoFunctions, Pieces};
+use crate::process::{GoFunctions, Headers, Pieces, WatchedFile, fill};
 use gimli::{BaseAddresses, CieOrFde, DebugFrame, EhFrame, LittleEndian, UnwindContext, UnwindSection};
+use object::LittleEndian as Little;
 use object::elf::{DT_FINI, DT_INIT, FileHeader64, PT_GNU_EH_FRAME, PT_LOAD};
 use object::read::elf::{Dyn, FileHeader, ProgramHeader, SectionHeader};
-use object::{LittleEndian as Little, read::ReadCache};
 use stacksonde_ebpf::tables::PAGE_BITS;
 use std::fs::File;
 use std::io;
 use std::ops::Range;
-use std::os::unix::fs::FileExt;
 
 /// Sections without an index are read whole to make one; larger ones are left alone.
-const SECTION_BYTES_MAX: u64 = 64 << 20;
+const SECTION_BYTES_MAX: u64 = 4 << 20;
 /// Functions in an index of our own.
 const INDEX_MAX: usize = 200_000;
+/// Functions that have code in one page; more only in damaged files.
+const IN_PAGE_MAX: usize = 1 << 12;
 /// An entry of a function is larger only in damaged files.
 const ENTRY_BYTES_MAX: usize = 1 << 18;
 /// Descriptions side by side of which one hides the next.
@@ -59,9 +60,15 @@ struct Function {
 }
 
 impl CallFrames {
-    /// Looks for it; `None` if the file has none that can be used.
-    pub fn find(file: &File) -> Option<Self> {
-        let cache = ReadCache::new(file);
+    /// Looks for it; `None` if the file has none that can be used. An error if the file cannot be read.
+    pub fn find(file: &File) -> io::Result<Option<Self>> {
+        let watched = WatchedFile::new(file);
+        let found = Self::find_in(&watched, file);
+        watched.judge(found)
+    }
+
+    fn find_in(watched: &WatchedFile<'_>, file: &File) -> Option<Self> {
+        let cache = Headers::of(watched);
         let header = FileHeader64::<Little>::parse(&cache).ok()?;
         let architecture = match header.e_machine(Little) {
             object::elf::EM_X86_64 => Architecture::X86_64,
@@ -77,10 +84,10 @@ impl CallFrames {
                 bytes: program.p_filesz(Little),
             })
             .collect();
-        let from_header = programs
-            .iter()
-            .find(|program| program.p_type(Little) == PT_GNU_EH_FRAME)
-            .and_then(|program| header_index(file, program.p_offset(Little), program.p_vaddr(Little)));
+        let from_header =
+            programs.iter().find(|program| program.p_type(Little) == PT_GNU_EH_FRAME).and_then(|program| {
+                header_index(watched, file, program.p_offset(Little), program.p_vaddr(Little))
+            });
         let section = |name: &[u8]| {
             let sections = header.sections(Little, &cache).ok()?;
             let (_, section) = sections.section_by_name(Little, name)?;
@@ -91,9 +98,9 @@ impl CallFrames {
         };
         let own = |name: &[u8], debug: bool| {
             let (range, address) = section(name)?;
-            own_index(file, range, address, debug)
+            own_index(watched, file, range, address, debug)
         };
-        let go = GoFunctions::find(file);
+        let go = watched.note(GoFunctions::find(file)).ok()?;
         let mut index = from_header.or_else(|| own(b".eh_frame", false));
         if go.is_none() {
             index = Some(index.or_else(|| own(b".debug_frame", true))?);
@@ -156,23 +163,13 @@ impl CallFrames {
                 let functions = &functions[first.saturating_sub(1)..];
                 let functions: Vec<_> =
                     functions.iter().take_while(|function| function.start < within.end).collect();
-                let whole = if *debug && !functions.is_empty() {
-                    reader
-                        .get(section.start, usize::try_from(section.end - section.start).unwrap_or(0))?
-                        .to_vec()
-                } else {
-                    Vec::new()
-                };
-                for function in functions {
+                for function in functions.into_iter().take(IN_PAGE_MAX) {
                     let offset = u64::from(function.offset);
                     let read = if *debug {
-                        debug_rows(
-                            &whole,
-                            usize::try_from(offset).unwrap_or(usize::MAX),
-                            &within,
-                            self.architecture,
-                            &mut context,
-                        )
+                        let Some((bytes, description)) = debug_entry(&mut reader, section, offset)? else {
+                            continue;
+                        };
+                        debug_rows(&bytes, description, &within, self.architecture, &mut context)
                     } else {
                         let Some(entry) = self.entry(&mut reader, address.wrapping_add(offset))? else {
                             continue;
@@ -236,17 +233,7 @@ impl CallFrames {
 
     /// A record with its length before it; `None` if there is none that makes sense.
     fn read_record(&self, reader: &mut Pieces<'_>, address: u64) -> io::Result<Option<Vec<u8>>> {
-        let Some(offset) = self.offset_of(address) else { return Ok(None) };
-        let length = reader.get(offset, 4)?;
-        let Ok(length) = <[u8; 4]>::try_from(length) else { return Ok(None) };
-        // 0 ends a section; 0xffffffff begins the 64-bit format, which no compiler writes to `.eh_frame`.
-        match usize::try_from(u32::from_le_bytes(length)) {
-            Ok(length @ 8..=ENTRY_BYTES_MAX) => {
-                let record = reader.get(offset, 4 + length)?;
-                Ok((record.len() == 4 + length).then(|| record.to_vec()))
-            }
-            _ => Ok(None),
-        }
+        self.offset_of(address).map_or(Ok(None), |offset| record_at(reader, offset))
     }
 
     fn offset_of(&self, address: u64) -> Option<u64> {
@@ -256,6 +243,39 @@ impl CallFrames {
             .find(|load| address.checked_sub(load.address).is_some_and(|offset| offset < load.bytes))?;
         load.file_offset.checked_add(address - load.address)
     }
+}
+
+/// Reads a record at an offset of the file, with its length before it; `None` if there is none that makes sense.
+fn record_at(reader: &mut Pieces<'_>, offset: u64) -> io::Result<Option<Vec<u8>>> {
+    let length = reader.get(offset, 4)?;
+    let Ok(length) = <[u8; 4]>::try_from(length) else { return Ok(None) };
+    // 0 ends a section; 0xffffffff begins the 64-bit format, which no compiler writes.
+    match usize::try_from(u32::from_le_bytes(length)) {
+        Ok(length @ 8..=ENTRY_BYTES_MAX) => {
+            let record = reader.get(offset, 4 + length)?;
+            Ok((record.len() == 4 + length).then(|| record.to_vec()))
+        }
+        _ => Ok(None),
+    }
+}
+
+/// Reads a description of `.debug_frame` at an offset of the section, behind what it has in common with others: a section
+/// of these two, and where in it the description begins.
+fn debug_entry(
+    reader: &mut Pieces<'_>,
+    section: &Range<u64>,
+    offset: u64,
+) -> io::Result<Option<(Vec<u8>, usize)>> {
+    let at = |offset: u64| section.start.saturating_add(offset);
+    let Some(mut description) = record_at(reader, at(offset))? else { return Ok(None) };
+    // DWARF 5, 6.4.1: the pointer is an offset in the section.
+    let Some(pointer) = description.get_mut(4..8) else { return Ok(None) };
+    let common = pointer.try_into().map_or(0, u32::from_le_bytes);
+    pointer.fill(0);
+    let Some(mut bytes) = record_at(reader, at(common.into()))? else { return Ok(None) };
+    let begin = bytes.len();
+    bytes.extend(description);
+    Ok(Some((bytes, begin)))
 }
 
 /// Puts other rows into each range that has no rule.
@@ -327,7 +347,9 @@ impl Table {
         for index in low..self.count {
             let bytes = reader.get(self.offset_of(index), 8)?;
             match bytes.first_chunk().map(|bytes| self.read(*bytes)) {
-                Some((function, description)) if function < within.end => found.push((function, description)),
+                Some((function, description)) if function < within.end && found.len() < IN_PAGE_MAX => {
+                    found.push((function, description));
+                }
                 _ => break,
             }
         }
@@ -336,9 +358,9 @@ impl Table {
 }
 
 /// Reads the head of `.eh_frame_hdr`; `None` for encodings that no linker uses.
-fn header_index(file: &File, offset: u64, address: u64) -> Option<Index> {
+fn header_index(watched: &WatchedFile<'_>, file: &File, offset: u64, address: u64) -> Option<Index> {
     let mut head = [0; 12];
-    file.read_exact_at(&mut head, offset).ok()?;
+    watched.note(fill(file, &mut head, offset)).ok().filter(|filled| *filled)?;
     // Version 1; pointer to .eh_frame: relative to itself, 4 bytes signed; count: 4 bytes unsigned;
     // table: relative to the section, 4 bytes signed.
     let [1, 0x1b, 0x03, 0x3b, _, _, _, _, count @ ..] = head else { return None };
@@ -347,10 +369,16 @@ fn header_index(file: &File, offset: u64, address: u64) -> Option<Index> {
 }
 
 /// Makes an index by reading the whole section.
-fn own_index(file: &File, range: Range<u64>, address: u64, debug: bool) -> Option<Index> {
+fn own_index(
+    watched: &WatchedFile<'_>,
+    file: &File,
+    range: Range<u64>,
+    address: u64,
+    debug: bool,
+) -> Option<Index> {
     let length = range.end.checked_sub(range.start).filter(|length| *length <= SECTION_BYTES_MAX)?;
     let mut bytes = vec![0; usize::try_from(length).ok()?];
-    file.read_exact_at(&mut bytes, range.start).ok()?;
+    watched.note(fill(file, &mut bytes, range.start)).ok().filter(|filled| *filled)?;
     let mut functions = if debug {
         let mut section = DebugFrame::new(&bytes, LittleEndian);
         section.set_address_size(8);

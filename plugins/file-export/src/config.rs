@@ -1,6 +1,7 @@
 //! What the operator asks for.
 
 use crate::format::Format;
+use crate::place;
 use crate::series::Series;
 use serde::Deserialize;
 use std::collections::HashSet;
@@ -69,6 +70,19 @@ pub enum ConfigError {
         /// The directory.
         directory: PathBuf,
     },
+    /// No file can be made there.
+    #[error(
+        "`{key}`: no file can be made in {directory}: {reason}; it must be writable by root by its mode, since exporters \
+         have no capabilities"
+    )]
+    NotWritable {
+        /// The key.
+        key: &'static str,
+        /// The directory.
+        directory: PathBuf,
+        /// The system's answer.
+        reason: String,
+    },
     /// A file's name is that of a directory.
     #[error("`files`: {path} is a directory; name a file in it, or use `directory`")]
     IsDirectory {
@@ -108,19 +122,19 @@ impl Config {
     }
 
     /// Checks the keys and the directories that they name.
-    pub(crate) fn into_sink(self) -> Result<Sink, ConfigError> {
+    pub(crate) fn into_sink(self, instance: &str) -> Result<Sink, ConfigError> {
         self.validate()?;
         if let Some(directory) = self.directory {
-            exists("directory", &directory)?;
-            let series = Series { directory, keep: self.keep.unwrap_or(DEFAULT_KEEP) };
+            takes_files("directory", &directory)?;
+            let series = Series::new(directory, self.keep.unwrap_or(DEFAULT_KEEP), instance);
             return Ok(Sink::Series(series, self.formats.unwrap_or_else(|| vec![Format::Pprof])));
         }
         let mut files = Vec::with_capacity(self.files.len());
         for path in self.files {
             let format = format_of(&path)?;
             match path.parent() {
-                Some(parent) if parent != Path::new("") => exists("files", parent)?,
-                _ => {}
+                Some(parent) if parent != Path::new("") => takes_files("files", parent)?,
+                _ => takes_files("files", Path::new("."))?,
             }
             if path.is_dir() {
                 return Err(ConfigError::IsDirectory { path });
@@ -135,11 +149,16 @@ fn format_of(path: &Path) -> Result<Format, ConfigError> {
     Format::of(path).ok_or_else(|| ConfigError::Extension { path: path.into() })
 }
 
-fn exists(key: &'static str, directory: &Path) -> Result<(), ConfigError> {
-    if directory.is_dir() {
-        return Ok(());
+/// Finds out by a file that it makes and removes: modes do not tell of quotas, read-only mounts and other rules.
+fn takes_files(key: &'static str, directory: &Path) -> Result<(), ConfigError> {
+    if !directory.is_dir() {
+        return Err(ConfigError::NoDirectory { key, directory: directory.into() });
     }
-    Err(ConfigError::NoDirectory { key, directory: directory.into() })
+    place::try_in(directory).map_err(|error| ConfigError::NotWritable {
+        key,
+        directory: directory.into(),
+        reason: error.to_string(),
+    })
 }
 
 fn once(key: &'static str, values: impl Iterator<Item: ToString>) -> Result<(), ConfigError> {
@@ -164,13 +183,13 @@ mod tests {
     }
 
     fn refusal(value: Value) -> String {
-        config(value).into_sink().unwrap_err().to_string()
+        config(value).into_sink("files").unwrap_err().to_string()
     }
 
     #[test]
     fn the_extension_chooses_the_format() {
         let Sink::Files(files) =
-            config(json!({ "files": ["/tmp/a.svg", "b.pb.gz", "/tmp/c.x.folded", "d.html", "e.speedscope.json", "f.json", "speedscope.json", "g.json.gz"] })).into_sink().unwrap()
+            config(json!({ "files": ["/tmp/a.svg", "b.pb.gz", "/tmp/c.x.folded", "d.html", "e.speedscope.json", "f.json", "speedscope.json", "g.json.gz"] })).into_sink("files").unwrap()
         else {
             panic!("not files");
         };
@@ -192,7 +211,8 @@ mod tests {
 
     #[test]
     fn a_directory_alone_means_an_hour_of_pprof() {
-        let Sink::Series(series, formats) = config(json!({ "directory": "/tmp" })).into_sink().unwrap()
+        let Sink::Series(series, formats) =
+            config(json!({ "directory": "/tmp" })).into_sink("files").unwrap()
         else {
             panic!("not a series");
         };

@@ -1,7 +1,7 @@
 //! The plugin's role.
 
 use crate::config::{Config, Sink};
-use crate::format::Format;
+use crate::format::{Format, Prepared};
 use crate::place;
 use crate::series::Series;
 use stacksonde_plugin::batch::{Batch, FORMAT};
@@ -27,8 +27,8 @@ impl Exporter for FileExport {
         Ok(Wants { format: Some(format), ..Wants::default() })
     }
 
-    fn create(_instance: Instance, config: Config) -> Result<Self, String> {
-        let sink = config.into_sink().map_err(|error| error.to_string())?;
+    fn create(instance: Instance, config: Config) -> Result<Self, String> {
+        let sink = config.into_sink(&instance.name).map_err(|error| error.to_string())?;
         Ok(Self { sink })
     }
 
@@ -36,7 +36,7 @@ impl Exporter for FileExport {
     /// The names follow from the batch, so that a second try replaces what the first one wrote.
     fn export(&mut self, batch: &Batch<'_>) -> Result<(), Failure> {
         let mut outcome = Ok(());
-        match &self.sink {
+        match &mut self.sink {
             Sink::Files(files) => {
                 for (path, format) in files {
                     let written = put(*format, batch, path);
@@ -53,13 +53,19 @@ impl Exporter for FileExport {
     }
 }
 
-fn add(series: &Series, format: Format, batch: &Batch<'_>) -> Result<(), Failure> {
-    put(format, batch, &series.path(batch.header(), format))?;
+fn add(series: &mut Series, format: Format, batch: &Batch<'_>) -> Result<(), Failure> {
+    let path = series.path(batch.header(), format);
+    let file = prepare(format, batch)?;
+    place::whole(&path, |to| series.mark(to.get_ref()).and_then(|()| file(to)))?;
     Ok(series.remove_oldest(format)?)
 }
 
 fn put(format: Format, batch: &Batch<'_>, path: &Path) -> Result<(), Failure> {
-    // What a batch lacks for a format will not change; what a disk lacks may.
-    let file = format.prepare(batch).map_err(|error| Failure::Permanent(error.to_string()))?;
+    let file = prepare(format, batch)?;
     Ok(place::whole(path, |to| file(to))?)
+}
+
+/// Prepares a batch for a format. What it lacks for that will not change; what a disk lacks may.
+fn prepare<'a>(format: Format, batch: &'a Batch<'a>) -> Result<Prepared<'a>, Failure> {
+    format.prepare(batch).map_err(|error| Failure::Permanent(error.to_string()))
 }

@@ -4,6 +4,7 @@ use stacksonde_plugin::Failure;
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 /// A file that could not be written or removed; another try may succeed (a full disk, a lost mount).
 #[derive(Debug, thiserror::Error)]
@@ -39,6 +40,16 @@ pub(crate) fn whole(
         let _ = fs::remove_file(&unfinished);
         PlaceError { what: "write", path: path.into(), cause }
     })
+}
+
+/// Makes a file in `directory` and removes it.
+pub(crate) fn try_in(directory: &Path) -> io::Result<()> {
+    // Two instances may try at once.
+    static TRIES: AtomicU32 = AtomicU32::new(0);
+    let number = TRIES.fetch_add(1, Ordering::Relaxed);
+    let path = unfinished(&directory.join(format!("trial-{number}")));
+    create(&path)?;
+    fs::remove_file(&path)
 }
 
 /// A new file; one that an earlier process left there goes first. Never opens what is there: in a
@@ -93,6 +104,15 @@ mod tests {
         let Failure::Retryable { message, .. } = failure else { panic!("{failure:?}") };
         assert!(message.starts_with(&format!("cannot write {}: ", path.display())), "{message}");
         assert_eq!(names(directory.path()), ["taken.svg"]);
+    }
+
+    #[test]
+    fn a_directory_is_tried_without_leaving_anything() {
+        let directory = tempfile::tempdir().unwrap();
+        try_in(directory.path()).unwrap();
+        assert_eq!(names(directory.path()), [""; 0]);
+        // Nobody makes files there, not even root.
+        assert!(try_in(Path::new("/proc/self")).is_err());
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //! Response", "OTLP/HTTP Response", "Retryable Response Codes").
 
 use prost::Message;
+use serde::Deserialize;
 use std::time::{Duration, SystemTime};
 
 /// Why a message was not taken.
@@ -96,32 +97,50 @@ pub(crate) fn of_grpc(code: tonic::Code, message: &str, details: &[u8]) -> Refus
         Code::Unauthenticated | Code::PermissionDenied | Code::Unimplemented => Kind::Hopeless,
         _ => Kind::Permanent,
     };
-    Refusal::new(
-        kind,
-        format!(
-            "the receiver answered {code:?}: {}{}",
-            told(message),
-            remedy(kind, code == Code::Unimplemented)
-        ),
-    )
+    // What tonic says where an HTTP server answered that knows no gRPC.
+    let is_http =
+        ["mapped from HTTP status", "invalid compression flag"].iter().any(|it| message.contains(it));
+    let remedy = match is_http && !matches!(kind, Kind::Retryable(_)) {
+        true => "; is it a port for HTTP (`protocol` = \"http/protobuf\", usually 4318)?",
+        false => remedy(kind, code == Code::Unimplemented),
+    };
+    Refusal::new(kind, format!("the receiver answered {code:?}: {}{remedy}", told(message)))
 }
 
 /// The answer of an HTTP server that is not a success.
-pub(crate) fn of_http(status: u16, retry_after: Option<&str>, body: &[u8], now: SystemTime) -> Refusal {
+pub(crate) fn of_http(
+    status: u16,
+    retry_after: Option<&str>,
+    location: Option<&str>,
+    body: &[u8],
+    now: SystemTime,
+) -> Refusal {
     let kind = match status {
         429 | 502 | 503 | 504 => Kind::Retryable(retry_after.and_then(|text| after(text, now))),
         413 => Kind::TooLarge,
-        401 | 403 | 404 | 405 | 415 => Kind::Hopeless,
+        // Redirections are not followed: they lead to logins, and headers hold secrets.
+        300..=399 | 401 | 403 | 404 | 405 | 415 => Kind::Hopeless,
         _ => Kind::Permanent,
     };
-    let message = match Status::decode(body) {
-        Ok(status) if !status.message.is_empty() => status.message,
-        _ => String::from_utf8_lossy(body).into_owned(),
-    };
-    Refusal::new(
-        kind,
-        format!("the receiver answered {status}: {}{}", told(&message), remedy(kind, status == 404)),
-    )
+    let said = said(body);
+    // The words of Go's servers and of nginx.
+    let wants_tls = status == 400
+        && ["HTTP request to an HTTPS server", "sent to HTTPS port"].iter().any(|it| said.contains(it));
+    let remedy = if wants_tls { "; begin `endpoint` with https://" } else { remedy(kind, status == 404) };
+    let elsewhere = location.map(|location| format!(" to {}", told(location))).unwrap_or_default();
+    Refusal::new(kind, format!("the receiver answered {status}{elsewhere}: {}{}", told(&said), remedy))
+}
+
+/// The message of a `google.rpc.Status`, in protocol buffers or in JSON; else the body as it is.
+fn said(body: &[u8]) -> String {
+    #[derive(Deserialize)]
+    struct InJson {
+        message: String,
+    }
+    let in_json = || serde_json::from_slice::<InJson>(body).ok().map(|status| status.message);
+    let message = Status::decode(body).ok().map(|status| status.message).or_else(in_json);
+    let message = message.filter(|message| !message.is_empty());
+    message.unwrap_or_else(|| String::from_utf8_lossy(body).into_owned())
 }
 
 fn remedy(kind: Kind, is_unknown: bool) -> &'static str {
@@ -194,7 +213,7 @@ mod tests {
     #[test]
     fn http_statuses_are_retried_as_the_specification_says() {
         let now = SystemTime::UNIX_EPOCH + Duration::from_secs(784_111_777);
-        let kind = |status, after| of_http(status, after, b"", now).kind;
+        let kind = |status, after| of_http(status, after, None, b"", now).kind;
         for status in [429, 502, 503, 504] {
             assert_eq!(kind(status, None), Kind::Retryable(None));
             assert_eq!(kind(status, Some("120")), Kind::Retryable(Some(Duration::from_secs(120))));
@@ -208,9 +227,20 @@ mod tests {
     #[test]
     fn what_was_answered_is_told_in_one_line() {
         let body = Status { code: 3, message: "no\nprofiles".into(), details: Vec::new() }.encode_to_vec();
-        let refusal = of_http(400, None, &body, SystemTime::UNIX_EPOCH);
+        let refusal = of_http(400, None, None, &body, SystemTime::UNIX_EPOCH);
         assert_eq!(refusal.message, "the receiver answered 400: no profiles");
-        let long = of_http(400, None, "é".repeat(1000).as_bytes(), SystemTime::UNIX_EPOCH).message;
+        let json =
+            of_http(400, None, None, br#"{"code":3,"message":"no\nprofiles"}"#, SystemTime::UNIX_EPOCH);
+        assert_eq!(json.message, "the receiver answered 400: no profiles");
+        let login = of_http(302, None, Some("https://login.example/\x1b[m"), b"", SystemTime::UNIX_EPOCH);
+        assert_eq!(
+            (login.kind, login.message.as_str()),
+            (
+                Kind::Hopeless,
+                "the receiver answered 302 to https://login.example/ [m: nothing more; check `endpoint`, `headers` and `tls`"
+            )
+        );
+        let long = of_http(400, None, None, "é".repeat(1000).as_bytes(), SystemTime::UNIX_EPOCH).message;
         assert!(long.ends_with("é…") && long.chars().count() < 400);
         let unknown = of_grpc(Code::Unimplemented, "unknown service", &[]).message;
         assert!(unknown.contains("service.profilesSupport"), "{unknown}");

@@ -1,6 +1,7 @@
 //! What the operator asks for, together with what the environment says.
 
 use crate::environment::{self, Variables};
+use crate::proxy::{self, Proxy};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -164,6 +165,17 @@ pub enum ConfigError {
     /// Certificates for an endpoint that uses none.
     #[error("`tls` is set, but the endpoint {0} uses no TLS; begin it with https://, or remove `tls`")]
     TlsUnused(String),
+    /// A variable that names no proxy that can be used. Its value may hold a password and is not told.
+    #[error(
+        "{variable} names no proxy that can be used; write it as `http://host:port` or \
+         `http://user:password@host:port`, or name `{host}` in NO_PROXY to reach it directly"
+    )]
+    Proxy {
+        /// The variable.
+        variable: &'static str,
+        /// The receiver.
+        host: String,
+    },
     /// There are no threads to be had.
     #[error("the plugin's threads cannot be started: {0}")]
     Threads(String),
@@ -187,6 +199,7 @@ pub(crate) struct Destination {
     pub(crate) timeout: Duration,
     pub(crate) headers: BTreeMap<String, Header>,
     pub(crate) tls: Tls,
+    pub(crate) proxy: Option<Proxy>,
 }
 
 /// What the protocols set themselves.
@@ -240,7 +253,8 @@ impl Config {
             }
         }
         let timeout = Duration::from_millis(timeout_ms.into());
-        Ok(Destination { protocol, uri, compression, timeout, headers, tls })
+        let proxy = proxy::of(&uri, protocol, variables)?;
+        Ok(Destination { protocol, uri, compression, timeout, headers, tls, proxy })
     }
 
     /// The endpoint; over HTTP with the signal's path, which `OTEL_EXPORTER_OTLP_PROFILES_ENDPOINT` alone is

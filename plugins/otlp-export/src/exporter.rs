@@ -1,9 +1,10 @@
 //! The plugin's role.
 
+use crate::acceptance::Accepted;
 use crate::answer::{Kind, Refusal};
 use crate::config::{Config, Destination, LEAST_MESSAGE_BYTES, Symbolize};
 use crate::convert::Messages;
-use crate::transport::{Accepted, Transport};
+use crate::transport::Transport;
 use stacksonde_plugin::batch::{Batch, FORMAT};
 use stacksonde_plugin::{Exporter, Failure, Instance, Offer, Wants};
 
@@ -15,6 +16,8 @@ pub struct OtlpExport {
     most: usize,
     /// Made when it is first needed, and anew after a connection broke.
     transport: Option<Transport>,
+    /// Set once an answer came, so that it is the right port.
+    has_answered: bool,
     progress: Progress,
 }
 
@@ -49,6 +52,7 @@ impl Exporter for OtlpExport {
             most: config.message_bytes(),
             with_times: config.timestamps.unwrap_or(true),
             transport: Some(transport),
+            has_answered: false,
             destination,
             progress: Progress::default(),
         })
@@ -112,7 +116,9 @@ impl OtlpExport {
             None => Transport::new(&self.destination).map_err(later)?,
         };
         let transport = self.transport.insert(transport);
-        transport.send(message, headers)
+        let answer = transport.send(message, headers);
+        self.has_answered |= !answer.as_ref().is_err_and(|refusal| refusal.kind == Kind::Unreachable);
+        if self.has_answered { answer } else { answer.map_err(|refusal| transport.explained(refusal)) }
     }
 
     /// Whether messages can be smaller than `bytes`, and makes them so.

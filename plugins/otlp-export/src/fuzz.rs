@@ -1,7 +1,7 @@
 //! Fuzz targets: plain functions of bytes.
 
 use crate::convert::Messages;
-use crate::{answer, environment};
+use crate::{acceptance, answer, body, environment, proxy};
 use stacksonde_plugin::batch::Batch;
 use std::time::SystemTime;
 
@@ -18,13 +18,28 @@ pub fn fuzz_convert(data: &[u8]) {
     }
 }
 
-/// Answers of a receiver: the details of a gRPC status, a `Retry-After` with a body.
+/// Answers of a receiver: the details of a gRPC status, a `Retry-After` with a body, a success, packed bodies.
 pub fn fuzz_answer(data: &[u8]) {
     let _pause = answer::of_grpc(tonic::Code::Unavailable, &String::from_utf8_lossy(data), data);
-    let _refusal = answer::of_http(503, Some(&String::from_utf8_lossy(data)), data, SystemTime::now());
+    let text = String::from_utf8_lossy(data);
+    let _refusal = answer::of_http(503, Some(&text), Some(&text), data, SystemTime::now());
+    for kind in [None, Some("application/json"), Some("application/x-protobuf")] {
+        let _accepted = acceptance::of_success(200, kind, data);
+    }
+    for encoding in ["gzip", "deflate", "zstd"] {
+        assert!(body::unpacked(encoding, data.to_vec(), 1000).len() <= data.len().max(1000));
+    }
 }
 
 /// `OTEL_EXPORTER_OTLP_HEADERS`.
 pub fn fuzz_headers(data: &[u8]) {
     let _pairs = environment::pairs(&String::from_utf8_lossy(data));
+}
+
+/// `NO_PROXY`.
+pub fn fuzz_no_proxy(data: &[u8]) {
+    let text = String::from_utf8_lossy(data);
+    for host in ["collector.example", "10.1.2.3", "fd00::1"] {
+        let _is_direct = proxy::is_direct(host, 4317, &text);
+    }
 }

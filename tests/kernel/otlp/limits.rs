@@ -9,15 +9,17 @@ use stacksonde_tests::collector::{self, Receiver};
 use stacksonde_tests::profile::{self, LARGE_SAMPLES};
 use std::time::Instant;
 
-/// An exporter of the staged plugin.
-fn exporter(endpoint: &str, keys: &str) -> ExporterInstance {
+/// An exporter of the staged plugin; without a scheme the endpoint is one of `http://`.
+pub(super) fn exporter(endpoint: &str, keys: &str) -> ExporterInstance {
     let installed = Installed::from_environment().unwrap();
     let sources = config::Sources { files: vec![installed.config], ..config::Sources::default() };
     let plugins = config::load(&sources).unwrap().plugins;
     let plugin = plugins::find("otlp-export", &plugins, &FileRules::new(&plugins, false)).unwrap();
     let plugin = plugins::load(plugin).unwrap();
     let mut section = config::Exporter::of("otlp-export");
-    section.config = serde_json::from_str(&format!("{{\"endpoint\": \"http://{endpoint}\"{keys}}}")).unwrap();
+    let scheme = if endpoint.contains("://") { "" } else { "http://" };
+    section.config =
+        serde_json::from_str(&format!("{{\"endpoint\": \"{scheme}{endpoint}\"{keys}}}")).unwrap();
     let offer = Offer {
         formats: vec!["1".into()],
         max_bytes: u64::from(u32::MAX),

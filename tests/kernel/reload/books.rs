@@ -15,7 +15,7 @@ fn config(round: usize) -> String {
     let even = round.is_multiple_of(2);
     let folder = if even { "a" } else { "b" };
     let filter = if even { "" } else { "deny_comm = [\"nobody\"]" };
-    let level = if even { "info" } else { "info,stacksonde::bpf::books=debug" };
+    let level = if even { "info" } else { "info,stacksonde::bpf::accounting=debug" };
     let extra = if even { String::new() } else { misbehaving("extra", "file = \"STAGE/extra.log\"") };
     format!(
         "[filter]\n{filter}\n[log]\nfilter = \"{level}\"\n[shutdown]\nbudget_ms = {budget}\n\
@@ -95,5 +95,5 @@ fn over_many_reloads_samples_and_losses_are_all_of_the_cpu_time_and_each_profile
     assert_eq!((times("moving.log", "create"), times("moving.log", "drop")), (ROUNDS + 1, ROUNDS + 1));
     assert_eq!((times("extra.log", "create"), times("extra.log", "drop")), (5, 5));
     assert_eq!(said.matches("exporter removed exporter=\"extra\"").count(), 4, "{said}");
-    assert!(said.contains("the books of a CPU"), "the log says what it was told to: {said}");
+    assert!(said.contains("CPU accounting"), "the log says what it was told to: {said}");
 }

@@ -1,6 +1,7 @@
 //! Which exporters are made anew, and the making of them.
 
-use super::super::admit::{Exporting, misconfigured};
+use super::super::admit::{Exporting, judge as judge_plugin, misconfigured};
+use super::super::causes::with_causes;
 use super::super::start::ConfigArguments;
 use crate::config::{Config, Exporter, dotted};
 use crate::plugins::{self, ExporterInstance, Exporters, Health, Refusal};
@@ -70,10 +71,11 @@ pub(super) fn prepare(
                 Err(error) if strict => {
                     // The others that cannot be had are worth knowing, too.
                     let others = failures.iter().filter(|(name, _)| is_strict(name));
-                    let others: String = others.map(|(_, error)| format!("\n{error:#}")).collect();
-                    bail!("{error:#}{others}");
+                    let others: String =
+                        others.map(|(_, error)| format!("\n{}", with_causes(error))).collect();
+                    bail!("{}{others}", with_causes(&error));
                 }
-                Err(error) => notes.push(format!("still not running: {error:#}")),
+                Err(error) => notes.push(format!("still not running: {}", with_causes(&error))),
             }
         }
     }
@@ -104,13 +106,13 @@ fn judge(
             }
             continue;
         }
-        let found = plugins::find(&section.plugin, &new.plugins, &rules).and_then(|inspected| {
-            plugins::check_needs(&inspected.manifest, exporting.capabilities())?;
-            match misconfigured(new, &inspected).into_iter().find(|(instance, _)| instance == *name) {
-                Some((_, refusal)) => Err(refusal),
-                None => Ok(inspected),
-            }
-        });
+        let found =
+            judge_plugin(new, &section.plugin, exporting.capabilities(), &rules).and_then(|inspected| {
+                match misconfigured(new, &inspected).into_iter().find(|(instance, _)| instance == *name) {
+                    Some((_, refusal)) => Err(refusal),
+                    None => Ok(inspected),
+                }
+            });
         match found {
             Ok(inspected) => _ = judged.insert(&section.plugin, inspected),
             Err(refusal) => _ = failures.insert((*name).clone(), of(name, refusal)),
@@ -121,7 +123,7 @@ fn judge(
     }
     for (plugin, inspected) in judged {
         if let Err(error) = exporting.load(inspected).with_context(|| format!("plugin `{plugin}`")) {
-            let text = format!("{error:#}");
+            let text = with_causes(&error);
             for (name, _) in wanted.iter().filter(|(_, section)| section.plugin == **plugin) {
                 failures.insert((*name).clone(), anyhow::anyhow!("{text}"));
             }

@@ -1,11 +1,14 @@
 //! Over gRPC.
 
-use super::{Accepted, with_causes};
+use super::connect::Connector;
+use super::{Deadline, tls, with_causes};
+use crate::acceptance::Accepted;
 use crate::answer::{Kind, Refusal, of_grpc};
 use crate::config::{Compression, ConfigError, Destination, read};
 use bytes::{Buf, BufMut, Bytes};
 use opentelemetry_proto::tonic::collector::profiles::v1development::ExportProfilesServiceResponse;
 use prost::Message;
+use tokio::time::timeout_at;
 use tonic::client::Grpc;
 use tonic::codec::{Codec, CompressionEncoding, DecodeBuf, Decoder, EncodeBuf, Encoder};
 use tonic::codegen::http::HeaderMap;
@@ -27,22 +30,24 @@ impl Client {
             .user_agent(concat!("stacksonde/", env!("CARGO_PKG_VERSION")))
             .map_err(|error| failed(destination, &error))?;
         if destination.uri.scheme_str() == Some("https") {
-            let mut tls = ClientTlsConfig::new();
-            tls = match &destination.tls.ca_file {
-                Some(file) => tls.ca_certificate(Certificate::from_pem(read(file)?)),
-                None => tls.with_native_roots(),
+            // What tonic says of files without a certificate is nothing, until no connection comes about.
+            tls::of_receiver(destination)?;
+            let mut client = ClientTlsConfig::new();
+            client = match &destination.tls.ca_file {
+                Some(file) => client.ca_certificate(Certificate::from_pem(read(file)?)),
+                None => client.with_native_roots(),
             };
             if let (Some(certificate), Some(key)) =
                 (&destination.tls.certificate_file, &destination.tls.key_file)
             {
-                tls = tls.identity(Identity::from_pem(read(certificate)?, read(key)?));
+                client = client.identity(Identity::from_pem(read(certificate)?, read(key)?));
             }
             if let Some(name) = &destination.tls.server_name {
-                tls = tls.domain_name(name);
+                client = client.domain_name(name);
             }
-            endpoint = endpoint.tls_config(tls).map_err(|error| failed(destination, &error))?;
+            endpoint = endpoint.tls_config(client).map_err(|error| failed(destination, &error))?;
         }
-        let mut grpc = Grpc::new(endpoint.connect_lazy());
+        let mut grpc = Grpc::new(endpoint.connect_with_connector_lazy(Connector::new(destination)?));
         grpc = match destination.compression {
             Compression::None => grpc,
             Compression::Gzip => grpc.send_compressed(CompressionEncoding::Gzip),
@@ -53,7 +58,16 @@ impl Client {
         Ok(Self { grpc })
     }
 
-    pub(super) async fn send(&self, message: Vec<u8>, headers: HeaderMap) -> Result<Accepted, Refusal> {
+    pub(super) async fn send(
+        &self,
+        message: Vec<u8>,
+        headers: HeaderMap,
+        deadline: Deadline,
+    ) -> Result<Accepted, Refusal> {
+        timeout_at(deadline.at, self.call(message, headers)).await.unwrap_or_else(|_| Err(deadline.missed()))
+    }
+
+    async fn call(&self, message: Vec<u8>, headers: HeaderMap) -> Result<Accepted, Refusal> {
         let mut grpc = self.grpc.clone();
         grpc.ready().await.map_err(|error| Refusal::new(Kind::Unreachable, with_causes(&error)))?;
         let request = Request::from_parts(
@@ -61,10 +75,13 @@ impl Client {
             tonic::Extensions::default(),
             Bytes::from(message),
         );
-        match grpc.unary(request, PathAndQuery::from_static(METHOD), Encoded).await {
-            Ok(response) => Ok(Accepted::new(response.into_inner())),
-            Err(status) => Err(refusal(&status)),
-        }
+        let path = PathAndQuery::from_static(METHOD);
+        // As a stream, so that a success without a message is one.
+        let answered = grpc.server_streaming(request, path, Encoded).await;
+        let mut answer = answered.map_err(|status| refusal(&status))?.into_inner();
+        let response = answer.message().await.map_err(|status| refusal(&status))?;
+        answer.trailers().await.map_err(|status| refusal(&status))?;
+        Ok(response.unwrap_or_default().into())
     }
 }
 
@@ -114,6 +131,7 @@ impl Decoder for Encoded {
 
     fn decode(&mut self, from: &mut DecodeBuf<'_>) -> Result<Option<Self::Item>, Status> {
         let response = ExportProfilesServiceResponse::decode(from.copy_to_bytes(from.remaining()));
-        response.map(Some).map_err(|error| Status::internal(format!("the answer cannot be read: {error}")))
+        // The status says what became of the message, not what comes with it.
+        Ok(Some(response.unwrap_or_default()))
     }
 }

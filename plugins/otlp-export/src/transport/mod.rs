@@ -1,13 +1,17 @@
 //! One message there, the answer back. The runtime is the plugin's own: of the host's it knows nothing.
 
+mod connect;
 mod grpc;
+mod hints;
 mod http;
+mod tls;
 
+use crate::acceptance::Accepted;
 use crate::answer::{Kind, Refusal, told};
 use crate::config::{ConfigError, Destination, Protocol};
-use opentelemetry_proto::tonic::collector::profiles::v1development::ExportProfilesServiceResponse;
 use std::time::Duration;
 use tokio::runtime::{Builder, Runtime};
+use tokio::time::Instant;
 use tonic::codegen::http::HeaderMap;
 
 /// A way to the receiver. Nothing is connected before the first message.
@@ -16,36 +20,30 @@ pub(crate) struct Transport {
     runtime: Option<Runtime>,
     client: Client,
     timeout: Duration,
+    /// As it is called in messages.
+    proxy: Option<String>,
+    protocol: Protocol,
+    is_secure: bool,
+}
+
+/// When a message must have its answer.
+#[derive(Clone, Copy)]
+struct Deadline {
+    at: Instant,
+    timeout: Duration,
+}
+
+impl Deadline {
+    /// The refusal of a receiver that did not answer by then.
+    fn missed(self) -> Refusal {
+        let milliseconds = self.timeout.as_millis();
+        Refusal::new(Kind::Unreachable, format!("no answer within {milliseconds} ms (`timeout_ms`)"))
+    }
 }
 
 enum Client {
     Grpc(grpc::Client),
-    Http(http::Client),
-}
-
-/// What the receiver took.
-#[derive(Debug)]
-pub(crate) struct Accepted {
-    rejected: i64,
-    message: String,
-}
-
-impl Accepted {
-    fn new(response: ExportProfilesServiceResponse) -> Self {
-        let partial = response.partial_success.unwrap_or_default();
-        Self { rejected: partial.rejected_profiles, message: partial.error_message }
-    }
-
-    /// What was taken in part must not be sent again, so the log is all that is left.
-    pub(crate) fn tell(&self) {
-        match (self.rejected, self.message.as_str()) {
-            (0, "") => {}
-            (0, message) => tracing::warn!("the receiver took it and says: {}", told(message)),
-            (rejected, message) => {
-                tracing::warn!(rejected, "the receiver rejected some profiles: {}", told(message));
-            }
-        }
-    }
+    Http(Box<http::Client>),
 }
 
 impl Transport {
@@ -59,10 +57,18 @@ impl Transport {
             let _inside = runtime.enter();
             match destination.protocol {
                 Protocol::Grpc => Client::Grpc(grpc::Client::new(destination)?),
-                Protocol::HttpProtobuf => Client::Http(http::Client::new(destination)?),
+                Protocol::HttpProtobuf => Client::Http(Box::new(http::Client::new(destination)?)),
             }
         };
-        Ok(Self { runtime: Some(runtime), client, timeout: destination.timeout })
+        let proxy = destination.proxy.as_ref().map(ToString::to_string);
+        Ok(Self {
+            runtime: Some(runtime),
+            client,
+            timeout: destination.timeout,
+            proxy,
+            protocol: destination.protocol,
+            is_secure: destination.uri.scheme_str() == Some("https"),
+        })
     }
 
     /// Sends a message and waits for the answer.
@@ -70,19 +76,36 @@ impl Transport {
         let Some(runtime) = &self.runtime else {
             return Err(Refusal::new(Kind::Unreachable, "the plugin is ending"));
         };
+        let deadline = Deadline { at: Instant::now() + self.timeout, timeout: self.timeout };
         let answer = async {
             match &self.client {
-                Client::Grpc(client) => client.send(message, headers).await,
-                Client::Http(client) => client.send(message, headers).await,
+                Client::Grpc(client) => client.send(message, headers, deadline).await,
+                Client::Http(client) => client.send(message, headers, deadline).await,
             }
         };
-        let late = || {
-            let milliseconds = self.timeout.as_millis();
-            Refusal::new(Kind::Unreachable, format!("no answer within {milliseconds} ms (`timeout_ms`)"))
+        runtime.block_on(answer).map_err(|refusal| self.with_proxy(refusal))
+    }
+
+    /// Names the proxy where it may be to blame.
+    fn with_proxy(&self, refusal: Refusal) -> Refusal {
+        match &self.proxy {
+            Some(proxy)
+                if matches!(refusal.kind, Kind::Unreachable | Kind::Retryable(_))
+                    && !refusal.message.contains(proxy.as_str()) =>
+            {
+                Refusal { message: format!("{} (through {proxy})", refusal.message), ..refusal }
+            }
+            _ => refusal,
+        }
+    }
+
+    /// Adds what may be wrong with the endpoint to a failure before anything was ever answered there.
+    pub(crate) fn explained(&self, refusal: Refusal) -> Refusal {
+        let hint = match refusal.kind {
+            Kind::Unreachable => hints::hint(&refusal.message, self.protocol, self.is_secure),
+            _ => "",
         };
-        runtime
-            .block_on(async { tokio::time::timeout(self.timeout, answer).await })
-            .unwrap_or_else(|_| Err(late()))
+        Refusal { message: format!("{}{hint}", refusal.message), ..refusal }
     }
 }
 

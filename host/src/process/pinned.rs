@@ -1,0 +1,216 @@
+//! Files that are held without being open.
+//!
+//! To open a file, to ask for its size and to close it may all wait for its file system, the last even while our
+//! process ends. So the files of a profile's frames are only pinned (`O_PATH`), which keeps their content whatever becomes
+//! of their names and asks nothing of anybody. Who reads one opens it for as long as the reading takes, by a
+//! [`crate::blocking::Worker`].
+
+use crate::blocking::WaitsFor;
+use std::ffi::CString;
+use std::fs::File;
+use std::io;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+/// A regular file, pinned.
+#[derive(Debug)]
+pub struct PinnedFile {
+    handle: OwnedFd,
+    about: About,
+}
+
+/// A file as the kernel knows it without asking its file system.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct About {
+    major: u32,
+    minor: u32,
+    inode: u64,
+    /// The mount that it was reached by; 0 from kernels before 5.8.
+    mount: u64,
+}
+
+/// Times that a path is followed while somebody renames its folders.
+const ATTEMPTS: usize = 8;
+
+impl PinnedFile {
+    /// Pins the file at a path of our own, links followed. An error for what is not a regular file: opening a FIFO
+    /// would block, and opening a device may do anything.
+    pub fn at(path: impl AsRef<Path>) -> io::Result<Self> {
+        let handle = File::options().read(true).custom_flags(libc::O_PATH | libc::O_CLOEXEC).open(path)?;
+        Self::new(handle.into())
+    }
+
+    /// Opens the root of a task, by its id. It fails for one that has ended, also if it was a main thread and others
+    /// go on.
+    pub fn root_of(task: u32) -> io::Result<File> {
+        let flags = libc::O_PATH | libc::O_DIRECTORY | libc::O_CLOEXEC;
+        File::options().read(true).custom_flags(flags).open(format!("/proc/{task}/root"))
+    }
+
+    /// Pins the file at an absolute path below a root: wherever links there lead, none leads out of it.
+    pub fn below(root: &File, path: &Path) -> io::Result<Self> {
+        let path = CString::new(path.as_os_str().as_encoded_bytes())?;
+        // SAFETY: plain numbers, for which zeros are values.
+        let mut how: libc::open_how = unsafe { MaybeUninit::zeroed().assume_init() };
+        how.flags = (libc::O_PATH | libc::O_CLOEXEC).unsigned_abs().into();
+        how.resolve = libc::RESOLVE_IN_ROOT | libc::RESOLVE_NO_MAGICLINKS;
+        let open = || {
+            // SAFETY: the folder is open, the path is a C string, and the structure outlives the call, which is told its
+            // size.
+            let opened = unsafe {
+                libc::syscall(
+                    libc::SYS_openat2,
+                    root.as_raw_fd(),
+                    path.as_ptr(),
+                    &raw const how,
+                    size_of::<libc::open_how>(),
+                )
+            };
+            let descriptor = i32::try_from(opened).ok().filter(|descriptor| *descriptor >= 0);
+            descriptor.ok_or_else(io::Error::last_os_error)
+        };
+        // openat2(2): "EAGAIN: ... the caller may choose to retry", where a folder was renamed meanwhile.
+        let is_raced = |error: &io::Error| matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::EINTR));
+        let mut opened = open();
+        for _ in 1..ATTEMPTS {
+            if !opened.as_ref().is_err_and(is_raced) {
+                break;
+            }
+            opened = open();
+        }
+        match opened {
+            // SAFETY: the kernel just gave us this descriptor, nobody else owns it.
+            Ok(descriptor) => Self::new(unsafe { OwnedFd::from_raw_fd(descriptor) }),
+            // It is no lack of anything, for which EAGAIN stands elsewhere.
+            Err(error) if is_raced(&error) => Err(io::Error::other("folders of its path are being renamed")),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Pins a file that is open, or was opened with `O_PATH`.
+    pub fn new(handle: OwnedFd) -> io::Result<Self> {
+        let about = look(&handle)?;
+        Ok(Self { handle, about })
+    }
+
+    /// Opens it for reading.
+    pub fn open(&self) -> io::Result<File> {
+        // No lease of another program's (fcntl(2), F_SETLEASE) is waited for.
+        let flags = libc::O_CLOEXEC | libc::O_NONBLOCK | libc::O_NOCTTY;
+        let path = format!("/proc/self/fd/{}", self.handle.as_raw_fd());
+        File::options().read(true).custom_flags(flags).open(path)
+    }
+
+    /// Returns what reading it may have to wait for.
+    pub fn waits_for(&self) -> WaitsFor {
+        WaitsFor::Device(self.about.major, self.about.minor)
+    }
+
+    /// Returns the number of its inode.
+    pub fn inode(&self) -> u64 {
+        self.about.inode
+    }
+
+    /// Says whether it lies on this device, by the number that `/proc/<pid>/maps` shows. Some file systems (btrfs,
+    /// overlayfs) have another one for those who ask for a file's status.
+    pub(super) fn is_on(&self, major: u32, minor: u32) -> bool {
+        (self.about.major, self.about.minor) == (major, minor)
+            || self.device_of_mount().is_ok_and(|device| device == Some((major, minor)))
+    }
+
+    fn device_of_mount(&self) -> io::Result<Option<(u32, u32)>> {
+        let mounts = std::fs::read("/proc/self/mountinfo")?;
+        let found = mounts.split(|byte| *byte == b'\n').find_map(|line| {
+            // {id, parent's id, device, ...}
+            let mut fields = line.split(|byte| *byte == b' ').map(|field| str::from_utf8(field).ok());
+            let is_ours = fields.next()??.parse() == Ok(self.about.mount);
+            let device = fields.nth(1)??.split_once(':').filter(|_| is_ours)?;
+            Some((device.0.parse().ok()?, device.1.parse().ok()?))
+        });
+        Ok(found)
+    }
+}
+
+/// Looks at a file without asking its file system, which may not answer.
+fn look(file: &OwnedFd) -> io::Result<About> {
+    let mut status = MaybeUninit::<libc::statx>::zeroed();
+    let flags = libc::AT_EMPTY_PATH | libc::AT_STATX_DONT_SYNC;
+    let mask = libc::STATX_TYPE | libc::STATX_INO | libc::STATX_MNT_ID;
+    // SAFETY: the descriptor is open, the path a C string, and the structure is writable and outlives the call.
+    if unsafe { libc::statx(file.as_raw_fd(), c"".as_ptr(), flags, mask, status.as_mut_ptr()) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: it was zeros, which are values of all its fields, and the kernel filled it.
+    let status = unsafe { status.assume_init() };
+    if u32::from(status.stx_mode) & libc::S_IFMT != libc::S_IFREG {
+        return Err(io::Error::other("not a regular file"));
+    }
+    Ok(About {
+        major: status.stx_dev_major,
+        minor: status.stx_dev_minor,
+        inode: status.stx_ino,
+        mount: status.stx_mnt_id,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Read;
+    use std::os::unix::fs::symlink;
+
+    #[test]
+    fn what_is_pinned_can_be_read_after_its_name_is_gone() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        std::fs::write(&path, "content").unwrap();
+        let pinned = PinnedFile::at(&path).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        for _ in 0..2 {
+            let mut text = String::new();
+            pinned.open().unwrap().read_to_string(&mut text).unwrap();
+            assert_eq!(text, "content");
+        }
+    }
+
+    #[test]
+    fn the_device_is_that_which_maps_show() {
+        let own = std::fs::read("/proc/self/maps").unwrap();
+        let here = super::super::parse_maps(&own).into_iter().find(|map| map.inode != 0).unwrap();
+        let file = PinnedFile::at(&here.path).unwrap();
+        assert!(file.is_on(here.major, here.minor) && !file.is_on(here.major, here.minor + 1));
+        assert_eq!(file.inode(), here.inode);
+    }
+
+    #[test]
+    fn only_regular_files_are_pinned() {
+        let folder = tempfile::tempdir().unwrap();
+        let fifo = folder.path().join("fifo");
+        let name = CString::new(fifo.as_os_str().as_encoded_bytes()).unwrap();
+        // SAFETY: a C string.
+        assert_eq!(unsafe { libc::mkfifo(name.as_ptr(), 0o600) }, 0);
+        assert!(PinnedFile::at(&fifo).is_err());
+        assert!(PinnedFile::at(folder.path()).is_err());
+    }
+
+    #[test]
+    fn no_link_of_a_process_leads_out_of_its_root() {
+        let folder = tempfile::tempdir().unwrap();
+        let (root, secret) = (folder.path().join("root"), folder.path().join("secret"));
+        std::fs::create_dir(&root).unwrap();
+        std::fs::write(&secret, "").unwrap();
+        symlink(&secret, root.join("absolute")).unwrap();
+        symlink("../secret", root.join("upwards")).unwrap();
+        symlink("/proc/self/exe", root.join("magic")).unwrap();
+        symlink("/file", root.join("inside")).unwrap();
+        std::fs::write(root.join("file"), "").unwrap();
+        let root = File::open(root).unwrap();
+        for path in ["/absolute", "/upwards", "/../secret", "/magic"] {
+            assert!(PinnedFile::below(&root, Path::new(path)).is_err(), "{path}");
+        }
+        let inside = PinnedFile::below(&root, Path::new("/inside")).unwrap();
+        assert_eq!(inside.inode(), PinnedFile::below(&root, Path::new("/file")).unwrap().inode());
+    }
+}

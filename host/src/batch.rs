@@ -143,18 +143,19 @@ impl Batch {
 
     fn stacks(&mut self, profile: &Profile, locations: &[u32]) {
         for stack in &profile.stacks {
-            let mut frames_start = 0;
-            for (index, frame) in stack.frames.iter().enumerate() {
-                let row = self.writer.frame(FrameRow { location: locations[*frame as usize] });
-                if index == 0 {
+            let (mut frames_start, mut frames_count) = (0, 0);
+            for frame in profile.frames_of(stack) {
+                let row = self.writer.frame(FrameRow { location: locations[frame as usize] });
+                if frames_count == 0 {
                     frames_start = row;
                 }
+                frames_count += 1;
             }
             let outcome = stack.outcome();
             let outcome = self.writer.string(outcome);
             self.writer.stack(Stack {
                 frames_start,
-                frames_count: u32::try_from(stack.frames.len()).unwrap_or(u32::MAX),
+                frames_count,
                 kernel_frames: stack.kernel_frames,
                 outcome,
                 complete: stack.is_complete().into(),

@@ -66,7 +66,7 @@ impl Summary {
             if !stack.is_complete() {
                 *self.incomplete.entry(stack.outcome()).or_default() += count;
             }
-            let leaf = stack.frames.first().map(|frame| *frame as usize);
+            let leaf = profile.frames_of(stack).next().map(|frame| frame as usize);
             let function = leaf.map_or_else(
                 || format!("[no frames of {}]", comm_text(&thread.comm)),
                 |leaf| function_name(&profile.frames[leaf], &names[leaf]),

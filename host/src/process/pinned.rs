@@ -5,12 +5,13 @@
 //! of their names and asks nothing of anybody. Who reads one opens it for as long as the reading takes, by a
 //! [`crate::blocking::Worker`].
 
+mod below;
+
 use crate::blocking::WaitsFor;
-use std::ffi::CString;
 use std::fs::File;
 use std::io;
 use std::mem::MaybeUninit;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
@@ -31,9 +32,6 @@ struct About {
     mount: u64,
 }
 
-/// Times that a path is followed while somebody renames its folders.
-const ATTEMPTS: usize = 8;
-
 impl PinnedFile {
     /// Pins the file at a path of our own, links followed. An error for what is not a regular file: opening a FIFO
     /// would block, and opening a device may do anything.
@@ -51,42 +49,7 @@ impl PinnedFile {
 
     /// Pins the file at an absolute path below a root: wherever links there lead, none leads out of it.
     pub fn below(root: &File, path: &Path) -> io::Result<Self> {
-        let path = CString::new(path.as_os_str().as_encoded_bytes())?;
-        // SAFETY: plain numbers, for which zeros are values.
-        let mut how: libc::open_how = unsafe { MaybeUninit::zeroed().assume_init() };
-        how.flags = (libc::O_PATH | libc::O_CLOEXEC).unsigned_abs().into();
-        how.resolve = libc::RESOLVE_IN_ROOT | libc::RESOLVE_NO_MAGICLINKS;
-        let open = || {
-            // SAFETY: the folder is open, the path is a C string, and the structure outlives the call, which is told its
-            // size.
-            let opened = unsafe {
-                libc::syscall(
-                    libc::SYS_openat2,
-                    root.as_raw_fd(),
-                    path.as_ptr(),
-                    &raw const how,
-                    size_of::<libc::open_how>(),
-                )
-            };
-            let descriptor = i32::try_from(opened).ok().filter(|descriptor| *descriptor >= 0);
-            descriptor.ok_or_else(io::Error::last_os_error)
-        };
-        // openat2(2): "EAGAIN: ... the caller may choose to retry", where a folder was renamed meanwhile.
-        let is_raced = |error: &io::Error| matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::EINTR));
-        let mut opened = open();
-        for _ in 1..ATTEMPTS {
-            if !opened.as_ref().is_err_and(is_raced) {
-                break;
-            }
-            opened = open();
-        }
-        match opened {
-            // SAFETY: the kernel just gave us this descriptor, nobody else owns it.
-            Ok(descriptor) => Self::new(unsafe { OwnedFd::from_raw_fd(descriptor) }),
-            // It is no lack of anything, for which EAGAIN stands elsewhere.
-            Err(error) if is_raced(&error) => Err(io::Error::other("folders of its path are being renamed")),
-            Err(error) => Err(error),
-        }
+        Self::new(below::open(root, path)?)
     }
 
     /// Pins a file that is open, or was opened with `O_PATH`.
@@ -158,8 +121,8 @@ fn look(file: &OwnedFd) -> io::Result<About> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::ffi::CString;
     use std::io::Read;
-    use std::os::unix::fs::symlink;
 
     #[test]
     fn what_is_pinned_can_be_read_after_its_name_is_gone() {
@@ -193,24 +156,5 @@ mod tests {
         assert_eq!(unsafe { libc::mkfifo(name.as_ptr(), 0o600) }, 0);
         assert!(PinnedFile::at(&fifo).is_err());
         assert!(PinnedFile::at(folder.path()).is_err());
-    }
-
-    #[test]
-    fn no_link_of_a_process_leads_out_of_its_root() {
-        let folder = tempfile::tempdir().unwrap();
-        let (root, secret) = (folder.path().join("root"), folder.path().join("secret"));
-        std::fs::create_dir(&root).unwrap();
-        std::fs::write(&secret, "").unwrap();
-        symlink(&secret, root.join("absolute")).unwrap();
-        symlink("../secret", root.join("upwards")).unwrap();
-        symlink("/proc/self/exe", root.join("magic")).unwrap();
-        symlink("/file", root.join("inside")).unwrap();
-        std::fs::write(root.join("file"), "").unwrap();
-        let root = File::open(root).unwrap();
-        for path in ["/absolute", "/upwards", "/../secret", "/magic"] {
-            assert!(PinnedFile::below(&root, Path::new(path)).is_err(), "{path}");
-        }
-        let inside = PinnedFile::below(&root, Path::new("/inside")).unwrap();
-        assert_eq!(inside.inode(), PinnedFile::below(&root, Path::new("/file")).unwrap().inode());
     }
 }

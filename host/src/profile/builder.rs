@@ -20,7 +20,7 @@ pub struct Budget {
 
 /// A distinct frame.
 const FRAME_BYTES: usize = entry_bytes::<(Frame, u32)>();
-/// A distinct stack, without its frames.
+/// A distinct stack, without its frames: as a key, and as what is made of it in the end.
 const STACK_BYTES: usize = size_of::<Stack>() + entry_bytes::<(Box<[u32]>, u32)>();
 /// A distinct thread.
 const THREAD_BYTES: usize = entry_bytes::<(Thread, u32)>();
@@ -86,8 +86,7 @@ impl Builder {
         let stack = match self.stacks.get(&*self.key.0) {
             Some(id) => id,
             None if self.stacks.len() < self.budget.stacks => {
-                let callers = sample.callers.as_ref().map_or(0, |callers| callers.frames.len());
-                self.bytes += STACK_BYTES + (self.key.0.len() + callers) * size_of::<u32>();
+                self.bytes += STACK_BYTES + 2 * self.key.0.len() * size_of::<u32>();
                 self.stacks.id(self.key.0.as_slice().into())
             }
             None => {
@@ -145,8 +144,7 @@ impl Builder {
             .map(|((thread, stack), times_ns)| Sample { thread, stack, times_ns })
             .collect();
         samples.sort_by_key(|sample| (sample.thread, sample.stack));
-        let lists = done.callers.into_values();
-        let stacks = done.stacks.into_values().into_iter().map(|key| Key::read(&key, &lists)).collect();
+        let stacks = done.stacks.into_values().into_iter().map(|key| Key::read(&key)).collect();
         let frames = done.frames.into_values();
         Profile {
             start_ns: interval.start_ns,
@@ -156,6 +154,7 @@ impl Builder {
             files: files_of(&frames),
             frames,
             stacks,
+            callers: done.callers.into_values(),
             threads: done.threads.into_values(),
             samples,
             losses,
@@ -195,12 +194,12 @@ impl Key {
         self.0.extend(inner);
     }
 
-    fn read(key: &[u32], lists: &[Box<[u32]>]) -> Stack {
+    fn read(key: &[u32]) -> Stack {
         let (head, inner) = key.split_first_chunk().unwrap_or((&[0, NO_LIST], &[]));
         let [user_end, kernel_end, low, high] = head[0].to_le_bytes();
-        let callers = lists.get(head[1] as usize).map_or(&[][..], |list| list);
         Stack {
-            frames: [inner, callers].concat().into(),
+            inner: inner.into(),
+            callers: (head[1] != NO_LIST).then_some(head[1]),
             kernel_frames: u16::from_le_bytes([low, high]).into(),
             user_end,
             kernel_end,
@@ -296,7 +295,40 @@ mod tests {
         assert!((0..many).all(|time_ns| builder.add(sample(1, time_ns, &[1, 2, 3]))));
         let profile = builder.finish(&interval(Ticks::default()), UnreadFiles::default());
         assert_eq!((profile.sample_count(), profile.stacks.len(), profile.losses.total()), (many, 1, 0));
-        assert_eq!(profile.stacks[0].frames.len(), 3);
+        assert_eq!(profile.frames_of(&profile.stacks[0]).count(), 3);
+    }
+
+    #[test]
+    fn callers_of_many_stacks_take_their_room_once() {
+        let depth = 250;
+        let callers: Vec<u64> = (1..depth).map(|number| number << 32).collect();
+        let mut builder = Builder::new(10, Budget { stacks: 65_536, bytes: 4 << 20 });
+        let leaves = 10_000;
+        for leaf in 1..=leaves {
+            // The same callers of a thread have the same id while they are known.
+            let mut sample = sample(1, leaf, &[&[leaf], &callers[..]].concat());
+            sample.callers = sample
+                .callers
+                .map(|callers| Arc::new(Callers { id: 1, ..Arc::into_inner(callers).unwrap() }));
+            assert!(builder.add(sample), "no room for stack {leaf}");
+        }
+        let profile = builder.finish(&interval(Ticks::default()), UnreadFiles::default());
+        assert_eq!((profile.stacks.len() as u64, profile.losses.total()), (leaves, 0));
+        let last = profile.stacks.last().unwrap();
+        assert_eq!(profile.frames_of(last).count() as u64, depth);
+    }
+
+    #[test]
+    fn deep_stacks_that_differ_fill_the_share_that_is_promised() {
+        // With 256 frames each, which nothing has in common, 4 MiB have room for 4096 lists and what else a stack takes.
+        let mut builder = Builder::new(10, Budget { stacks: 65_536, bytes: 4 << 20 });
+        let added = (0..5000_u64).filter(|number| {
+            let frames: Vec<u64> =
+                (0..256).map(|depth| if (number >> (depth % 13)) & 1 == 0 { 7 } else { 9 }).collect();
+            builder.add(sample(1, *number, &frames))
+        });
+        let added = added.count();
+        assert!((3000..4096).contains(&added), "{added}");
     }
 
     #[test]

@@ -23,6 +23,8 @@ pub struct Profile {
     pub frames: Vec<Frame>,
     /// Distinct stacks.
     pub stacks: Vec<Stack>,
+    /// Lists of indexes into `frames`, leaf first, which stacks have in common.
+    pub callers: Vec<Box<[u32]>>,
     /// Threads that were sampled.
     pub threads: Vec<Thread>,
     /// Stacks by thread.
@@ -41,12 +43,14 @@ pub struct Profile {
     pub files: Vec<Arc<PinnedFile>>,
 }
 
-/// A call stack.
+/// A call stack; [`Profile::frames_of`] has all of its frames.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stack {
-    /// Indexes into [`Profile::frames`], leaf first.
-    pub frames: Box<[u32]>,
-    /// How many of them are the kernel's.
+    /// Indexes into [`Profile::frames`], leaf first, of the frames that are not in `callers`.
+    pub inner: Box<[u32]>,
+    /// Index into [`Profile::callers`] of the rest.
+    pub callers: Option<u32>,
+    /// How many of the first are the kernel's.
     pub kernel_frames: u32,
     /// How the user part ended: a value of [`stacksonde_ebpf::user_end`].
     pub user_end: u8,
@@ -99,6 +103,12 @@ pub struct Sample {
 }
 
 impl Profile {
+    /// Indexes into `frames` of a stack, leaf first.
+    pub fn frames_of<'a>(&'a self, stack: &'a Stack) -> impl Iterator<Item = u32> + 'a {
+        let callers = stack.callers.map_or(&[][..], |list| &self.callers[list as usize]);
+        stack.inner.iter().chain(callers).copied()
+    }
+
     /// Samples in the profile.
     pub fn sample_count(&self) -> u64 {
         self.samples.iter().map(|sample| sample.times_ns.len() as u64).sum()

@@ -36,7 +36,7 @@ pub(super) struct Expected {
     pub(super) version: &'static str,
     /// `full`, `reduced` or `cannot-run`.
     pub(super) level: &'static str,
-    /// The provider of facts.
+    /// The provider of facts; empty if nobody can give any.
     pub(super) provider: &'static str,
     /// Facts that another provider gives.
     pub(super) provider_of: &'static [(&'static str, &'static str)],
@@ -108,6 +108,9 @@ const fn stock(name: &'static str, kernel: Stock, version: &'static str) -> Row 
 
 const CLOUD: &str = "-cloud-amd64";
 
+const DEBIAN_13: Stock =
+    Stock { name: "Debian 13, Linux 6.12", prefix: "linux-image-6.12.", suffix: "+deb13-cloud-amd64" };
+
 /// All of them. Our own stand in an order in which each build changes little of the one before; BTF is
 /// last, since with it a header that all files include is another.
 pub(super) const ROWS: &[Row] = &[
@@ -124,12 +127,24 @@ pub(super) const ROWS: &[Row] = &[
         Stock { name: "Debian 12, Linux 6.1", prefix: "linux-image-6.1.0-", suffix: CLOUD },
         "6.1.",
     ),
-    stock(
-        "stock-6.12",
-        Stock { name: "Debian 13, Linux 6.12", prefix: "linux-image-6.12.", suffix: "+deb13-cloud-amd64" },
-        "6.12.",
-    ),
+    stock("stock-6.12", DEBIAN_13, "6.12."),
     stock("stock-sid", Stock { name: "Debian sid, newest", prefix: "linux-binary-", suffix: CLOUD }, ""),
+    Row {
+        name: "lockdown",
+        kernel: Kernel::Stock(DEBIAN_13),
+        configuration: "as shipped, lockdown=confidentiality",
+        guest: &["lockdown=confidentiality"],
+        in_ci: true,
+        expected: Expected {
+            version: "6.12.",
+            level: "reduced",
+            provider: "",
+            provider_of: &[],
+            compared: false,
+            hazard: "out-of-range",
+            less: &[("user_stacks_in_kernel", "off")],
+        },
+    },
     Row {
         name: "neither",
         kernel: Kernel::Own(NEITHER),

@@ -28,9 +28,9 @@ alice /usr/local/bin/in_usr usr
 alice /home/alice/in_home home
 alice /tmp/in_tmp tmp
 alice /usr/local/bin/removed removed
-/usr/lib/stacksonde-test/c_chain &
-sleep 1
+until [ "$(cat /proc/$!/comm)" = removed ]; do sleep 0.2; done
 rm /usr/local/bin/removed
+/usr/lib/stacksonde-test/c_chain &
 
 properties=ActiveState,SubState,Result,NRestarts,MainPID,ActiveEnterTimestampMonotonic,WatchdogTimestampMonotonic
 properties=$properties,ExecMainStatus,ExecMainCode,MemoryPeak,TasksCurrent
@@ -44,7 +44,7 @@ await() {
 	done
 	say "never: $1"
 }
-# Waits until another file of stacks is there than there were, and one more, which was begun after that.
+# Waits until so many more files of stacks are there than there were.
 another() {
 	local had now
 	had=$(ls $state/*.folded 2> /dev/null | wc -l)
@@ -54,6 +54,18 @@ another() {
 		sleep 0.5
 	done
 	say "no $1 more profiles"
+}
+
+# Waits for stacks of an interval that begins after this, and names their file. A file is named by the end of its interval.
+from_now_on() {
+	local interval=5 first newest
+	first=$state/profile-$(date -u -d "+$interval seconds" +%Y%m%dT%H%M%SZ)
+	for _ in $(seq 240); do
+		newest=$(ls $state/*.folded | tail -n 1)
+		[[ $newest > $first ]] && echo "$newest" && return
+		sleep 0.5
+	done
+	say "no profile after $first" >&2
 }
 
 # Sends what there is, and ends.
@@ -89,8 +101,7 @@ say reloading
 printf '[filter]\ndeny_comm = ["in_usr"]\n' > /etc/stacksonde/conf.d/deny.toml
 systemctl reload stacksonde
 echo $? > reload.status
-another 2
-cat "$(ls $state/*.folded | tail -n 1)" > reloaded.folded
+cat "$(from_now_on)" > reloaded.folded
 echo 'nonsense = 1' > /etc/stacksonde/conf.d/wrong.toml
 systemctl reload stacksonde
 echo $? > refused.status

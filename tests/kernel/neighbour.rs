@@ -57,7 +57,11 @@ fn who_spoils_its_own_files_and_names_harms_nobody_else() {
     let profiles = daemon.profiles();
     let of_bystander: Vec<_> = profiles.iter().map(|profile| profile.of("bystander")).collect();
     let samples: u64 = of_bystander.iter().map(|stacks| stacks.samples()).sum();
-    assert!(samples as f64 >= due * 0.98 - 5.0, "{samples} samples of {due:.0}: {said}");
+    // Beside programs that run for milliseconds a share of the CPU time is met as well as chance has it.
+    assert!(samples as f64 >= due * 0.8 - 20.0, "{samples} samples of {due:.0}: {said}");
+    for ours in ["ring_full", "no_ring", "no_scratch", "malformed", "stacks_full", "not_written"] {
+        assert!(!said.contains(&format!("samples_lost_{ours}")), "{said}");
+    }
     for (number, stacks) in of_bystander.iter().enumerate() {
         let named = stacks.with_chain(&["main"]).samples();
         assert_eq!(named, stacks.samples(), "nameless in profile {number}: {stacks:?}\n{said}");

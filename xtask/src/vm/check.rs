@@ -1,7 +1,7 @@
 //! Compares what came out of a guest with what must.
 
 use super::results::{Recording, Results, Stacks};
-use super::rows::{Expected, MAPS_ARE_LOCKED, Row};
+use super::rows::{Expected, LOCKED, MAPS_ARE_LOCKED, Row};
 use serde_json::Value;
 
 /// A program of the guest whose stacks are known.
@@ -13,6 +13,8 @@ pub(super) struct Program {
     pub(super) chains: &'static [&'static [&'static str]],
     /// Whether its frames are linked by frame pointers, so that the kernel's own walk shows them too.
     pub(super) frame_pointers: bool,
+    /// Set if it is in the kernel for much of its time.
+    pub(super) asks_kernel: bool,
 }
 
 /// The known programs: `tests/targets` says what they do.
@@ -24,11 +26,13 @@ pub(super) const PROGRAMS: [Program; 2] = [
             &["_start", "start", "outer", "middle", "ask_kernel"],
         ],
         frame_pointers: true,
+        asks_kernel: true,
     },
     Program {
         name: "no_frame_pointe",
         chains: &[&["main", "outer", "middle", "inner"]],
         frame_pointers: false,
+        asks_kernel: false,
     },
 ];
 
@@ -62,13 +66,28 @@ pub(super) fn check(row: &'static Row, results: Results) -> Outcome {
     let mut complaints = plan(&row.expected, &results.plan, results.doctor_status);
     let nested = nested(&row.expected, &results.nested);
     complaints.extend(nested.into_iter().map(|complaint| format!("in a pid namespace, {complaint}")));
-    let own_walk = !row.expected.less.iter().any(|(feature, _)| *feature == "user_stacks");
-    for program in PROGRAMS.iter().filter(|program| own_walk || program.frame_pointers) {
+    let is_less = |feature: &str| row.expected.less.iter().any(|(less, _)| *less == feature);
+    let shown = |program: &&Program| match program.frame_pointers {
+        true => !(program.asks_kernel && row.expected.provider.is_empty()),
+        false => !is_less("user_stacks"),
+    };
+    for program in PROGRAMS.iter().filter(shown) {
         complaints.extend(stacks(program, &results.stacks.of(program.name)));
     }
+    complaints.extend(locked(row, &results.plan));
     complaints.extend(filtered(&results.filtered));
     complaints.extend(memlock(row, results.memlock.as_ref()));
     Outcome { row, results: Some(results), complaints }
+}
+
+/// What a lockdown takes is told by its name.
+fn locked(row: &Row, plan: &Value) -> Vec<String> {
+    if !row.guest.contains(&LOCKED) {
+        return Vec::new();
+    }
+    let lost = list(plan, "features").iter().filter(|feature| text(feature, "/state") != "on");
+    let silent = lost.filter(|feature| !text(feature, "/reason").contains("lockdown"));
+    silent.map(|feature| format!("feature {} does not name the lockdown", text(feature, "/name"))).collect()
 }
 
 /// Of two programs one is denied: the kernel keeps its samples back, and the other's are there.

@@ -92,6 +92,9 @@ const AS_SHIPPED: &str = "as shipped";
 /// Distributions mount tracefs at boot.
 const AS_BOOTED: &[&str] = &["tracefs=mounted"];
 
+/// The kernel lets nobody look into it, root neither.
+pub(super) const LOCKED: &str = "lockdown=confidentiality";
+
 /// BPF's maps count as locked memory, before 5.11.
 pub(super) const MAPS_ARE_LOCKED: &str = "memlock=charged";
 
@@ -133,7 +136,7 @@ pub(super) const ROWS: &[Row] = &[
         name: "lockdown",
         kernel: Kernel::Stock(DEBIAN_13),
         configuration: "as shipped, lockdown=confidentiality",
-        guest: &["lockdown=confidentiality"],
+        guest: &[LOCKED],
         in_ci: true,
         expected: Expected {
             version: "6.12.",

@@ -16,7 +16,7 @@ pub(super) const PLACES: [(Program, &str); 4] = [
 ];
 
 const fn place(name: &'static str) -> Program {
-    Program { name, chains: CHAIN, frame_pointers: false }
+    Program { name, chains: CHAIN, frame_pointers: false, asks_kernel: false }
 }
 
 /// Bit of CAP_SYS_ADMIN.

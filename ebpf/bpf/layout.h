@@ -17,7 +17,7 @@
 /* How the user part of a sample ended. Those marked * say where the sampler stopped for want of
  * tables; user space goes on from there with the copy of the stack, and gives the final answer. */
 #define USER_ENDS(V) \
-	V(COMPLETE, complete, 0, "The walk reached a root: an undefined return address, or a frame pointer of zero.") \
+	V(COMPLETE, complete, 0, "The walk reached a root: code that the kernel or a maker of threads or stacks entered.") \
 	V(KERNEL_THREAD, kernel_thread, 1, "A kernel thread: there is no user part.") \
 	V(ENTRY_UNFINISHED, entry_unfinished, 2, "Sampled while user registers were being saved; they would be stale.") \
 	V(NO_ENTRY_REGISTERS, no_entry_registers, 3, "Sampled in the kernel, and where it saves user registers is unknown.") \
@@ -25,7 +25,7 @@
 	V(NO_FRAME_POINTER, no_frame_pointer, 5, "Code without unwind information, and the frame pointer was zero.") \
 	V(BAD_FRAME_POINTER, bad_frame_pointer, 6, "Code without unwind information, and the frame pointer did not lead up the stack.") \
 	V(STACK_UNREADABLE, stack_unreadable, 7, "The stack could not be read where the next frame lies.") \
-	V(TOO_DEEP, too_deep, 8, "The stack has more frames than a record holds.") \
+	V(TOO_DEEP, too_deep, 8, "* The stack has more frames than are kept, which are the innermost ones.") \
 	V(KERNEL_WALK, kernel_walk, 9, "Walked by the kernel itself, which does not say how it ended.") \
 	V(NO_PROCESS, no_process, 10, "* The mappings of the process were not in the tables.") \
 	V(NO_MAPPING, no_mapping, 11, "* An address lay in no mapping of the tables.") \
@@ -34,9 +34,11 @@
 	V(BAD_FRAME, bad_frame, 14, "An unwind rule led to a frame that does not lie above the one before.") \
 	V(STACK_CUT, stack_cut, 15, "The stack is larger than what is copied for a walk in user space.") \
 	V(NO_CODE, no_code, 16, "A return address lies in no executable mapping.") \
-	V(MEMORY_GONE, memory_gone, 17, "The process was ending and had no memory any more, so no user stack.") \
+	V(MEMORY_GONE, memory_gone, 17, "The process was ending and had no memory any more, so its callers are unknown.") \
 	V(CODE_REPLACED, code_replaced, 18, "Other code had just taken the place of what the tables knew, so the walk may be wrong.") \
-	V(NO_LEAF_ROWS, no_leaf_rows, 19, "* Rows were wanting for Go's innermost function; by frame pointers the walk reached a root.")
+	V(NO_LEAF_ROWS, no_leaf_rows, 19, "* Rows were wanting for Go's innermost function; by frame pointers the walk reached a root.") \
+	V(RETURN_PROBED, return_probed, 20, "A probe on a function's return (uretprobe) has put its own address in the place of the caller's.") \
+	V(IS_32_BIT, is_32_bit, 21, "A 32-bit program, whose stack is not walked.")
 
 /* How the kernel part of a sample ended. */
 #define KERNEL_ENDS(V) \
@@ -46,9 +48,11 @@
 	V(SWITCHED_OFF, switched_off, 3, "Kernel stacks are switched off.")
 
 /* One sample as it lies in a ring, followed by kernel_frames + user_frames addresses (u64),
- * leaf first. The first user address is the program counter, the others are return addresses.
+ * leaf first. The first user address is the program counter, the others are return addresses, or with
+ * the USER_FRAME_EXACT_BIT the places where execution stood or stands next.
  * If there is a copy of the stack, LEAF_REGISTERS registers and that copy follow at the place after
  * MAX_KERNEL_FRAMES + MAX_USER_FRAMES addresses. */
+#define USER_FRAME_EXACT_BIT 63
 #define SAMPLE_FIELDS(F, A) \
 	F(u64, time_ns, "CLOCK_MONOTONIC, nanoseconds.") \
 	F(u64, cgroup_id, "Id of the task's cgroup in the default hierarchy; 0 if unknown.") \
@@ -187,6 +191,7 @@
 	V(SIGNAL, signal, 7, "A signal frame: all registers lie in the context that sp points at.") \
 	V(END, end, 8, "The return address is undefined: a root.") \
 	V(UNSUPPORTED, unsupported, 9, "A rule that is not understood.") \
+	V(ENTRY, entry, 10, "No call precedes: as a return address it was made by hand, for a stack that begins there.") \
 	V(REGISTER, register, 16, "16 to 31: cfa = register of that DWARF number less 16, + cfa (a leaf; x86-64)") \
 	V(RETURN_IN, return_in, 32, "32 to 47: cfa = sp + cfa, the return address is in a register (a leaf; x86-64)")
 
@@ -195,7 +200,8 @@
 
 /* Values of a rule's `fp` and `other` that are no offset from the CFA. */
 #define SAVED_NOT 0x7fff /* the register keeps its value */
-#define SAVED_AT_FP 0x7ffe /* fp = *fp */
+#define SAVED_AT_FP 0x7ffe /* fp = *fp; each less by one: 8 bytes further, */
+#define SAVED_AT_FP_LEAST 0x7f80 /* down to this */
 
 /*
  * The filter: what is excluded, written by user space through shared memory, read by the sampler (filter.h)

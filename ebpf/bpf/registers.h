@@ -30,6 +30,8 @@ struct registers {
 	 (leaf)[14] = (r)->r14, (leaf)[15] = (r)->r15)
 /* The two lowest bits of cs are the privilege level; 3 is user mode. */
 #define REGISTERS_USER_MODE(r) (((r)->cs & 3) == 3)
+/* 32-bit code runs by a segment of its own (arch/x86/include/asm/segment.h, __USER32_CS). */
+#define REGISTERS_32_BIT(r) ((r)->cs == 0x23)
 /* Where a system call's first argument lies, in bytes from the start. */
 #define REGISTERS_FIRST_ARGUMENT __builtin_offsetof(struct registers, di)
 /* The number of bpf(2). */
@@ -50,6 +52,7 @@ struct registers {
 #define REGISTERS_LEAF(leaf, r) ((leaf)[0] = 0)
 /* PSR_MODE_MASK; EL0t is 0, for 64-bit and (with bit 4 set) for 32-bit user mode. */
 #define REGISTERS_USER_MODE(r) (((r)->pstate & 0xf) == 0)
+#define REGISTERS_32_BIT(r) (((r)->pstate & 0x10) != 0)
 #define REGISTERS_FIRST_ARGUMENT __builtin_offsetof(struct registers, regs)
 #define SYS_BPF 280
 

@@ -203,7 +203,12 @@ __attribute__((noinline)) int unwind_frame(u32 cpu, u32 first)
 		return moved;
 	if (slot >= MAX_KERNEL_FRAMES + MAX_USER_FRAMES)
 		return USER_END_TOO_DEEP;
-	record->frames[slot] = record->walk.pc;
+	u64 mark = (u64)record->walk.exact << USER_FRAME_EXACT_BIT;
+	record->frames[slot] = record->walk.pc | mark;
+	/* Who returns to where a signal's registers are restored was never called from there. */
+	u32 before = slot - 1;
+	if (mark && record->walk.count > 1 && before < MAX_KERNEL_FRAMES + MAX_USER_FRAMES)
+		record->frames[before] |= mark;
 	record->walk.count++;
 	return MOVED;
 }
@@ -240,7 +245,7 @@ static ALWAYS_INLINE u8 entry_registers(u64 kernel_sp, struct walk *walk)
 		return USER_END_KERNEL_THREAD;
 
 	BEGIN(walk, &entry);
-	return USER_END_COMPLETE;
+	return REGISTERS_32_BIT(&entry) ? USER_END_IS_32_BIT : USER_END_COMPLETE;
 }
 
 /*
@@ -255,7 +260,7 @@ static ALWAYS_INLINE u32 walk_by_tables(struct scratch *record, u32 cpu, u32 fir
 	record->frames[first & 127] = record->walk.pc;
 	record->walk.count = 1;
 	record->walk.recalled = record->walk.looked_up = record->walk.mistaken = 0;
-	record->walk.leaf_wanting = 0;
+	record->walk.leaf_wanting = record->walk.lowered = 0;
 	if (!find_process(&record->walk, head->pid, name)) {
 		*end = USER_END_NO_PROCESS;
 		return 1;
@@ -404,6 +409,8 @@ static ALWAYS_INLINE int take_sample(struct perf_event_context *context, int by_
 	if (REGISTERS_USER_MODE(&context->regs)) {
 		head->kernel_end = KERNEL_END_NOT_IN_KERNEL;
 		BEGIN(walk, &context->regs);
+		if (REGISTERS_32_BIT(&context->regs))
+			end = USER_END_IS_32_BIT;
 	} else {
 		kernel_frames = kernel_part(context, record);
 		end = entry_registers(REGISTERS_SP(&context->regs), walk);
@@ -435,10 +442,10 @@ static ALWAYS_INLINE int take_sample(struct perf_event_context *context, int by_
 				walk->exact = 1;
 			}
 			u32 wanting = end == USER_END_NO_LEAF_ROWS || end == USER_END_NO_PROCESS ||
-				      end == USER_END_NO_MAPPING || end == USER_END_NO_ROWS;
+				      end == USER_END_NO_MAPPING || end == USER_END_NO_ROWS || end == USER_END_TOO_DEEP;
 			if (wanting || copy_always) {
 				copy_stack(cpu, copy_always ? leaf_sp : walk->sp);
-				if (wanting && !head->stack_bytes)
+				if (wanting && !head->stack_bytes && end != USER_END_TOO_DEEP)
 					end = USER_END_STACK_UNREADABLE;
 				/* A new process may be gone soon, and a stack larger than its copy is read where it is. */
 				head->urgent = head->stack_bytes >= stack_pages * STACK_PAGE_BYTES ||
@@ -457,6 +464,10 @@ static ALWAYS_INLINE int take_sample(struct perf_event_context *context, int by_
 		head->user_exact = walk->exact;
 	} else {
 		head->user_pc = 0;
+		if (end == USER_END_IS_32_BIT) {
+			record->frames[kernel_frames & 127] = walk->pc;
+			user_frames = 1;
+		}
 	}
 
 	head->kernel_frames = kernel_frames;

@@ -27,6 +27,9 @@ struct mapping {
 };
 static_assert(sizeof(struct mapping) == MAPPING_LENGTH * sizeof(u64), "words of a mapping");
 
+/* Times that a walk comes to a stack that lies lower: coroutines call coroutines, and damaged stacks lead around. */
+#define LOWERED_MAX 8
+
 /* User memory is read this much at a time: one read of a KiB costs what one of a few words does. */
 #define WINDOW_WORDS 128
 
@@ -40,6 +43,8 @@ struct walk {
 	u32 epoch;
 	/* Rules found in `recent`, by all of the tables, and by these as another one. */
 	u32 recalled, looked_up, mistaken;
+	/* Frames that lie below the one that they called, on another stack. */
+	u32 lowered;
 	/* 1: rows are wanting for the innermost frame, which was left by its frame pointer. */
 	u32 leaf_wanting;
 	/* Address of window[0]; only words of it that were read are valid. */
@@ -202,15 +207,17 @@ static ALWAYS_INLINE s32 look_up(struct walk *walk, u64 address)
 
 	u64 what = mapping->what;
 	u32 kind = what >> 32;
-	if (kind != MAPPING_ROWS && (kind != MAPPING_GO || walk->count > 1))
+	/* Go's runtime begins stacks with a frame pointer of zero: whether this is the place, rows say. */
+	u32 by_pointers = kind == MAPPING_GO && walk->count > 1;
+	if (kind != MAPPING_ROWS && (kind != MAPPING_GO || (by_pointers && walk->fp)))
 		return kind != MAPPING_FRAME_POINTERS;
 	u64 in_file = address + mapping->bias;
 	u32 header = find_page((u32)what, in_file >> PAGE_SHIFT);
 	if (header)
 		return find_rule(header, in_file & ((1 << PAGE_SHIFT) - 1));
 	/* Where Go moves to another stack a copy of this one would not do: who called is found now. */
-	walk->leaf_wanting = kind == MAPPING_GO;
-	return kind == MAPPING_GO ? 1 : -USER_END_NO_ROWS;
+	walk->leaf_wanting = kind == MAPPING_GO && !by_pointers;
+	return walk->leaf_wanting ? 1 : -USER_END_NO_ROWS;
 }
 
 /* Where in `recent` an address of this process may stand: the bucket is chosen by the low bits, the rest is
@@ -342,13 +349,14 @@ static ALWAYS_INLINE u8 leave_signal(struct walk *walk)
 }
 
 /* Code without unwind information: {caller's frame pointer, return address} lie at the frame pointer
- * (x86-64 psABI 3.2.2; AAPCS64 6.4.6, where a zero marks the root as in psABI 3.4.1). */
+ * (x86-64 psABI 3.2.2; AAPCS64 6.4.6). A zero marks the root by these papers (psABI 3.4.1), and is any number in
+ * code that uses the register as another one: so it tells nothing. */
 static ALWAYS_INLINE u8 follow_frame_pointer(struct walk *walk, u64 rule)
 {
 	u64 fp = walk->fp, caller, pc;
 
 	if (!fp)
-		return walk->count > 1 && !walk->exact ? USER_END_COMPLETE : USER_END_NO_FRAME_POINTER;
+		return USER_END_NO_FRAME_POINTER;
 	if ((fp & 7) || (fp < walk->sp && rule == RULE_NONE))
 		return USER_END_BAD_FRAME_POINTER;
 	look_at(walk, fp, 2);
@@ -392,7 +400,10 @@ static ALWAYS_INLINE u8 follow_rule(struct walk *walk, u64 rule)
 		return USER_END_UNSUPPORTED_RULE;
 	}
 #if defined(STACKSONDE_X86_64)
-	if ((cfa <= walk->sp && kind < RULE_RETURN_IN) || (cfa & 7))
+	/* Only another register, or a word that was stored, leads to another stack, which may lie anywhere; a few times. */
+	u32 is_lower = cfa <= walk->sp && kind < RULE_RETURN_IN;
+	walk->lowered += is_lower;
+	if ((is_lower && (kind == RULE_SP || kind == RULE_PLT || walk->lowered > LOWERED_MAX)) || (cfa & 7))
 		return USER_END_BAD_FRAME;
 	look_at(walk, cfa - 64, 8);
 	if (kind >= RULE_RETURN_IN)
@@ -412,7 +423,8 @@ static ALWAYS_INLINE u8 follow_rule(struct walk *walk, u64 rule)
 		return USER_END_BAD_FRAME;
 	pc = RETURN_ADDRESS(pc);
 #endif
-	if (fp_at != SAVED_NOT && load(walk, fp_at == SAVED_AT_FP ? walk->fp : cfa + fp_at * 8, &fp))
+	u64 saved = fp_at >= SAVED_AT_FP_LEAST ? walk->fp + (SAVED_AT_FP - fp_at) * 8 : cfa + fp_at * 8;
+	if (fp_at != SAVED_NOT && load(walk, saved, &fp))
 		return USER_END_STACK_UNREADABLE;
 	walk->pc = pc;
 	walk->sp = cfa;
@@ -432,12 +444,15 @@ static ALWAYS_INLINE u8 leave_frame(struct walk *walk)
 	u64 *word = rule_word(number);
 	u64 rule = word ? *word : RULE_UNSUPPORTED;
 	u8 kind = rule;
-	u8 moved = kind == RULE_END    ? USER_END_COMPLETE :
+	/* What was made by hand for a return address is none of the frames. */
+	if (kind == RULE_ENTRY && walk->count > 1 && !walk->exact)
+		walk->count--;
+	u8 moved = kind == RULE_END || kind == RULE_ENTRY ? USER_END_COMPLETE :
 		   kind == RULE_SIGNAL ? leave_signal(walk) :
 		   kind == RULE_NONE   ? follow_frame_pointer(walk, rule) :
 					 follow_rule(walk, rule);
 	if (moved == MOVED && !walk->pc)
-		return walk->fp ? USER_END_NO_CODE : USER_END_COMPLETE;
+		return walk->fp || kind == RULE_NONE ? USER_END_NO_CODE : USER_END_COMPLETE;
 	return moved;
 }
 

@@ -9,7 +9,8 @@
 
 use crate::batch::{self, Run};
 use crate::bpf::{
-    Event, Haste, LoadError, Message, Notices, Reader, Sampler, Settings, Stop, messages, monotonic_ns,
+    Event, Haste, LoadError, Message, NoticeKind, Notices, Reader, Sampler, Settings, Stop, messages,
+    monotonic_ns,
 };
 use crate::feed::Feed;
 use crate::filter::{Filter, Rules, Slots};
@@ -20,7 +21,7 @@ use crate::process::{Budget, Processes};
 use crate::profile::{self, Builder, Profile};
 use crate::progress::{Progress, Seen};
 use crate::summary::Summary;
-use crate::symbolize::{self, Symbolizer};
+use crate::symbolize::{self, KernelCode, Symbolizer};
 use crate::unwind::{Tables, Unwinder};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -103,7 +104,9 @@ impl Agent {
                 if let Ok(rules) = wanted.recv() {
                     let processes = Processes::new(budget).unnoticed(by_proc);
                     let sweeps = by_proc.then(Instant::now);
-                    let mut stages = Stages { processes, unwinder, builder, filter, haste, sweeps, progress };
+                    let kernel_code = Arc::default();
+                    let mut stages =
+                        Stages { processes, unwinder, builder, kernel_code, filter, haste, sweeps, progress };
                     stages.filter.change(rules);
                     stages.run(&mut messages, &wanted, &to_publisher);
                 }
@@ -199,6 +202,7 @@ struct Stages {
     processes: Processes,
     unwinder: Unwinder,
     builder: Builder,
+    kernel_code: Arc<KernelCode>,
     haste: Haste,
     /// When `/proc` was last looked through; `None` if everything is noticed.
     sweeps: Option<Instant>,
@@ -223,6 +227,7 @@ impl Stages {
                     tracing::debug!(ticks = ?interval.ticks, frames = ?interval.frames, ?table, ?unwound, ?filtered, "interval is over");
                     let mut profile = self.builder.finish(&interval, self.processes.reader().take_unread());
                     profile.mappings_left_out = table.mappings_left_out;
+                    profile.kernel_code = Arc::clone(&self.kernel_code);
                     self.unwinder.keep(&profile.frames);
                     if to.send(profile).is_err() {
                         return;
@@ -250,6 +255,9 @@ impl Stages {
     fn take(&mut self, event: Event) {
         match event {
             Event::Notice(notice) => {
+                if matches!(notice.kind, NoticeKind::KernelCode { .. }) {
+                    return Arc::make_mut(&mut self.kernel_code).notice(&notice);
+                }
                 self.filter.notice(&notice);
                 self.processes.notice(&notice);
                 if self.unwinder.notice(&notice, &mut self.processes) {
@@ -305,6 +313,7 @@ impl Publisher {
             loop {
                 if names.is_none() && (self.feed.is_some() || self.exporters.want_names()) {
                     let symbolizer = symbolizer.get_or_insert_with(|| Symbolizer::new(self.symbolize));
+                    symbolizer.take_kernel_code(&profile.kernel_code);
                     names = Some(symbolizer.names(&profile.frames));
                     summary.names = counted;
                     summary.names += symbolizer.counters();

@@ -9,10 +9,12 @@ use crate::process::{
     GoFunctions, Pieces, build_id_of, cgroup_path, in_memory, labels, parent_in_stat, parse_maps, read_maps,
     segments, stat_field,
 };
-use crate::symbolize::{CpuLimit, KernelSymbols, Texts, function_names, look_up_debug, readable_name};
+use crate::symbolize::{
+    CpuLimit, KernelSymbols, Texts, function_names, look_up_debug, readable_name, stub_names,
+};
 use crate::terminal::{Charset, Key, Keys, Paint, Palette, columns, fit, wrap};
 use crate::top::{Setting, Top};
-use crate::unwind::{Architecture, CallFrames, Entry, rows};
+use crate::unwind::{Architecture, CallFrames, Entry, rows, rules_of_code};
 use crate::view::{host_is_this_machine, parse_file, read_folded, read_pprof};
 use ratatui_core::buffer::Buffer;
 use ratatui_core::layout::Rect;
@@ -78,8 +80,10 @@ fn addresses_in(data: &[u8]) -> Vec<u64> {
 /// The sections and symbol tables of an ELF file.
 pub fn fuzz_symbols(data: &[u8]) {
     let limit = CpuLimit::after(Duration::from_secs(3600));
-    let names = function_names(data, &addresses_in(data), &Texts::within(1 << 16), limit);
+    let addresses = addresses_in(data);
+    let names = function_names(data, &addresses, |_| Ok(None), &Texts::within(1 << 16), limit);
     assert!(names.is_ok(), "bytes in memory can be read, in time");
+    assert!(stub_names(data, &addresses, limit).is_ok(), "bytes in memory can be read, in time");
 }
 
 /// The debug information of an ELF file.
@@ -127,6 +131,20 @@ pub fn fuzz_plugin_file(data: &[u8]) {
 /// A plugin's manifest.
 pub fn fuzz_manifest(data: &[u8]) {
     let _manifest = parse_manifest(data);
+}
+
+/// The code of a page.
+pub fn fuzz_code(data: &[u8]) {
+    const START: u64 = 0x40_0000;
+    let code = |address: u64, length: usize| {
+        let at = address.checked_sub(START).and_then(|at| usize::try_from(at).ok());
+        let bytes = at.and_then(|at| data.get(at..)).unwrap_or_default();
+        Ok(bytes[..bytes.len().min(length)].to_vec())
+    };
+    for range in [START..START + 4096, START + 1..START + 17] {
+        let rules = rules_of_code(&range, code).unwrap_or_default();
+        assert!(rules.iter().all(|(at, _)| range.contains(at)) && rules.is_sorted_by_key(|(at, _)| *at));
+    }
 }
 
 /// A function's call frame information; the first two bytes say where its description begins.

@@ -107,13 +107,9 @@ fn function_name(frame: &Frame, names: &Names) -> String {
     }
     match frame {
         Frame::Kernel(address) => format!("{address:#x} [kernel]"),
-        Frame::File(executable, address) => format!("{}+{:#x}", base_name(&executable.path), address.0),
+        Frame::File(executable, address) => format!("{}+{:#x}", executable.name(), address.0),
         Frame::Unknown(address) => format!("{address:#x}"),
     }
-}
-
-fn base_name(path: &str) -> &str {
-    path.rsplit('/').next().unwrap_or(path)
 }
 
 struct Painted<'a> {

@@ -87,7 +87,7 @@ fn a_denied_name_is_left_out_and_all_else_is_there() {
     let (decoy, busy) = (spinners.spin("decoy-1", 1), spinners.spin("busy", 0));
     let recording = Recording::new("", &["--deny-comm", "decoy-?"], &[&decoy, &busy]);
     assert_eq!(recording.stacks.of("decoy-1").samples(), 0, "{}", recording.text());
-    assert!(recording.stacks.of("busy").with_chain(&["main"]).samples() > 100, "{}", recording.text());
+    assert!(recording.stacks.of("busy").with_chain(&["main"]).samples() > 20, "{}", recording.text());
     assert!(recording.excluded() > 100, "{}", recording.text());
 }
 
@@ -121,7 +121,7 @@ fn only_allowed_names_cause_any_work() {
     let (decoy, busy) = (spinners.spin("decoy", 1), spinners.spin("busy", 0));
     let recording = Recording::new("[filter]\ncomm = [\"busy\"]\n", &[], &[&decoy, &busy]);
     assert_eq!(recording.stacks.processes(), ["busy"].into(), "{}", recording.text());
-    assert!(recording.stacks.with_chain(&["main"]).samples() > 100, "{}", recording.text());
+    assert!(recording.stacks.with_chain(&["main"]).samples() > 20, "{}", recording.text());
     // Of one process.
     assert!((1..=4).contains(&recording.counter("maps_read")), "{}", recording.text());
     let arguments = ["--comm", "nobody is called so"];
@@ -164,13 +164,13 @@ fn a_tree_is_followed_into_children_that_are_forked_later() {
         of_late.as_mut().is_some_and(|used| used(agent))
     });
     let stacks = &recording.stacks;
-    assert!(stacks.of("early").samples() > 100 && stacks.of("late").samples() > 100, "{}", recording.text());
+    assert!(stacks.of("early").samples() > 20 && stacks.of("late").samples() > 20, "{}", recording.text());
     let family = ["bash", "early", "late"];
     assert!(stacks.processes().iter().all(|name| family.contains(name)), "{}", recording.text());
     // The same tree, denied.
     let recording = Recording::new("", &["--deny-pid", &shell.pid()], &[&decoy]);
     let stacks = &recording.stacks;
-    assert!(stacks.of("decoy").samples() > 100, "{}", recording.text());
+    assert!(stacks.of("decoy").samples() > 20, "{}", recording.text());
     assert_eq!(stacks.of("early").samples() + stacks.of("late").samples(), 0, "{}", recording.text());
     let group = format!("-{}", shell.pid());
     assert!(Command::new("kill").args(["-9", "--", &group]).status().unwrap().success());
@@ -290,12 +290,12 @@ fn cgroups_are_allowed_and_denied_by_path_and_a_move_is_seen() {
 
     let denied = Recording::new("", &["--deny-cgroup", &outer.path], &[&decoy, &busy]);
     assert_eq!(denied.stacks.of("decoy").samples(), 0, "{}", denied.text());
-    assert!(denied.stacks.of("busy").samples() > 100 && denied.excluded() > 100, "{}", denied.text());
+    assert!(denied.stacks.of("busy").samples() > 20 && denied.excluded() > 100, "{}", denied.text());
 
     let pattern = outer.path.replace("outer", "*/inner");
     let allowed = Recording::new("", &["--cgroup", &pattern], &[&decoy, &busy]);
     assert_eq!(allowed.stacks.processes(), ["decoy"].into(), "{}", allowed.text());
-    assert!(allowed.stacks.samples() > 100, "{}", allowed.text());
+    assert!(allowed.stacks.samples() > 20, "{}", allowed.text());
     assert!((1..=4).contains(&allowed.counter("maps_read")), "{}", allowed.text());
 
     let (mut before, mut after) = (decoy.used(1000), None);
@@ -307,7 +307,7 @@ fn cgroups_are_allowed_and_denied_by_path_and_a_move_is_seen() {
         after.as_mut().is_some_and(|used| used(agent))
     });
     assert_eq!(moved.stacks.processes(), ["decoy"].into(), "{}", moved.text());
-    assert!(moved.stacks.samples() > 100, "{}", moved.text());
+    assert!(moved.stacks.samples() > 20, "{}", moved.text());
     drop(decoy);
 }
 

@@ -9,6 +9,7 @@ mod bytes;
 mod chains;
 mod docs;
 mod doctor;
+mod exact;
 mod exporters;
 mod filters;
 mod hazards;

@@ -70,7 +70,7 @@ fn a_program_is_profiled_by_its_id_in_our_namespace_and_no_other_is() {
             continue;
         }
         assert_eq!(stacks.processes(), ["busy"].into(), "{way}: {stacks:?}");
-        assert!(stacks.with_chain(&["main"]).samples() > 100, "{way}: its mappings are known: {stacks:?}");
+        assert!(stacks.with_chain(&["main"]).samples() > 20, "{way}: its mappings are known: {stacks:?}");
     }
 }
 
@@ -99,7 +99,7 @@ fn processes_outside_keep_their_names_and_kernel_frames() {
     let outside = spinners.spin("decoy", 0);
     let stacks = record_all(spinners.folder(), &[], &outside);
     let decoy = stacks.of("decoy");
-    assert!(decoy.samples() > 100, "{stacks:?}");
+    assert!(decoy.samples() > 20, "{stacks:?}");
     assert_eq!(decoy.with_chain(&["main"]).samples(), 0, "its files are not ours to see: {stacks:?}");
 }
 
@@ -110,5 +110,5 @@ fn processes_outside_are_left_out_by_their_names() {
     let outside = [spinners.spin("decoy", 0), spinners.spin("other", 1)];
     let stacks = record_all(spinners.folder(), &["--deny-comm", "decoy"], &outside[1]);
     assert_eq!(stacks.of("decoy").samples(), 0, "{stacks:?}");
-    assert!(stacks.of("other").samples() > 100, "{stacks:?}");
+    assert!(stacks.of("other").samples() > 20, "{stacks:?}");
 }

@@ -41,6 +41,7 @@ parsers! {
     a_file_with_damaged_debug_information_is_read_as_far_as_it_makes_sense: stacksonde::fuzz::fuzz_debug, debug_information();
     any_name_is_shown_within_limits: stacksonde::fuzz::fuzz_name, mangled_names();
     damaged_kallsyms_is_read_as_far_as_it_makes_sense: stacksonde::fuzz::fuzz_kernel_symbols, [kallsyms()];
+    any_code_has_rules_or_none: stacksonde::fuzz::fuzz_code, [code()];
     a_damaged_unwind_entry_is_refused_or_read: stacksonde::fuzz::fuzz_unwind_entry, [unwind_entry()];
     a_file_with_damaged_unwind_information_is_read_as_far_as_it_makes_sense: stacksonde::fuzz::fuzz_unwind_file, [small_library()];
     a_damaged_table_of_go_is_read_as_far_as_it_makes_sense: stacksonde::fuzz::fuzz_unwind_file, [go_program()];

@@ -6,7 +6,7 @@ mod desk;
 mod readelf;
 
 use stacksonde::bpf::{Registers, StackCopy, TableMemory, TableSizes};
-use stacksonde::process::{parse_maps, segments};
+use stacksonde::process::{parse_maps, segment_of, segments};
 use stacksonde::unwind::{
     Architecture, CallFrames, Entry, PageKey, Rule, TableMapping, Tables, leave, name_mark, rows,
 };
@@ -30,8 +30,9 @@ impl Ourselves {
         for map in parse_maps(&std::fs::read("/proc/self/maps").unwrap()) {
             let Ok(file) = File::open(&map.path) else { continue };
             let bytes = std::fs::read(&map.path).unwrap();
-            let stated =
-                segments(&*bytes).unwrap().iter().find_map(|s| s.address_of(map.file_offset)).unwrap();
+            let stated = segment_of(&segments(&*bytes).unwrap(), &map.file_range(), map.file_offset)
+                .unwrap()
+                .address_of(map.file_offset);
             let index = files.iter().position(|(path, ..)| *path == map.path).unwrap_or_else(|| {
                 let frames = CallFrames::find(&file).unwrap().unwrap();
                 files.push((map.path.clone(), file, frames));
@@ -268,10 +269,11 @@ fn who_called_go_s_innermost_function_is_found_when_its_page_is_not_there() {
     let (end, frames, _) = desk::walk(tables.memory(), (PID, 0), &frame, [0; LEAF_WORDS], &stack);
     assert_eq!(
         (end, &*frames),
-        (user_end::COMPLETE, &[TEXT + 8, TEXT + 0x40][..]),
-        "by frame pointers alone"
+        (user_end::NO_ROWS, &[TEXT + 8, TEXT + 0x40][..]),
+        "by frame pointers, up to where rows must say whether a stack begins there"
     );
-    let rows = [(TEXT, Rule { kind: rule_kind::SP, cfa: 1, fp: NOT_SAVED, other: NOT_SAVED })];
+    let leaf = Rule { kind: rule_kind::SP, cfa: 1, fp: NOT_SAVED, other: NOT_SAVED };
+    let rows = [(TEXT, leaf), (TEXT + 0x38, Rule::END)];
     assert!(tables.add_page(PageKey::of(1, TEXT).unwrap(), &rows));
     let (end, frames, _) = desk::walk(tables.memory(), (PID, 0), &frame, [0; LEAF_WORDS], &stack);
     assert_eq!((end, frames), (user_end::COMPLETE, vec![TEXT + 8, TEXT + 0x30, TEXT + 0x40]));

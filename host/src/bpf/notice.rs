@@ -61,6 +61,17 @@ pub enum NoticeKind {
     },
     /// The thread ended; the process too if `pid` equals `tid`.
     Exit,
+    /// The kernel has new code of its own, or some less: a BPF program, a trampoline. It concerns no process.
+    KernelCode {
+        /// First address.
+        start: u64,
+        /// Bytes of it.
+        bytes: u32,
+        /// Its name.
+        name: String,
+        /// Set if it is no longer there.
+        is_gone: bool,
+    },
     /// The kernel dropped this many notices.
     Lost {
         /// How many.
@@ -69,19 +80,14 @@ pub enum NoticeKind {
 }
 
 /// What tells two files of one path apart.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Identity {
-    /// The GNU build id.
-    BuildId(Vec<u8>),
-    /// Device and inode.
-    Inode {
-        /// Major number of the device.
-        major: u32,
-        /// Minor number of the device.
-        minor: u32,
-        /// Inode number.
-        inode: u64,
-    },
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Identity {
+    /// Major number of the device.
+    pub major: u32,
+    /// Minor number of the device.
+    pub minor: u32,
+    /// Inode number.
+    pub inode: u64,
 }
 
 /// Why bytes are not a perf record.
@@ -99,8 +105,9 @@ const RECORD_COMM: u32 = 3;
 const RECORD_EXIT: u32 = 4;
 const RECORD_FORK: u32 = 7;
 const RECORD_MMAP2: u32 = 10;
+const RECORD_KSYMBOL: u32 = 17;
+const KSYMBOL_UNREGISTER: u16 = 1;
 const MISC_COMM_EXEC: u16 = 1 << 13;
-const MISC_MMAP_BUILD_ID: u16 = 1 << 14;
 
 /// Reads one record, header included. `None` for a kind of record that says nothing to us.
 pub fn parse_notice(record: &[u8]) -> Result<Option<Notice>, BadRecord> {
@@ -109,7 +116,8 @@ pub fn parse_notice(record: &[u8]) -> Result<Option<Notice>, BadRecord> {
     let (Some(kind), Some(misc), Some(_size)) = (fields.u32(), fields.u16(), fields.u16()) else {
         return Err(bad(0));
     };
-    if !matches!(kind, RECORD_LOST | RECORD_COMM | RECORD_EXIT | RECORD_FORK | RECORD_MMAP2) {
+    if !matches!(kind, RECORD_LOST | RECORD_COMM | RECORD_EXIT | RECORD_FORK | RECORD_MMAP2 | RECORD_KSYMBOL)
+    {
         return Ok(None);
     }
     fields.notice(kind, misc).map(Some).ok_or_else(|| bad(kind))
@@ -128,6 +136,12 @@ impl<'a> Fields<'a> {
             let (_id, count) = (self.u64()?, self.u64()?);
             return Some(Notice { time_ns, pid: last_pid, tid: last_tid, kind: NoticeKind::Lost { count } });
         }
+        if kind == RECORD_KSYMBOL {
+            let (start, bytes, _kind, flags) = (self.u64()?, self.u32()?, self.u16()?, self.u16()?);
+            let is_gone = flags & KSYMBOL_UNREGISTER != 0;
+            let kind = NoticeKind::KernelCode { start, bytes, name: self.text(), is_gone };
+            return Some(Notice { time_ns, pid: last_pid, tid: last_tid, kind });
+        }
         let pid = self.u32()?;
         if matches!(kind, RECORD_FORK | RECORD_EXIT) {
             let (parent, tid) = (self.u32()?, self.u32()?);
@@ -140,21 +154,16 @@ impl<'a> Fields<'a> {
                 NoticeKind::Exec { comm: self.text(), mappings_follow: true }
             }
             RECORD_COMM => NoticeKind::Name { comm: self.text() },
-            _ => self.map(misc)?,
+            _ => self.map()?,
         };
         Some(Notice { time_ns, pid, tid, kind })
     }
 
-    fn map(&mut self, misc: u16) -> Option<NoticeKind> {
+    fn map(&mut self) -> Option<NoticeKind> {
         let (start, bytes, file_offset) = (self.u64()?, self.u64()?, self.u64()?);
         let mut identity = Fields { rest: self.take(24)? };
         let _protection_and_flags = self.u64()?;
-        let identity = if misc & MISC_MMAP_BUILD_ID != 0 {
-            let length = usize::from(identity.take(4)?[0]).min(20);
-            Identity::BuildId(identity.take(length)?.to_vec())
-        } else {
-            Identity::Inode { major: identity.u32()?, minor: identity.u32()?, inode: identity.u64()? }
-        };
+        let identity = Identity { major: identity.u32()?, minor: identity.u32()?, inode: identity.u64()? };
         let end = start.checked_add(bytes)?;
         Some(NoticeKind::Map { start, end, file_offset, identity, path: self.text() })
     }
@@ -201,30 +210,21 @@ mod tests {
         bytes
     }
 
-    fn mapping(misc: u16, identity: [u8; 24]) -> Vec<u8> {
+    fn mapping(identity: [u8; 24]) -> Vec<u8> {
         let numbers = [0x1000u64.to_ne_bytes(), 0x2000u64.to_ne_bytes(), 0x300u64.to_ne_bytes()].concat();
         let ids = [7u32.to_ne_bytes(), 8u32.to_ne_bytes()].concat();
-        record(RECORD_MMAP2, misc, &[&ids, &numbers, &identity, &[0; 8], b"/bin/x\0\0"])
-    }
-
-    #[test]
-    fn reads_a_mapping_with_a_build_id() {
-        let mut identity = [0xab; 24];
-        identity[0] = 20;
-        let notice = parse_notice(&mapping(MISC_MMAP_BUILD_ID, identity)).unwrap().unwrap();
-        assert_eq!((notice.pid, notice.tid, notice.time_ns), (7, 8, 99));
-        let NoticeKind::Map { start, end, file_offset, identity, path } = notice.kind else { panic!() };
-        assert_eq!((start, end, file_offset, path.as_str()), (0x1000, 0x3000, 0x300, "/bin/x"));
-        assert_eq!(identity, Identity::BuildId(vec![0xab; 20]));
+        record(RECORD_MMAP2, 0, &[&ids, &numbers, &identity, &[0; 8], b"/bin/x\0\0"])
     }
 
     #[test]
     fn reads_a_mapping_with_device_and_inode() {
         let mut identity = [0; 24];
         (identity[0], identity[4], identity[8]) = (8, 1, 77);
-        let notice = parse_notice(&mapping(0, identity)).unwrap().unwrap();
-        let NoticeKind::Map { identity, .. } = notice.kind else { panic!() };
-        assert_eq!(identity, Identity::Inode { major: 8, minor: 1, inode: 77 });
+        let notice = parse_notice(&mapping(identity)).unwrap().unwrap();
+        assert_eq!((notice.pid, notice.tid, notice.time_ns), (7, 8, 99));
+        let NoticeKind::Map { start, end, file_offset, identity, path } = notice.kind else { panic!() };
+        assert_eq!((start, end, file_offset, path.as_str()), (0x1000, 0x3000, 0x300, "/bin/x"));
+        assert_eq!(identity, Identity { major: 8, minor: 1, inode: 77 });
     }
 
     #[test]
@@ -250,6 +250,19 @@ mod tests {
     fn refuses_short_records_and_skips_unknown_ones() {
         assert!(parse_notice(&[]).is_err());
         assert!(parse_notice(&record(RECORD_MMAP2, 0, &[&[0; 20]])).is_err());
-        assert_eq!(parse_notice(&record(17, 0, &[])), Ok(None));
+        assert_eq!(parse_notice(&record(99, 0, &[])), Ok(None));
+    }
+
+    #[test]
+    fn names_the_kernel_s_own_new_code() {
+        let numbers =
+            [&0xffff_ffff_c012_3000_u64.to_ne_bytes()[..], &0x80u32.to_ne_bytes(), &1u16.to_ne_bytes()];
+        for (flags, is_gone) in [(0u16, false), (1, true)] {
+            let body = [&numbers.concat()[..], &flags.to_ne_bytes(), b"bpf_prog_x\0\0\0\0\0\0"];
+            let notice = parse_notice(&record(RECORD_KSYMBOL, 0, &body)).unwrap().unwrap();
+            let name = "bpf_prog_x".into();
+            let start = 0xffff_ffff_c012_3000;
+            assert_eq!(notice.kind, NoticeKind::KernelCode { start, bytes: 0x80, name, is_gone });
+        }
     }
 }

@@ -38,17 +38,17 @@ impl Event {
         opener::open(&attributes, cpu).map(|descriptor| Self { descriptor })
     }
 
-    /// Notices of fork, exec, executable mappings and exit on one CPU, timed by CLOCK_MONOTONIC;
-    /// switched off. `build_ids` (5.12+) puts a file's build id in the place of device and inode.
-    pub(super) fn side_band(cpu: u32, build_ids: bool, wake_bytes: u32) -> io::Result<Self> {
+    /// Notices of fork, exec, executable mappings, exit and the kernel's own new code on one CPU, timed by CLOCK_MONOTONIC;
+    /// switched off. Those of mappings name a file by device and inode; by its build id alone two files may be one.
+    pub(super) fn side_band(cpu: u32, wake_bytes: u32) -> io::Result<Self> {
         let mut attributes = software(PERF_COUNT_SW_DUMMY as u64);
         attributes.set_disabled(1);
         attributes.set_mmap(1);
         attributes.set_mmap2(1);
-        attributes.set_build_id(u64::from(build_ids));
         attributes.set_comm(1);
         attributes.set_comm_exec(1);
         attributes.set_task(1);
+        attributes.set_ksymbol(1);
         attributes.set_use_clockid(1);
         attributes.clockid = libc::CLOCK_MONOTONIC;
         attributes.set_sample_id_all(1);

@@ -22,7 +22,7 @@ const WANTING_POLL: Duration = Duration::from_millis(250);
 
 /// The same where code of sampled processes is being replaced: until that is read the sampler may walk by tables
 /// that are no longer right.
-const HASTY_POLL: Duration = Duration::from_millis(100);
+const HASTY_POLL: Duration = Duration::from_millis(10);
 
 /// How long what was so lately may be so again.
 const LATELY_NS: u64 = 1_000_000_000;

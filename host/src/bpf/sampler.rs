@@ -93,6 +93,9 @@ impl Cpu {
 /// Words of the table `counters` for each CPU: lines of its own.
 const COUNTER_WORDS: usize = size_of::<Counters>().next_multiple_of(64) / size_of::<u64>();
 
+/// Time in which the kernel gives back the memory of maps that are gone, on a busy machine, too.
+const RELEASE: std::time::Duration = std::time::Duration::from_millis(250);
+
 /// The smallest ring: a page, of any size that kernels have.
 const SMALLEST_RING: u32 = 64 << 10;
 
@@ -147,6 +150,8 @@ impl Sampler {
         let mut smaller = settings.clone();
         while smaller.ring_bytes > SMALLEST_RING {
             smaller.ring_bytes /= 2;
+            // What the attempt before took is given back by a worker of the kernel's (kernel/bpf/syscall.c, bpf_map_put).
+            std::thread::sleep(RELEASE);
             if let Ok(loaded) = Self::load_once(&smaller) {
                 tracing::warn!(
                     ring_bytes = smaller.ring_bytes,
@@ -354,9 +359,8 @@ fn new_ring(bytes: u32) -> Result<Ring, LoadError> {
     ring.map_err(|error| failed(io::Error::other(error)))
 }
 
-/// With build ids where the kernel has them (5.12), else with device and inode.
 fn open_side_band(cpu: u32, bytes: u32) -> Option<SideBand> {
-    SideBand::open(cpu, true, bytes).or_else(|_| SideBand::open(cpu, false, bytes)).map_or_else(
+    SideBand::open(cpu, bytes).map_or_else(
         |error| {
             tracing::warn!(cpu, %error, "no notices of processes from this CPU; mappings are re-read from /proc instead");
             None

@@ -22,8 +22,8 @@ unsafe impl Send for SideBand {}
 
 impl SideBand {
     /// Opens the event of one CPU with a ring of `data_bytes`, a power of two of at least a page.
-    pub(super) fn open(cpu: u32, build_ids: bool, data_bytes: u32) -> io::Result<Self> {
-        let event = Event::side_band(cpu, build_ids, data_bytes / 2)?;
+    pub(super) fn open(cpu: u32, data_bytes: u32) -> io::Result<Self> {
+        let event = Event::side_band(cpu, data_bytes / 2)?;
         // SAFETY: a plain question.
         let page_bytes =
             usize::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).map_err(io::Error::other)?;

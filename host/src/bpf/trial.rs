@@ -34,13 +34,11 @@ pub enum Trial {
     CpuClock,
     /// Opens the notices of processes of a CPU, switched off, with the smallest buffer.
     SideBand,
-    /// The same with build ids of mapped files.
-    SideBandBuildIds,
 }
 
 /// Tries it; the error is what the kernel answered.
 pub fn attempt(trial: Trial, cpu: u32) -> io::Result<()> {
-    let side_band = |build_ids| SideBand::open(cpu, build_ids, page_bytes()?).map(drop);
+    let side_band = || SideBand::open(cpu, page_bytes()?).map(drop);
     match trial {
         Trial::Map => create_map(BPF_MAP_TYPE_ARRAY, 4, 4, 1, None).map(drop),
         Trial::PerfEventProgram => load(BPF_PROG_TYPE_PERF_EVENT).map(drop),
@@ -58,8 +56,7 @@ pub fn attempt(trial: Trial, cpu: u32) -> io::Result<()> {
         }
         // An hour: it is never switched on.
         Trial::CpuClock => Event::cpu_clock(cpu, 3_600_000_000_000).map(drop),
-        Trial::SideBand => side_band(false),
-        Trial::SideBandBuildIds => side_band(true),
+        Trial::SideBand => side_band(),
     }
 }
 

@@ -246,7 +246,7 @@ impl Filter {
                 self.names.remove(&notice.pid);
                 self.cgroups.forget_process(notice.pid);
             }
-            NoticeKind::Map { .. } | NoticeKind::Lost { .. } => return,
+            NoticeKind::Map { .. } | NoticeKind::KernelCode { .. } | NoticeKind::Lost { .. } => return,
         }
         self.slots.remove_process(notice.pid);
     }

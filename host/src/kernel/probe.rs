@@ -16,7 +16,7 @@ use std::io::{self, Read};
 use std::path::Path;
 
 /// Capabilities that are probed by trying them.
-const TRIALS: [(&str, Trial); 13] = [
+const TRIALS: [(&str, Trial); 12] = [
     ("bpf.syscall", Trial::Map),
     ("bpf.prog.perf_event", Trial::PerfEventProgram),
     ("bpf.prog.raw_tracepoint", Trial::RawTracepointProgram),
@@ -29,7 +29,6 @@ const TRIALS: [(&str, Trial); 13] = [
     ("bpf.map.array_of_maps", Trial::ArrayOfMaps),
     ("perf.cpu_clock", Trial::CpuClock),
     ("perf.sideband", Trial::SideBand),
-    ("perf.sideband.build_id", Trial::SideBandBuildIds),
 ];
 
 /// Capabilities of the process, by the bit that grants them and another that does too.
@@ -118,7 +117,7 @@ fn is_refused(tried: &io::Result<()>) -> bool {
 
 /// An event opens and its buffer does not: then it is not the right to events that is lacking.
 fn is_over_perf_mlock(trial: Trial, error: &io::Error, found: &Capabilities) -> bool {
-    matches!(trial, Trial::SideBand | Trial::SideBandBuildIds)
+    matches!(trial, Trial::SideBand)
         && error.raw_os_error() == Some(libc::EPERM)
         && found.has("perf.cpu_clock")
 }

@@ -43,7 +43,7 @@ const PERF: &str = "perf_event_open(2)";
 
 fn call(trial: Trial) -> &'static str {
     match trial {
-        Trial::CpuClock | Trial::SideBand | Trial::SideBandBuildIds => PERF,
+        Trial::CpuClock | Trial::SideBand => PERF,
         Trial::Map
         | Trial::PerfEventProgram
         | Trial::RawTracepointProgram
@@ -165,9 +165,6 @@ fn unknown_to_kernel(trial: Trial) -> (&'static str, &'static str) {
         Trial::ArrayOfMaps => ("this kernel has no arrays of ring buffers", "Linux 5.8 or newer"),
         Trial::CpuClock => ("this kernel has no software CPU clock", "a kernel with CONFIG_PERF_EVENTS=y"),
         Trial::SideBand => ("this kernel gives no notices of mappings", "a kernel with CONFIG_PERF_EVENTS=y"),
-        Trial::SideBandBuildIds => {
-            ("this kernel's notices of mappings have no build ids", "Linux 5.12 or newer")
-        }
     }
 }
 
@@ -232,7 +229,6 @@ mod tests {
             (Trial::CpuClock, EACCES, &admin, "security module"),
             (Trial::RingBuffer, EINVAL, &root, "no BPF ring buffers"),
             (Trial::RawTracepointRun, ENOTSUPP, &root, "cannot run such a program"),
-            (Trial::SideBandBuildIds, EINVAL, &root, "no build ids"),
         ];
         for (trial, errno, standing, expected) in table {
             let reason = said(trial, errno, standing);

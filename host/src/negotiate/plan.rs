@@ -269,13 +269,12 @@ mod tests {
     #[test]
     fn a_missing_capability_takes_away_what_needs_it_and_nothing_else() {
         use State::{Off, Reduced};
-        let table: [(&str, &[(&str, State)]); 9] = [
+        let table: [(&str, &[(&str, State)]); 8] = [
             ("kernel.btf", &[]),
             ("tracefs.mounted", &[]),
             ("tracefs.syscalls", &[]),
             ("lockdown.none", &[]),
             ("bpf.prog.raw_tracepoint", &[]),
-            ("perf.sideband.build_id", &[]),
             ("cap.sys_ptrace", &[(USER_STACKS, Reduced)]),
             ("kallsyms.addresses", &[(KERNEL_NAMES, Off)]),
             ("perf.sideband", &[(PROCESS_NOTICES, Reduced)]),

@@ -7,7 +7,7 @@ use stacksonde_plugin::Outcome;
 use std::fmt;
 
 /// What capabilities are good for besides features.
-const USES: [(&str, &str); 12] = [
+const USES: [(&str, &str); 11] = [
     ("bpf.run.raw_tracepoint", "offsets by selfprobe-offsets, confirming offsets"),
     ("bpf.prog.raw_tracepoint", "offsets by tracepoint-offsets"),
     ("bpf.prog.tracepoint", "offsets by tracepoint-offsets"),
@@ -16,7 +16,6 @@ const USES: [(&str, &str); 12] = [
     ("kernel.btf", "offsets by btf-offsets"),
     ("kallsyms.addresses", "the check of probe-read-safety"),
     ("bpf.helper.get_current_cgroup_id", "cgroups of samples"),
-    ("perf.sideband.build_id", "build ids of mapped files"),
     ("cap.ipc_lock", "large buffers of notices"),
     ("cap.sys_ptrace", "files of other users' processes"),
     ("lockdown.none", "explaining refusals"),

@@ -4,6 +4,7 @@
 use object::elf::{FileHeader64, NT_GNU_BUILD_ID, PF_X, PT_LOAD, ProgramHeader64};
 use object::read::elf::{FileHeader, NoteIterator, ProgramHeader};
 use object::{LittleEndian, ReadRef};
+use std::ops::Range;
 
 /// A loaded, executable part of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -17,18 +18,35 @@ pub struct Segment {
 }
 
 impl Segment {
-    /// The stated address of a file offset, if the segment holds it.
-    ///
-    /// Mappings begin at page boundaries, so what lies in the same pages before and after the
-    /// segment is mapped with it.
-    pub fn address_of(&self, file_offset: u64) -> Option<u64> {
-        const PAGE: u64 = 0xffff; // the largest page that an ELF file is laid out for, less one
-        let first = self.file_offset & !PAGE;
-        let end = self.file_offset.saturating_add(self.file_bytes).saturating_add(PAGE) & !PAGE;
-        (first..end)
-            .contains(&file_offset)
-            .then(|| self.address.wrapping_add(file_offset).wrapping_sub(self.file_offset))
+    /// The address that the file states for an offset, whether the segment holds that or not.
+    pub fn address_of(&self, file_offset: u64) -> u64 {
+        self.address.wrapping_add(file_offset).wrapping_sub(self.file_offset)
     }
+
+    fn end(&self) -> u64 {
+        self.file_offset.saturating_add(self.file_bytes)
+    }
+
+    /// Tells whether a mapping of this range of the file begins as one of this segment does: at a page's beginning.
+    fn begins(&self, mapped: &Range<u64>) -> bool {
+        // Pages of all architectures.
+        [0xfff_u64, 0x3fff, 0xffff].iter().any(|page| self.file_offset & !page == mapped.start)
+    }
+
+    fn overlap(&self, mapped: &Range<u64>) -> u64 {
+        self.end().min(mapped.end).saturating_sub(self.file_offset.max(mapped.start))
+    }
+}
+
+/// Chooses the segment that a mapping of a range of the file shows, for an offset in it. Mappings begin and end at pages'
+/// boundaries, so they show parts of the segments' neighbours, too, whose addresses are others.
+pub fn segment_of<'a>(segments: &'a [Segment], mapped: &Range<u64>, file_offset: u64) -> Option<&'a Segment> {
+    let shown = segments.iter().filter(|segment| segment.overlap(mapped) > 0 || segment.begins(mapped));
+    let fits = |segment: &&Segment| {
+        let holds = (segment.file_offset..segment.end()).contains(&file_offset);
+        (segment.begins(mapped), holds, segment.overlap(mapped))
+    };
+    shown.max_by_key(fits)
 }
 
 /// Why a file has no segments for us.
@@ -107,7 +125,8 @@ mod tests {
         };
         let file = std::fs::read(&map.path).unwrap();
         let offset = address - map.start + map.file_offset;
-        let stated = segments(&*file).unwrap().iter().find_map(|segment| segment.address_of(offset)).unwrap();
+        let stated = segments(&*file).unwrap();
+        let stated = segment_of(&stated, &map.file_range(), offset).unwrap().address_of(offset);
         assert_eq!((address - stated) % 4096, 0, "the load bias is a whole number of pages");
     }
 

@@ -53,7 +53,7 @@ impl Process {
     pub(super) fn take_maps(&mut self, maps: ExecutableMaps, until_ns: u64, files: &mut MappedFiles) {
         let mut new = Mappings::default();
         for line in maps.lines {
-            let identity = FileIdentity::Inode { major: line.major, minor: line.minor, inode: line.inode };
+            let identity = FileIdentity { major: line.major, minor: line.minor, inode: line.inode };
             let mapped = files.one(Mapped { path: line.path, identity });
             let mut what = What { mapped, executable: None };
             // Keep what was noticed with a build id: it is the same mapping, better known.

@@ -1,7 +1,8 @@
 //! Executable files: which one a mapping shows, and how to reach its bytes.
 
-use super::elf::{Segment, build_id_of, segments};
+use super::elf::{Segment, build_id_of, segment_of, segments};
 use super::living::by_living_task;
+use super::pinned::Stamp;
 use super::reader::{FileReader, Unread, Unseen, reason};
 use super::watched::{Headers, WatchedFile, fill};
 use super::{FileAddress, PinnedFile, vdso};
@@ -13,7 +14,9 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::hash::{Hash, Hasher};
 use std::io;
+use std::ops::Range;
 use std::path::Path;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 /// What kind of thing a mapping shows.
@@ -40,10 +43,15 @@ pub struct Executable {
     pub htlhash: Option<String>,
     /// Executable segments; none if the file could not be read.
     pub segments: Vec<Segment>,
+    /// The state of its file when it was read; `None` if it was not. Another executable takes the place of this one as soon as a
+    /// file is read that is in another state, since addresses in the two mean different things.
+    stamp: Option<Stamp>,
     /// The file itself, while it is owned: by the table of processes from first sight in an interval to its end, and
     /// by the profile until it is published. It must outlive the process, but must not keep a container's file
     /// system busy.
     file: Mutex<Weak<PinnedFile>>,
+    /// A task that had it mapped lately.
+    seen_in: AtomicU32,
 }
 
 impl PartialEq for Executable {
@@ -61,16 +69,38 @@ impl Hash for Executable {
 }
 
 impl Executable {
-    /// The address that the file states for an offset in it. Where the file could not be read, the offset itself.
-    pub fn address_of(&self, file_offset: u64) -> FileAddress {
-        let stated = self.segments.iter().find_map(|segment| segment.address_of(file_offset));
-        FileAddress(stated.unwrap_or(file_offset))
+    /// The address that the file states for an offset in it that a mapping of this range of the file shows. Where the file
+    /// could not be read, the offset itself.
+    pub fn address_of(&self, mapped: &Range<u64>, file_offset: u64) -> FileAddress {
+        let segment = segment_of(&self.segments, mapped, file_offset);
+        FileAddress(segment.map_or(file_offset, |segment| segment.address_of(file_offset)))
+    }
+
+    /// Tells whether it is the kernel's shared object.
+    pub(super) fn is_vdso(&self) -> bool {
+        self.kind == ExecutableKind::Vdso
+    }
+
+    /// Returns its name, without folders.
+    pub fn name(&self) -> &str {
+        self.path.rsplit('/').next().unwrap_or(&self.path)
     }
 
     /// Returns the file, if anybody owns it; it stays as long as what this returns. Whoever has a profile has the files
     /// of its frames.
     pub fn file(&self) -> Option<Arc<PinnedFile>> {
         self.file.lock().unwrap_or_else(PoisonError::into_inner).upgrade()
+    }
+
+    /// Returns the file, if anybody owns it and nobody has written over it since it was read. (Copies of the vDSO are made at any
+    /// time.)
+    pub fn unchanged_file(&self) -> Option<Arc<PinnedFile>> {
+        self.file().filter(|file| self.is_vdso() || self.stamp.is_none_or(|stamp| file.is_still(stamp)))
+    }
+
+    /// Returns the id of a task that had it mapped lately.
+    pub fn seen_in(&self) -> u32 {
+        self.seen_in.load(Ordering::Relaxed)
     }
 
     fn refer_to(&self, file: &Arc<PinnedFile>) {
@@ -136,9 +166,6 @@ pub struct Executables {
 #[derive(Debug)]
 struct Known {
     executable: Arc<Executable>,
-    /// Set if its file was read. Else another takes its place as soon as that succeeds, since addresses in the two
-    /// mean different things.
-    is_read: bool,
     /// When its file is looked for again that could not be looked at.
     backoff: Backoff,
 }
@@ -146,6 +173,8 @@ struct Known {
 /// The content of a file, as far as it is wanted.
 #[derive(Debug, Default)]
 struct Content {
+    /// The state of the file before and after it was read.
+    stamp: Option<Stamp>,
     build_id: Option<Vec<u8>>,
     htlhash: Option<String>,
     segments: Vec<Segment>,
@@ -195,7 +224,9 @@ impl Executables {
         let known = self.known.get(mapped);
         if let Some(known) = known {
             let executable = Arc::clone(&known.executable);
-            if let Some(file) = executable.file() {
+            executable.seen_in.store(at.tid, Ordering::Relaxed);
+            // What was written over it meanwhile is another program, under the same name and number.
+            if let Some(file) = executable.unchanged_file() {
                 self.held.insert(executable.id, file);
                 return Some(executable);
             }
@@ -203,7 +234,7 @@ impl Executables {
                 return Some(executable);
             }
         }
-        let is_read = known.is_some_and(|known| known.is_read);
+        let read = known.and_then(|known| known.executable.stamp);
         if known.is_none() {
             if self.known.len() >= self.budget {
                 self.forget_unused();
@@ -212,20 +243,21 @@ impl Executables {
                 return None;
             }
         }
-        let (executable, failed) = match self.find(mapped, at, !is_read) {
+        let (executable, failed) = match self.find(mapped, at, read) {
             Ok((file, None)) => (self.hold(mapped, file), false),
             Ok((file, Some(content))) => {
-                self.take_in(mapped, content, true);
+                self.take_in(mapped, content);
                 (self.hold(mapped, file), false)
             }
             Err(unseen) => {
                 if !self.known.contains_key(mapped) {
-                    self.take_in(mapped, Content::default(), false);
+                    self.take_in(mapped, Content::default());
                 }
                 (self.known(mapped), unseen != Unseen::Gone)
             }
         };
         if let Some(known) = self.known.get_mut(mapped) {
+            known.executable.seen_in.store(at.tid, Ordering::Relaxed);
             match failed {
                 true => known.backoff.fail(now_ns),
                 false => known.backoff = Backoff::default(),
@@ -244,20 +276,17 @@ impl Executables {
     }
 
     /// Makes a new executable known, in the place of what a mapping was taken for before.
-    fn take_in(&mut self, mapped: &Mapped, content: Content, is_read: bool) {
-        let Content { mut build_id, htlhash, segments } = content;
-        // Addresses of what was not read are offsets in the file, which are nobody else's addresses.
-        if let (true, None, FileIdentity::BuildId(id)) = (is_read, &build_id, &mapped.identity) {
-            build_id = Some(id.clone());
-        }
+    fn take_in(&mut self, mapped: &Mapped, content: Content) {
+        let Content { stamp, build_id, htlhash, segments } = content;
         let path = mapped.path.trim_end_matches(" (deleted)");
-        // perf's notices name a file by its build id, /proc by its inode; it is one file all the same.
+        // File systems show other devices in some places than in others; it is one file all the same. What was not read
+        // has offsets in the file for addresses, which are nobody else's.
         let same = |known: &&Known| {
-            is_read
-                && known.is_read
-                && build_id.is_some()
-                && known.executable.build_id == build_id
+            stamp.is_some()
+                && known.executable.stamp == stamp
                 && known.executable.path == path
+                && known.executable.build_id == build_id
+                && known.executable.htlhash == htlhash
         };
         let executable = match self.known.values().find(same) {
             Some(known) => Arc::clone(&known.executable),
@@ -266,10 +295,20 @@ impl Executables {
                 let id = self.next_id;
                 self.next_id = self.next_id.wrapping_add(1);
                 let (path, file) = (path.to_owned(), Mutex::default());
-                Arc::new(Executable { id, kind, path, build_id, htlhash, segments, file })
+                Arc::new(Executable {
+                    id,
+                    kind,
+                    path,
+                    build_id,
+                    htlhash,
+                    segments,
+                    stamp,
+                    file,
+                    seen_in: AtomicU32::default(),
+                })
             }
         };
-        self.known.insert(mapped.clone(), Known { executable, is_read, backoff: Backoff::default() });
+        self.known.insert(mapped.clone(), Known { executable, backoff: Backoff::default() });
     }
 
     /// Forgets executables that nothing but this table refers to.
@@ -282,12 +321,12 @@ impl Executables {
     }
 
     /// Pins the file behind a mapping, and reads it if that is wanted: the mapped inode itself where the kernel allows it,
-    /// else what is at its path. Its identity must agree.
+    /// else what is at its path. Its identity must agree. It is read unless it still is as it was when it was `read`.
     fn find(
         &mut self,
         mapped: &Mapped,
         at: MappedAt,
-        is_wanted: bool,
+        read: Option<Stamp>,
     ) -> Result<(PinnedFile, Option<Content>), Unseen> {
         if self.held.len() >= self.max_held {
             let error = io::Error::from_raw_os_error(libc::EMFILE);
@@ -295,7 +334,7 @@ impl Executables {
         }
         if mapped.is_vdso() {
             return match vdso::copy_of_our_own().and_then(|copy| PinnedFile::new(copy.into())) {
-                Ok(file) => self.check(at.pid, file, mapped, is_wanted),
+                Ok(file) => self.check(at.pid, file, mapped, read),
                 Err(error) => Err(match reason(&error) {
                     Unseen::Unread(reason) => self.reader.miss(&mapped.path, reason, &error),
                     Unseen::Gone => Unseen::Gone,
@@ -307,7 +346,7 @@ impl Executables {
             let pinned =
                 self.reader.look(at.pid, WaitsFor::Process(at.pid), &mapped.path, move || pin(&wanted, at));
             let seen = match pinned {
-                Ok(Some(file)) => self.check(at.pid, file, mapped, is_wanted),
+                Ok(Some(file)) => self.check(at.pid, file, mapped, read),
                 Ok(None) => Err(Unseen::Gone),
                 Err(unseen) => Err(unseen),
             };
@@ -318,30 +357,28 @@ impl Executables {
         Err(Unseen::Gone)
     }
 
-    /// Reads what is wanted of a file, if it is the one that is mapped.
+    /// Reads what is wanted of a file.
     fn check(
         &mut self,
         pid: u32,
         file: PinnedFile,
         mapped: &Mapped,
-        is_wanted: bool,
+        read: Option<Stamp>,
     ) -> Result<(PinnedFile, Option<Content>), Unseen> {
         let is_file = !mapped.is_vdso();
-        let build_id = match &mapped.identity {
-            FileIdentity::BuildId(id) if is_file => Some(id.clone()),
-            _ if !is_wanted => return Ok((file, None)),
-            _ => None,
-        };
+        if read.is_some_and(|read| !is_file || file.is_still(read)) {
+            return Ok((file, None));
+        }
         let waits_for = file.waits_for();
         let read = move || {
-            let open = file.open()?;
-            if build_id.is_some() && build_id != read_build_id(&open)? {
-                return Ok(None);
+            let before = file.stamp()?;
+            let content = Content::read(&file.open()?, is_file)?;
+            if !file.is_still(before) {
+                return Err(io::Error::other("it is being written"));
             }
-            let content = if is_wanted { Some(Content::read(&open, is_file)?) } else { None };
-            Ok(Some((file, content)))
+            Ok((file, Some(Content { stamp: Some(before), ..content })))
         };
-        self.reader.look(pid, waits_for, &mapped.path, read)?.ok_or(Unseen::Gone)
+        self.reader.look(pid, waits_for, &mapped.path, read)
     }
 }
 
@@ -350,6 +387,7 @@ impl Content {
         let watched = WatchedFile::new(file);
         let segments = segments(&Headers::of(&watched)).unwrap_or_default();
         Ok(Self {
+            stamp: None,
             build_id: read_build_id(file)?,
             htlhash: if is_file { htlhash(file)? } else { None },
             segments: watched.judge(segments)?,
@@ -390,13 +428,8 @@ fn by_path(mapped: &Mapped, at: MappedAt) -> io::Result<Option<PinnedFile>> {
         // Which path it is was up to the process, and so may the number of its inode have been.
         _ => {
             let file = PinnedFile::below(&File::open("/")?, path)?;
-            let agrees = match mapped.identity {
-                FileIdentity::BuildId(_) => true,
-                FileIdentity::Inode { major, minor, inode } => {
-                    file.inode() == inode && file.is_on(major, minor)
-                }
-            };
-            Ok(Some(file).filter(|_| agrees))
+            let FileIdentity { major, minor, inode, .. } = mapped.identity;
+            Ok(Some(file).filter(|file| file.inode() == inode && file.is_on(major, minor)))
         }
     }
 }
@@ -407,11 +440,8 @@ fn is_denied(error: &io::Error) -> bool {
 
 /// Says whether a file has the inode that is mapped, where that is known.
 fn has_inode(file: &PinnedFile, identity: &FileIdentity) -> bool {
-    match identity {
-        FileIdentity::BuildId(_) => true,
-        // Device numbers are not compared: btrfs and overlayfs show others in maps than in stat.
-        FileIdentity::Inode { inode, .. } => file.inode() == *inode,
-    }
+    // Device numbers are not compared: btrfs and overlayfs show others in maps than in stat.
+    file.inode() == identity.inode
 }
 
 /// `process.executable.build_id.htlhash` of OpenTelemetry's semantic conventions: the first half of the SHA-256 of
@@ -440,7 +470,7 @@ mod tests {
         let maps = super::super::parse_maps(&std::fs::read("/proc/self/maps").unwrap());
         let here = own_code as fn() -> _ as usize as u64;
         let map = maps.into_iter().find(|map| (map.start..map.end).contains(&here)).unwrap();
-        let identity = FileIdentity::Inode { major: map.major, minor: map.minor, inode: map.inode };
+        let identity = FileIdentity { major: map.major, minor: map.minor, inode: map.inode };
         (Mapped { path: map.path, identity }, map.start, map.end, map.file_offset)
     }
 
@@ -457,12 +487,8 @@ mod tests {
         let second = executables.get(&mapped, here(start, end), 0).unwrap();
         assert!(Arc::ptr_eq(&first, &second));
         assert!(first.file().is_some());
-        assert!(
-            first
-                .segments
-                .iter()
-                .any(|segment| segment.address_of(offset) == Some(first.address_of(offset).0))
-        );
+        let address = first.address_of(&(offset..offset + (end - start)), offset).0;
+        assert!(first.segments.iter().any(|segment| segment.address_of(offset) == address));
     }
 
     #[test]
@@ -496,7 +522,7 @@ mod tests {
     #[test]
     fn does_not_take_another_file_at_the_same_path() {
         let (mut mapped, _, _, _) = own_code();
-        mapped.identity = FileIdentity::Inode { major: 0, minor: 0, inode: u64::MAX };
+        mapped.identity = FileIdentity { major: 0, minor: 0, inode: u64::MAX };
         let executable = Executables::new(8).get(&mapped, here(0, 1), 0).unwrap();
         assert!(executable.file().is_none());
     }
@@ -508,7 +534,7 @@ mod tests {
         let (own, _, _, offset) = own_code();
         let mapped = |inode| Mapped {
             path: path.to_str().unwrap().into(),
-            identity: FileIdentity::Inode { major: 0, minor: 0, inode },
+            identity: FileIdentity { major: 0, minor: 0, inode },
         };
         std::fs::copy(&own.path, &path).unwrap();
         let mapped = mapped(std::os::unix::fs::MetadataExt::ino(&path.metadata().unwrap()));
@@ -516,7 +542,7 @@ mod tests {
         std::fs::rename(&path, &elsewhere).unwrap();
         let mut executables = Executables::new(8);
         let unread = executables.get(&mapped, here(0, 1), 0).unwrap();
-        assert!(unread.segments.is_empty() && unread.address_of(offset).0 == offset);
+        assert!(unread.segments.is_empty() && unread.address_of(&(offset..offset + 1), offset).0 == offset);
         std::fs::rename(&elsewhere, &path).unwrap();
         let read = executables.get(&mapped, here(0, 1), 1).unwrap();
         assert!(read != unread && !read.segments.is_empty() && read.file().is_some());
@@ -552,7 +578,7 @@ mod tests {
         let mut executables = Executables::new(1);
         let vdso = |name: &str| Mapped {
             path: name.into(),
-            identity: FileIdentity::Inode { major: 0, minor: 0, inode: 0 },
+            identity: FileIdentity { major: 0, minor: 0, inode: 0 },
         };
         let held = executables.get(&vdso("[vdso]"), here(0, 1), 0).unwrap();
         assert!(executables.get(&vdso("/nowhere"), here(0, 1), 0).is_none());

@@ -37,7 +37,7 @@ mod tests {
     use crate::bpf::Identity;
 
     fn mapped(inode: u64) -> Mapped {
-        Mapped { path: "/a".into(), identity: Identity::Inode { major: 1, minor: 1, inode } }
+        Mapped { path: "/a".into(), identity: Identity { major: 1, minor: 1, inode } }
     }
 
     #[test]

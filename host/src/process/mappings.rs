@@ -1,5 +1,7 @@
 //! The executable mappings of one process, sorted by address.
 
+use std::ops::Range;
+
 /// One mapping; `T` says what is mapped.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mapping<T> {
@@ -11,6 +13,18 @@ pub struct Mapping<T> {
     pub file_offset: u64,
     /// What is mapped.
     pub what: T,
+}
+
+impl<T> Mapping<T> {
+    /// Returns the offset in the file of an address that it covers.
+    pub fn offset_of(&self, address: u64) -> u64 {
+        self.file_offset.wrapping_add(address.wrapping_sub(self.start))
+    }
+
+    /// Returns the part of the file that it shows.
+    pub fn file_range(&self) -> Range<u64> {
+        self.file_offset..self.file_offset.saturating_add(self.end - self.start)
+    }
 }
 
 /// Mappings that never overlap, searched by bisection.

@@ -24,24 +24,56 @@ use super::reader::{Unseen, reason};
 use super::selection::Selection;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
+use std::ops::Range;
+
+impl MapsLine {
+    /// Returns the part of the file that it shows.
+    pub fn file_range(&self) -> Range<u64> {
+        self.file_offset..self.file_offset.saturating_add(self.end - self.start)
+    }
+
+    /// Returns what this would be as the part of a file that two mappings of it leave out between them; `None` if it does not
+    /// fit there.
+    fn between(&self, (before, after): &(Self, Self)) -> Option<Self> {
+        let file = |line: &Self| (line.major, line.minor, line.inode, line.path.clone());
+        let file_offset = before.file_range().end;
+        let fits = before.inode != 0
+            && file(before) == file(after)
+            && (before.end, after.start) == (self.start, self.end)
+            && file_offset.checked_add(self.end - self.start) == Some(after.file_offset);
+        fits.then(|| Self { start: self.start, end: self.end, file_offset, ..before.clone() })
+    }
+}
 
 /// A line is longer only in damaged text: a path has 4096 bytes at most, of which each may be written as four.
 const LINE_BYTES_MAX: u64 = 17_000;
 
 /// Hands the executable mappings of a maps file to `take`, in its order, without holding the text. Lines that are
-/// none, or not understood, are left out. Whether there was any text.
+/// none, or not understood, are left out. Code that was moved into memory without a file, as some programs do to have it in
+/// large pages, is the file's that is mapped on both sides of it. Returns whether there was any text.
 pub fn read_maps(mut text: impl BufRead, mut take: impl FnMut(MapsLine)) -> io::Result<bool> {
-    let mut line = Vec::new();
+    let (mut line, mut before) = (Vec::new(), Vec::new());
+    let mut moved: Option<(MapsLine, Option<MapsLine>)> = None;
     let mut any = false;
     loop {
         line.clear();
-        if Read::take(&mut text, LINE_BYTES_MAX).read_until(b'\n', &mut line)? == 0 {
+        let is_end = Read::take(&mut text, LINE_BYTES_MAX).read_until(b'\n', &mut line)? == 0;
+        let text = line.strip_suffix(b"\n").unwrap_or(&line);
+        if let Some((memory, before)) = moved.take() {
+            take(before.zip(parse_any(text)).and_then(|sides| memory.between(&sides)).unwrap_or(memory));
+        }
+        if is_end {
             return Ok(any);
         }
         any = true;
-        let text = line.strip_suffix(b"\n").unwrap_or(&line);
-        if let Some(line) = parse_line(text) {
-            take(line);
+        match parse_line(text) {
+            Some(line) if line.inode == 0 && line.path.is_empty() => moved = Some((line, parse_any(&before))),
+            Some(line) => take(line),
+            None => {}
+        }
+        std::mem::swap(&mut line, &mut before);
+        if before.last() == Some(&b'\n') {
+            before.pop();
         }
     }
 }
@@ -92,7 +124,10 @@ pub(super) fn read_executable_maps(
 
 /// The executable mappings of a maps file, in its order. Lines that are none, or not understood, are left out.
 pub fn parse_maps(text: &[u8]) -> Vec<MapsLine> {
-    text.split(|byte| *byte == b'\n').filter_map(parse_line).collect()
+    let mut lines = Vec::new();
+    // Bytes in memory can be read.
+    let _any = read_maps(text, |line| lines.push(line));
+    lines
 }
 
 /// `55d0-55d4 r-xp 00002000 fd:01 1234   /usr/bin/cat`
@@ -102,6 +137,11 @@ fn parse_line(line: &[u8]) -> Option<MapsLine> {
     if line.get(permissions + 2) != Some(&b'x') {
         return None;
     }
+    parse_any(line)
+}
+
+/// The same of any mapping.
+fn parse_any(line: &[u8]) -> Option<MapsLine> {
     let line = String::from_utf8_lossy(line);
     let mut fields = line.splitn(6, ' ');
     let (start, end) = fields.next()?.split_once('-')?;
@@ -141,6 +181,27 @@ mod tests {
         assert_eq!(maps[0].path, "/usr/bin/cat");
         assert_eq!(maps[1].path, "");
         assert_eq!(maps[2].path, "[vdso]");
+    }
+
+    #[test]
+    fn code_that_was_moved_into_memory_is_that_of_the_file_around_it() {
+        let around = |text: &str| {
+            let maps = parse_maps(text.as_bytes());
+            (maps[0].path.clone(), maps[0].file_offset, maps[0].inode)
+        };
+        let text = "400000-401000 r--p 00000000 fd:01 7   /bin/x\n\
+            401000-403000 r-xp 00000000 00:00 0 \n\
+            403000-404000 r--p 00003000 fd:01 7   /bin/x\n";
+        assert_eq!(around(text), ("/bin/x".into(), 0x1000, 7));
+        let nothing = (String::new(), 0, 0);
+        for (from, to) in [
+            ("00003000", "00004000"),
+            ("fd:01 7   /bin/x\n401", "fd:01 8   /bin/x\n401"),
+            ("403000-404", "413000-414"),
+        ] {
+            assert_eq!(around(&text.replace(from, to)), nothing, "{from}");
+        }
+        assert_eq!(around("401000-403000 r-xp 00000000 00:00 0 "), nothing);
     }
 
     #[test]

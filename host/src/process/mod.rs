@@ -24,7 +24,7 @@ mod vdso;
 mod watched;
 
 pub use callers::Callers;
-pub use elf::{NotElf, Segment, build_id_of, segments};
+pub use elf::{NotElf, Segment, build_id_of, segment_of, segments};
 pub use executable::{Executable, ExecutableKind, Executables, Mapped, MappedAt};
 pub use identity::Identity;
 pub use labels::Labels;
@@ -46,6 +46,7 @@ pub(crate) use vdso::own_range as own_vdso;
 pub(crate) use watched::{Headers, WatchedFile, fill};
 
 use crate::bpf::RawSample;
+use stacksonde_ebpf::FRAME_EXACT;
 use std::sync::Arc;
 
 /// An address as stated in a file: the space of ELF's `p_vaddr`, the same in every process.
@@ -108,6 +109,15 @@ impl AttributedSample {
 /// Return addresses stand after the call; the byte before belongs to it.
 fn in_call(depth: usize, address: u64) -> u64 {
     if depth == 0 { address } else { address.saturating_sub(1) }
+}
+
+/// The address by which a user frame is known: where execution stood, or the byte before a return address.
+fn of_user(depth: usize, address: u64) -> u64 {
+    match address & FRAME_EXACT {
+        0 => in_call(depth, address),
+        _ if depth == 0 => address,
+        _ => address & !FRAME_EXACT,
+    }
 }
 
 /// Text up to the first zero byte.

@@ -35,6 +35,11 @@ impl<'f> Pieces<'f> {
         Self { file, known: Vec::with_capacity(PIECES) }
     }
 
+    /// The file that is read.
+    pub(crate) fn file(&self) -> &'f File {
+        self.file
+    }
+
     /// `N` bytes at `offset`, whose neighbours are not wanted next; `None` where the file ends before.
     pub(crate) fn probe<const N: usize>(&self, offset: u64) -> io::Result<Option<[u8; N]>> {
         let known = self.known.iter().find_map(|piece| piece.bytes.get(piece.holds(offset, N)?..));

@@ -22,6 +22,15 @@ pub struct PinnedFile {
     about: About,
 }
 
+/// A state of a file's content: whoever writes it leaves another one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Stamp {
+    size: u64,
+    /// When it was last written: seconds and nanoseconds. (When its inode was last changed would be more than that: the
+    /// removal of its name changes it, too.)
+    written: (i64, u32),
+}
+
 /// A file as the kernel knows it without asking its file system.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct About {
@@ -54,7 +63,16 @@ impl PinnedFile {
 
     /// Pins a file that is open, or was opened with `O_PATH`.
     pub fn new(handle: OwnedFd) -> io::Result<Self> {
-        let about = look(&handle)?;
+        let status = look(&handle, libc::STATX_TYPE | libc::STATX_INO | libc::STATX_MNT_ID)?;
+        if u32::from(status.stx_mode) & libc::S_IFMT != libc::S_IFREG {
+            return Err(io::Error::other("not a regular file"));
+        }
+        let about = About {
+            major: status.stx_dev_major,
+            minor: status.stx_dev_minor,
+            inode: status.stx_ino,
+            mount: status.stx_mnt_id,
+        };
         Ok(Self { handle, about })
     }
 
@@ -64,6 +82,17 @@ impl PinnedFile {
         let flags = libc::O_CLOEXEC | libc::O_NONBLOCK | libc::O_NOCTTY;
         let path = format!("/proc/self/fd/{}", self.handle.as_raw_fd());
         File::options().read(true).custom_flags(flags).open(path)
+    }
+
+    /// Says in which state its content is, without asking its file system.
+    pub(super) fn stamp(&self) -> io::Result<Stamp> {
+        let status = look(&self.handle, libc::STATX_SIZE | libc::STATX_MTIME)?;
+        Ok(Stamp { size: status.stx_size, written: (status.stx_mtime.tv_sec, status.stx_mtime.tv_nsec) })
+    }
+
+    /// Tells whether its content is as it was in this state; what cannot be found out is not so.
+    pub(super) fn is_still(&self, then: Stamp) -> bool {
+        self.stamp().is_ok_and(|now| now == then)
     }
 
     /// Returns what reading it may have to wait for.
@@ -97,25 +126,15 @@ impl PinnedFile {
 }
 
 /// Looks at a file without asking its file system, which may not answer.
-fn look(file: &OwnedFd) -> io::Result<About> {
+fn look(file: &OwnedFd, mask: u32) -> io::Result<libc::statx> {
     let mut status = MaybeUninit::<libc::statx>::zeroed();
     let flags = libc::AT_EMPTY_PATH | libc::AT_STATX_DONT_SYNC;
-    let mask = libc::STATX_TYPE | libc::STATX_INO | libc::STATX_MNT_ID;
     // SAFETY: the descriptor is open, the path a C string, and the structure is writable and outlives the call.
     if unsafe { libc::statx(file.as_raw_fd(), c"".as_ptr(), flags, mask, status.as_mut_ptr()) } != 0 {
         return Err(io::Error::last_os_error());
     }
     // SAFETY: it was zeros, which are values of all its fields, and the kernel filled it.
-    let status = unsafe { status.assume_init() };
-    if u32::from(status.stx_mode) & libc::S_IFMT != libc::S_IFREG {
-        return Err(io::Error::other("not a regular file"));
-    }
-    Ok(About {
-        major: status.stx_dev_major,
-        minor: status.stx_dev_minor,
-        inode: status.stx_ino,
-        mount: status.stx_mnt_id,
-    })
+    Ok(unsafe { status.assume_init() })
 }
 
 #[cfg(test)]

@@ -9,10 +9,11 @@ use super::mappings::Mapping;
 use super::maps_file::read_executable_maps;
 use super::proc_files::incarnation;
 use super::reader::FileReader;
-use super::{AttributedSample, Callers, Code, Frame, Identity, comm_text, in_call};
+use super::{AttributedSample, Callers, Code, Frame, Identity, comm_text, of_user};
 use crate::blocking::WaitsFor;
 use crate::bpf::{Notice, NoticeKind, RawSample, monotonic_ns};
 use crate::map::Map;
+use stacksonde_ebpf::user_end;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
@@ -138,7 +139,7 @@ impl Processes {
             NoticeKind::Map { start, end, file_offset, identity, path }
                 if self.known.get(&notice.pid).is_some_and(|process| process.whole) =>
             {
-                let mapped = Mapped { path: path.clone(), identity: identity.clone() };
+                let mapped = Mapped { path: path.clone(), identity: *identity };
                 let what = What { mapped: self.files.one(mapped), executable: None };
                 let mapping = Mapping { start: *start, end: *end, file_offset: *file_offset, what };
                 self.map(notice, mapping);
@@ -196,7 +197,13 @@ impl Processes {
         self.make_room(raw.pid);
         self.known.entry(raw.pid).or_default().touched_ns = raw.time_ns;
         let leaf = raw.user.first();
-        let leaf = leaf.map(|at| Frame::of(self.code_at(raw.pid, raw.tid, *at, raw.time_ns), *at));
+        let leaf = leaf.map(|at| match self.code_at(raw.pid, raw.tid, *at, raw.time_ns) {
+            // It has another one, of which we have no copy.
+            Code::File(executable, _) if raw.user_end == user_end::IS_32_BIT && executable.is_vdso() => {
+                Frame::Unknown(*at)
+            }
+            code => Frame::of(code, *at),
+        });
         let callers = self.callers(&raw);
         let process = self.identity(&raw);
         AttributedSample { raw, process, leaf, callers }
@@ -214,7 +221,7 @@ impl Processes {
         }
         let mut is_known = true;
         let frames = addresses.iter().map(|address| {
-            let address = in_call(1, *address);
+            let address = of_user(1, *address);
             let code = self.code_at(raw.pid, raw.tid, address, raw.time_ns);
             // An executable that could not be read may become another one.
             is_known &= match &code {
@@ -246,7 +253,7 @@ impl Processes {
     fn stranger(&mut self, raw: RawSample) -> AttributedSample {
         self.counters.strangers += 1;
         let user = raw.user.iter().enumerate();
-        let mut user = user.map(|(depth, address)| Frame::Unknown(in_call(depth, *address)));
+        let mut user = user.map(|(depth, address)| Frame::Unknown(of_user(depth, *address)));
         let leaf = user.next();
         let callers: Box<[Frame]> = user.collect();
         let callers = (!callers.is_empty()).then(|| self.callers.make(callers, None));
@@ -294,18 +301,21 @@ impl Processes {
         if mapping.what.mapped.is_anonymous() {
             return Code::Anonymous;
         }
-        let file_offset = address - mapping.start + mapping.file_offset;
+        let (file_offset, mapped) = (mapping.offset_of(address), mapping.file_range());
         if let Some(seen) = &mapping.what.executable
             && seen.is_settled(self.interval, time_ns)
         {
-            return Code::File(Arc::clone(&seen.executable), seen.executable.address_of(file_offset));
+            return Code::File(
+                Arc::clone(&seen.executable),
+                seen.executable.address_of(&mapped, file_offset),
+            );
         }
         let at = MappedAt { pid, tid, start: mapping.start, end: mapping.end };
         let Some(executable) = self.executables.get(&mapping.what.mapped, at, time_ns) else {
             self.counters.executables_refused += 1;
             return Code::Nothing;
         };
-        let code = Code::File(Arc::clone(&executable), executable.address_of(file_offset));
+        let code = Code::File(Arc::clone(&executable), executable.address_of(&mapped, file_offset));
         let mut mapping = mapping.clone();
         let before = mapping.what.executable.take();
         if before.as_ref().is_none_or(|before| before.executable != executable) {
@@ -318,6 +328,13 @@ impl Processes {
         mapping.what.executable = Some(Seen { executable, interval: self.interval, unheld });
         Arc::make_mut(&mut process.mappings).insert(mapping);
         code
+    }
+
+    /// Tells whether a return to this address is one to the kernel's page for probes on returns (kernel/events/uprobes.c,
+    /// `xol_area`), where the caller's address is not to be had.
+    pub fn is_return_probe(&self, pid: u32, address: u64) -> bool {
+        let mapping = self.known.get(&pid).and_then(|process| process.mappings.find(address));
+        mapping.is_some_and(|mapping| mapping.what.mapped.path == "[uprobes]")
     }
 
     /// Tells whether a file that was mapped at this time may have been found unmapped when `/proc` was read after it, so
@@ -337,7 +354,7 @@ impl Processes {
             {
                 _ if what.mapped.is_anonymous() => Code::Anonymous,
                 Some(executable) => {
-                    let address = executable.address_of(mapping.file_offset);
+                    let address = executable.address_of(&mapping.file_range(), mapping.file_offset);
                     Code::File(executable, address)
                 }
                 None => Code::Nothing,
@@ -481,7 +498,7 @@ mod tests {
         let here = tests::a_process_that_just_ended_is_known_a_little_longer as fn() as usize as u64;
         let maps = super::super::parse_maps(&std::fs::read("/proc/self/maps").unwrap());
         let map = maps.into_iter().find(|map| (map.start..map.end).contains(&here)).unwrap();
-        let identity = FileIdentity::Inode { major: map.major, minor: map.minor, inode: map.inode };
+        let identity = FileIdentity { major: map.major, minor: map.minor, inode: map.inode };
         let (start, end, file_offset) = (map.start, map.end, map.file_offset);
         let mut processes = Processes::new(Budget { processes: 9, mappings: 99, executables: 9 });
         let tell = |processes: &mut Processes, time_ns, pid, kind| {

@@ -162,6 +162,7 @@ impl Builder {
             mappings_left_out: 0,
             excluded: done.excluded + ticks.excluded,
             unread,
+            kernel_code: Arc::default(),
         }
     }
 }

@@ -5,6 +5,7 @@ mod builder;
 pub use builder::{Budget, Builder};
 
 use crate::process::{Frame, Identity, PinnedFile, UnreadFiles};
+use crate::symbolize::KernelCode;
 use crate::telemetry::Losses;
 use std::sync::Arc;
 
@@ -39,6 +40,8 @@ pub struct Profile {
     pub excluded: u64,
     /// Files of the programs that could not be looked at; see [`crate::process::FileReader`].
     pub unread: UnreadFiles,
+    /// Code that the kernel got while samples were taken.
+    pub kernel_code: Arc<KernelCode>,
     /// The files of the frames, so that they can be read as long as there is the profile.
     pub files: Vec<Arc<PinnedFile>>,
 }
@@ -76,8 +79,7 @@ impl Stack {
 /// Whether a stack that ended so is whole.
 pub(crate) fn is_complete(user_end: u8, kernel_end: u8) -> bool {
     use stacksonde_ebpf::{kernel_end, user_end};
-    matches!(user_end, user_end::COMPLETE | user_end::KERNEL_THREAD | user_end::MEMORY_GONE)
-        && kernel_end != kernel_end::REFUSED
+    matches!(user_end, user_end::COMPLETE | user_end::KERNEL_THREAD) && kernel_end != kernel_end::REFUSED
 }
 
 /// A thread of a process, under one name.

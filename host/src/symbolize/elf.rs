@@ -58,6 +58,10 @@ pub(super) struct Section {
     name: u32,
     /// What it holds (`SHT_`).
     pub(super) kind: u32,
+    /// Set if it is loaded and holds code (`SHF_ALLOC`, `SHF_EXECINSTR`).
+    pub(super) is_code: bool,
+    /// The address that the file states for it.
+    pub(super) address: u64,
     /// Whether it is compressed (`SHF_COMPRESSED`).
     pub(super) compressed: bool,
     /// Where it lies in the file.
@@ -83,6 +87,8 @@ impl Section {
         Self {
             name: u32_at(header, 0),
             kind: u32_at(header, 4),
+            is_code: u64_at(header, 8) & 6 == 6,
+            address: u64_at(header, 16),
             compressed: u64_at(header, 8) & 0x800 != 0,
             offset: u64_at(header, 24),
             bytes: u64_at(header, 32),

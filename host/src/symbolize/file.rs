@@ -1,12 +1,17 @@
 //! All names of a file's addresses: a job that owns what it needs, so that a thread can do it that is not waited for.
 
+use super::compressed::mini_debug_information;
 use super::debug::{self, DebugFrame};
 use super::demangle::{readable, shortened};
+use super::elf::Bytes;
 use super::limit::{CpuLimit, cpu_time};
 use super::names::{Name, Names};
+use super::plt::stub_names;
+use super::split::Origin;
 use super::symtab::function_names;
 use super::texts::Texts;
 use crate::process::{GoFunctions, Pieces, PinnedFile};
+use crate::unwind::CallFrames;
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::fs::File;
@@ -14,13 +19,14 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// The folder into which distributions put debug information that they split off, by build id.
-const SPLIT: &str = "/usr/lib/debug/.build-id";
-
 /// A file, and what is asked about it.
 #[derive(Debug)]
 pub(super) struct FileQuestion {
     pub(super) file: Arc<PinnedFile>,
+    /// Its path, as programs that have it mapped see it.
+    pub(super) path: String,
+    /// A task that had it mapped.
+    pub(super) task: u32,
     pub(super) build_id: Option<Vec<u8>>,
     /// Sorted, each once, as stated in the file.
     pub(super) addresses: Vec<u64>,
@@ -50,7 +56,7 @@ impl FileQuestion {
     pub(super) fn answer(self) -> io::Result<FileAnswer> {
         let limit = CpuLimit::after(self.time);
         let own = Arc::new(self.file.open()?);
-        let debug_file = self.debug_file(&own)?;
+        let debug_file = self.debug_file(&own, limit)?;
         let texts = Texts::within(self.names_bytes);
         let mut cut = false;
         let mut frames = vec![Vec::new(); self.addresses.len()];
@@ -59,10 +65,22 @@ impl FileQuestion {
             (frames, cut) = (found.frames, found.cut);
         }
         let split = debug_file.filter(|file| !Arc::ptr_eq(file, &own));
+        let functions = CallFrames::find(&own)?;
+        let start_of = |address| match &functions {
+            Some(functions) => Ok(functions.function_at(&own, address)?.map(|function| function.start)),
+            None => Ok(None),
+        };
         for file in std::iter::once(&own).chain(&split) {
-            self.add_symbols(file, &texts, limit, &mut frames)?;
+            self.add_symbols(&**file, start_of, &texts, limit, &mut frames)?;
+        }
+        if !self.wanting(&frames).0.is_empty()
+            && let Some(mini) = mini_debug_information(&*own, self.debug_bytes)?
+        {
+            self.add_symbols(mini.as_slice(), start_of, &texts, limit, &mut frames)?;
         }
         self.add_go(&own, &texts, &mut frames)?;
+        self.add_stubs(&own, &texts, limit, &mut frames)?;
+        self.add_starts(start_of, &texts, limit, &mut frames)?;
         // Mangled ones go away with the question.
         let readable = Readable::within(self.names_bytes);
         let names = |frames: Vec<DebugFrame>| {
@@ -75,26 +93,20 @@ impl FileQuestion {
     }
 
     /// The file with the debug information: itself, or what was split off from it.
-    fn debug_file(&self, own: &Arc<File>) -> io::Result<Option<Arc<File>>> {
+    fn debug_file(&self, own: &Arc<File>, limit: CpuLimit) -> io::Result<Option<Arc<File>>> {
         if debug::has_debug_information(&**own)? {
             return Ok(Some(Arc::clone(own)));
         }
-        let Some(id) = self.build_id.as_ref().filter(|id| id.len() > 1) else { return Ok(None) };
-        let hex: String = id.iter().map(|byte| format!("{byte:02x}")).collect();
-        let split = match File::open(format!("{SPLIT}/{}/{}.debug", &hex[..2], &hex[2..])) {
-            Ok(split) => split,
-            Err(error) if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENOTDIR)) => {
-                return Ok(None);
-            }
-            Err(error) => return Err(error),
-        };
-        Ok(debug::has_debug_information(&split)?.then(|| Arc::new(split)))
+        let build_id = self.build_id.as_deref();
+        let origin = Origin { file: own, path: &self.path, build_id, task: self.task };
+        Ok(origin.split(limit)?.map(Arc::new))
     }
 
     /// Functions by a file's symbol tables, where there is no name yet.
-    fn add_symbols(
+    fn add_symbols<F: Bytes + ?Sized>(
         &self,
-        file: &File,
+        file: &F,
+        start_of: impl FnMut(u64) -> io::Result<Option<u64>>,
         texts: &Texts,
         limit: CpuLimit,
         frames: &mut [Vec<DebugFrame>],
@@ -103,7 +115,7 @@ impl FileQuestion {
         if wanting.is_empty() {
             return Ok(());
         }
-        let found = function_names(file, &addresses, texts, limit)?;
+        let found = function_names(file, &addresses, start_of, texts, limit)?;
         for (at, name) in wanting.into_iter().zip(found) {
             if let Some(name) = name {
                 set_name(&mut frames[at], name);
@@ -124,6 +136,48 @@ impl FileQuestion {
             let function = functions.name_at(&mut pieces, address)?;
             if let Some(function) = function.and_then(|function| texts.one(&shortened(&function))) {
                 set_name(&mut frames[at], function);
+            }
+        }
+        Ok(())
+    }
+
+    /// Stubs that lead to functions of other files.
+    fn add_stubs(
+        &self,
+        file: &File,
+        texts: &Texts,
+        limit: CpuLimit,
+        frames: &mut [Vec<DebugFrame>],
+    ) -> io::Result<()> {
+        let (wanting, addresses) = self.wanting(frames);
+        if wanting.is_empty() {
+            return Ok(());
+        }
+        for (at, name) in wanting.into_iter().zip(stub_names(file, &addresses, limit)?) {
+            if let Some(name) = name.and_then(|name| texts.one(&shortened(&name))) {
+                set_name(&mut frames[at], name);
+            }
+        }
+        Ok(())
+    }
+
+    /// Functions without a name, by where they begin: all addresses of one are of one function.
+    fn add_starts(
+        &self,
+        start_of: impl Fn(u64) -> io::Result<Option<u64>>,
+        texts: &Texts,
+        limit: CpuLimit,
+        frames: &mut [Vec<DebugFrame>],
+    ) -> io::Result<()> {
+        let (wanting, addresses) = self.wanting(frames);
+        let name = self.path.rsplit('/').next().unwrap_or(&self.path);
+        for (at, address) in wanting.into_iter().zip(addresses) {
+            if limit.is_over() {
+                return Err(io::ErrorKind::TimedOut.into());
+            }
+            let Some(start) = start_of(address)? else { continue };
+            if let Some(name) = texts.one(&format!("{name}+{start:#x}")) {
+                set_name(&mut frames[at], name);
             }
         }
         Ok(())

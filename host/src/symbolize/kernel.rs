@@ -4,6 +4,9 @@ use std::io::{self, BufRead};
 
 /// A line is longer only in damaged text.
 const LINE_BYTES_MAX: u64 = 4096;
+/// No function of the kernel is larger. What lies further behind the last one of a module, or of a BPF program, is another
+/// piece of code, or none.
+const FUNCTION_BYTES_MAX: u64 = 64 << 10;
 /// The mark in the place of a name that there was no room for.
 const NAMELESS: u32 = u32::MAX;
 
@@ -16,6 +19,8 @@ pub struct KernelSymbols {
     names: Vec<u8>,
     /// Functions whose names there was no room for.
     left_out: u64,
+    /// Addresses of the kernel's own functions, which stay where they are: the first and the last.
+    core: Option<(u64, u64)>,
     /// Addresses of functions that are not even in `starts`: the lowest and the highest.
     unknown: Option<(u64, u64)>,
 }
@@ -44,6 +49,10 @@ impl KernelSymbols {
                 break;
             }
             let Some((address, name)) = function_in(&line) else { continue };
+            if !line.contains(&b'[') {
+                let (first, last) = symbols.core.unwrap_or((address, address));
+                symbols.core = Some((first.min(address), last.max(address)));
+            }
             // Names of one address mostly follow one another.
             if address != last && !is_padding(name) {
                 symbols.add(address, name, max_bytes);
@@ -81,11 +90,20 @@ impl KernelSymbols {
     pub fn at(&self, address: u64) -> Option<&[u8]> {
         let after = self.starts.partition_point(|start| start.address <= address);
         let start = *self.starts.get(after.checked_sub(1)?)?;
+        // The table says of none where it ends.
+        if address - start.address >= FUNCTION_BYTES_MAX {
+            return None;
+        }
         // One that is not known may begin in between.
         if self.unknown.is_some_and(|(low, high)| low <= address && start.address < high) {
             return None;
         }
         self.names.get(start.name as usize..)?.split(|byte| *byte == b'\n').next()
+    }
+
+    /// Tells whether an address is the kernel's own, not that of a module or of code that was made at run time.
+    pub fn is_core(&self, address: u64) -> bool {
+        self.core.is_some_and(|(first, last)| (first..=last).contains(&address))
     }
 
     /// Functions whose names there was no room for.

@@ -2,9 +2,13 @@
 //!
 //! ```text
 //! kernel   functions of the kernel, from kallsyms
+//! kernel_code  code that it got since, from its notices
 //! symtab   functions of files, by symbol tables, for files of any size in the same memory
+//! plt      stubs that lead to functions of other files
 //! debug    inlined functions and lines, from debug information of any size in the same memory
+//! split    files into which debug information was split off
 //! file     all of these for one file, as a job that owns what it needs
+//! compressed  sections that are packed
 //! limit    CPU time that one file may take
 //! demangle readable names of mangled ones, within limits
 //! texts    texts of one look-up, each once and within a budget
@@ -12,23 +16,30 @@
 //! retry    when to look again at files that could not be looked at
 //! ```
 
+mod compressed;
 mod debug;
 mod demangle;
 mod elf;
 mod file;
 mod kernel;
+mod kernel_code;
 mod limit;
 mod names;
+mod plt;
 mod retry;
+mod split;
 mod symtab;
 mod texts;
 
+pub(crate) use compressed::unpack;
 pub use debug::{DebugFrame, Found as DebugFound, look_up as look_up_debug};
 pub use demangle::readable as readable_name;
 pub use elf::Bytes;
 pub use kernel::{KernelSymbols, read_kernel_symbols};
+pub use kernel_code::KernelCode;
 pub use limit::CpuLimit;
 pub use names::{Name, Names};
+pub use plt::stub_names;
 pub use symtab::function_names;
 pub use texts::Texts;
 
@@ -109,6 +120,10 @@ pub struct Symbolizer {
     kernel: Option<KernelSymbols>,
     /// When it is tried again to read that.
     kernel_retry: Backoff,
+    /// The modules when it was read.
+    modules: Vec<u8>,
+    /// Code that came since then.
+    kernel_code: Arc<KernelCode>,
     known: Known,
     /// Looks at files, whose file systems may not answer.
     worker: Worker,
@@ -126,6 +141,8 @@ impl Symbolizer {
             options,
             kernel: None,
             kernel_retry: Backoff::default(),
+            modules: Vec::new(),
+            kernel_code: Arc::default(),
             known: Known::default(),
             worker: Worker::new("names", FILE_WAIT),
             retries: Retries::default(),
@@ -139,8 +156,17 @@ impl Symbolizer {
         self.counters
     }
 
+    /// Takes in what code the kernel got so far; call this before the names of frames that were sampled with it.
+    pub fn take_kernel_code(&mut self, code: &Arc<KernelCode>) {
+        if code.count() != self.kernel_code.count() {
+            self.known.forget_kernel();
+        }
+        self.kernel_code = Arc::clone(code);
+    }
+
     /// The names of each frame, in order.
     pub fn names(&mut self, frames: &[Frame]) -> Vec<Names> {
+        self.check_modules(frames);
         self.look_up_new(frames);
         let none: Names = Arc::new([]);
         let name = |frame| Place::of(frame).and_then(|place| self.known.get(&place)).unwrap_or(&none).clone();
@@ -186,11 +212,24 @@ impl Symbolizer {
         }
     }
 
+    /// Forgets the kernel's functions if other modules are loaded than when they were read, and any of these frames may be of one.
+    fn check_modules(&mut self, frames: &[Frame]) {
+        let Some(symbols) = &self.kernel else { return };
+        let is_moving = |frame: &Frame| matches!(frame, Frame::Kernel(address) if !symbols.is_core(*address));
+        if frames.iter().any(is_moving) && loaded_modules() != self.modules {
+            self.kernel = None;
+            self.known.forget_kernel();
+        }
+    }
+
     fn look_up_kernel(&mut self, wanted: Vec<(Place, u64)>) {
         let now_ns = monotonic_ns();
         if self.kernel.is_none() && self.kernel_retry.is_due(now_ns) {
             match read_kernel(self.options.memory.kernel) {
-                Ok(symbols) => self.kernel = Some(symbols),
+                Ok(symbols) => {
+                    self.modules = loaded_modules();
+                    self.kernel = Some(symbols);
+                }
                 Err(error) => {
                     self.kernel_retry.fail(now_ns);
                     tracing::warn!(%error, "kernel functions stay without names for now");
@@ -203,7 +242,10 @@ impl Symbolizer {
         };
         self.counters.kernel_functions_left_out = symbols.left_out();
         for (place, address) in wanted {
-            let name = symbols.at(address).map(|name| self.known.plain(&String::from_utf8_lossy(name)));
+            let name = match self.kernel_code.name_at(address) {
+                Some(name) => Some(self.known.plain(name)),
+                None => symbols.at(address).map(|name| self.known.plain(&String::from_utf8_lossy(name))),
+            };
             self.known.insert(place, name.into_iter().collect());
         }
     }
@@ -269,10 +311,18 @@ impl Symbolizer {
     ) -> io::Result<(io::Result<FileAnswer>, Duration)> {
         /// Room for the names of a few functions there is always.
         const NAMES_LEAST: usize = 64 << 10;
-        let Some(file) = executable.file() else { return Err(io::Error::other("the file is not at hand")) };
+        let Some(file) = executable.unchanged_file() else {
+            // That there is one which was written over is no answer of its file system.
+            return Err(match executable.file() {
+                Some(_) => io::Error::new(io::ErrorKind::InvalidData, "the file was written over since"),
+                None => io::Error::other("the file is not at hand"),
+            });
+        };
         let waits_for = file.waits_for();
         let question = FileQuestion {
             file,
+            path: executable.path.clone(),
+            task: executable.seen_in(),
             build_id: executable.build_id.clone(),
             addresses,
             lines,
@@ -320,6 +370,17 @@ fn read_kernel(max_bytes: usize) -> io::Result<KernelSymbols> {
     Ok(symbols)
 }
 
+/// Lists the modules that are loaded, and where, as far as they can be seen; but not how often each is used, which changes.
+fn loaded_modules() -> Vec<u8> {
+    // {name, bytes, uses, users, state, address} (kernel/module/procfs.c, m_show)
+    let text = std::fs::read("/proc/modules").unwrap_or_default();
+    let fields = text.split(|byte| *byte == b'\n').flat_map(|line| {
+        let fields = line.split(|byte| *byte == b' ').enumerate();
+        fields.filter(|(number, _)| matches!(number, 0 | 1 | 5)).map(|(_, field)| field)
+    });
+    fields.collect::<Vec<_>>().join(&b' ')
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -336,7 +397,7 @@ mod tests {
 
     fn mapped_of(address: u64) -> Mapped {
         let map = map_of(address);
-        let identity = Identity::Inode { major: map.major, minor: map.minor, inode: map.inode };
+        let identity = Identity { major: map.major, minor: map.minor, inode: map.inode };
         Mapped { path: map.path, identity }
     }
 
@@ -346,7 +407,7 @@ mod tests {
         let (pid, mut executables) = (std::process::id(), Executables::new(9));
         let at = MappedAt { pid, tid: pid, start: map.start, end: map.end };
         let executable = executables.get(&mapped, at, 0).unwrap();
-        let address = executable.address_of(address - map.start + map.file_offset);
+        let address = executable.address_of(&map.file_range(), address - map.start + map.file_offset);
         (Frame::File(executable, address), executables)
     }
 

@@ -64,6 +64,16 @@ impl Known {
         }
     }
 
+    /// Forgets all of the kernel.
+    pub(super) fn forget_kernel(&mut self) {
+        let bytes = &mut self.bytes;
+        self.names.retain(|place, names| {
+            let stays = !matches!(place, Place::Kernel(_));
+            *bytes -= if stays { 0 } else { bytes_of(names) };
+            stays
+        });
+    }
+
     pub(super) fn len(&self) -> usize {
         self.names.len()
     }

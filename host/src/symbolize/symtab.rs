@@ -8,22 +8,45 @@ use super::texts::Texts;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::io;
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
 
 const SHT_SYMTAB: u32 = 2;
-const SHT_DYNSYM: u32 = 11;
-const SYMBOL_BYTES: usize = 24;
+pub(super) const SHT_DYNSYM: u32 = 11;
+pub(super) const SYMBOL_BYTES: usize = 24;
 /// Symbols that one reading brings.
 const AT_ONCE: usize = 1 << 10;
 /// Functions that may cover an address, a symbol and address: damaged files may have any number that overlap, of which
 /// the first ones count.
 const COVERINGS_MAX: usize = 1 << 24;
+/// Sections of code; programs have a handful.
+const CODE_RANGES_MAX: usize = 1 << 12;
+
+/// The sections of code, by address; what is data has no functions, whatever its symbols are called.
+#[derive(Debug, Default)]
+struct CodeRanges(Vec<Range<u64>>);
+
+impl CodeRanges {
+    fn add(&mut self, section: &Section) {
+        // Files of debug information have the headers of code, and not the code.
+        if section.is_code && self.0.len() < CODE_RANGES_MAX {
+            self.0.push(section.address..section.address.saturating_add(section.bytes));
+        }
+    }
+
+    /// Returns the end of the section that holds an address.
+    fn end_of(&self, address: u64) -> Option<u64> {
+        let first = self.0.partition_point(|range| range.end <= address);
+        self.0.get(first).filter(|range| range.contains(&address)).map(|range| range.end)
+    }
+}
 
 /// A symbol that may be the one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Candidate {
     start: u64,
+    /// The end of its section.
+    limit: u64,
     bytes: u64,
     name: u32,
     global: bool,
@@ -37,30 +60,41 @@ impl Candidate {
 }
 
 /// Names (as mangled as in the file) of the functions at `addresses`, which are sorted and stated as in the file, as far
-/// as `texts` has room. An error says that the file cannot be read, or not in time.
+/// as `texts` has room. `start_of` says where the function at an address begins, as far as others than symbols know: a label
+/// without a size does not reach beyond that. An error says that the file cannot be read, or not in time.
 pub fn function_names(
     file: &(impl Bytes + ?Sized),
     addresses: &[u64],
+    mut start_of: impl FnMut(u64) -> io::Result<Option<u64>>,
     texts: &Texts,
     limit: CpuLimit,
 ) -> io::Result<Vec<Option<Arc<str>>>> {
     let mut names = vec![None; addresses.len()];
     let sections = Sections::of(file)?;
     let mut tables = [None, None];
+    let mut code = CodeRanges::default();
     sections.each(|section| {
+        code.add(&section);
         for (kind, table) in [SHT_SYMTAB, SHT_DYNSYM].into_iter().zip(&mut tables) {
             if section.kind == kind {
                 table.get_or_insert(section);
             }
         }
-        if tables.contains(&None) { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        ControlFlow::Continue(())
     })?;
+    code.0.sort_unstable_by_key(|range| range.start);
     for table in tables.into_iter().flatten() {
         let Some(strings) = sections.get(table.link.into())? else { continue };
-        let found = look_up(file, &table, addresses, limit)?;
+        let found = look_up(file, &table, &code, addresses, limit)?;
         let mut read = HashMap::new();
-        for (name, found) in names.iter_mut().zip(found) {
+        for ((name, found), address) in names.iter_mut().zip(found).zip(addresses) {
             let (None, Some(found)) = (&name, found) else { continue };
+            if found.bytes == 0
+                && found.start < *address
+                && start_of(*address)?.is_some_and(|start| start > found.start)
+            {
+                continue;
+            }
             let text = match read.entry(found.name) {
                 Entry::Occupied(known) => known.into_mut(),
                 Entry::Vacant(unknown) => {
@@ -81,6 +115,7 @@ pub fn function_names(
 fn look_up(
     file: &(impl Bytes + ?Sized),
     table: &Section,
+    code: &CodeRanges,
     addresses: &[u64],
     limit: CpuLimit,
 ) -> io::Result<Vec<Option<Candidate>>> {
@@ -103,7 +138,7 @@ fn look_up(
         }
         at += whole as u64;
         for symbol in buffer[..whole].chunks_exact(SYMBOL_BYTES) {
-            let Some(found) = function(symbol) else { continue };
+            let Some(found) = function(symbol, code) else { continue };
             let first = addresses.partition_point(|address| *address < found.start);
             if let Some(slot) = nearest.get_mut(first)
                 && found.is_better_than(*slot)
@@ -133,13 +168,16 @@ fn look_up(
         }
         // Labels of assembly have no size and reach to the next symbol; among the few that a program shows to
         // others the next one may be far away.
-        last.filter(|last| last.bytes == 0 && (table.kind == SHT_SYMTAB || last.start == *address))
+        last.filter(|last| {
+            let reaches = last.bytes == 0 && *address < last.limit;
+            reaches && (table.kind == SHT_SYMTAB || last.start == *address)
+        })
     });
     Ok(covering.into_iter().zip(sizeless).map(|(covering, sizeless)| covering.or(sizeless)).collect())
 }
 
 /// The function that a symbol stands for, if it stands for one.
-fn function(symbol: &[u8]) -> Option<Candidate> {
+fn function(symbol: &[u8], code: &CodeRanges) -> Option<Candidate> {
     const STT_NOTYPE: u8 = 0;
     const STT_FUNC: u8 = 2;
     const STT_GNU_IFUNC: u8 = 10;
@@ -152,16 +190,19 @@ fn function(symbol: &[u8]) -> Option<Candidate> {
         STT_NOTYPE => global || bytes > 0,
         _ => false,
     };
-    (function && section != 0 && start != 0).then(|| Candidate {
-        start,
-        bytes,
-        name: u32_at(symbol, 0),
-        global,
-    })
+    const SHN_ABS: u16 = 0xfff1;
+    if !function || section == 0 || section == SHN_ABS || start == 0 {
+        return None;
+    }
+    Some(Candidate { start, limit: code.end_of(start)?, bytes, name: u32_at(symbol, 0), global })
 }
 
 /// The text that begins at an offset of a table of strings, up to a limit; `None` if it is empty or not there.
-fn text_at<F: Bytes + ?Sized>(file: &F, strings: &Section, offset: u32) -> io::Result<Option<String>> {
+pub(super) fn text_at<F: Bytes + ?Sized>(
+    file: &F,
+    strings: &Section,
+    offset: u32,
+) -> io::Result<Option<String>> {
     let Some(left) = strings.bytes.checked_sub(offset.into()) else { return Ok(None) };
     let left = usize::try_from(left).unwrap_or(usize::MAX);
     let mut size = 256;
@@ -198,15 +239,19 @@ mod tests {
         file[..6].copy_from_slice(b"\x7fELF\x02\x01");
         file[40..48].copy_from_slice(&64u64.to_le_bytes());
         file[58..60].copy_from_slice(&64u16.to_le_bytes());
-        file[60..62].copy_from_slice(&3u16.to_le_bytes());
-        let mut at = 64 * 4;
-        for (kind, bytes, link) in [(0, 0, 0), (kind, table.len(), 2), (3, strings.len(), 0)] {
+        file[60..62].copy_from_slice(&4u16.to_le_bytes());
+        let mut at = 64 * 5;
+        // The first is all code from 0 on, which the file does not have.
+        for (kind, bytes, link) in
+            [(0, 0, 0), (1, usize::MAX, 0), (kind, table.len(), 3), (3, strings.len(), 0)]
+        {
             let mut section = vec![0; 64];
             section[4..8].copy_from_slice(&kind.to_le_bytes());
+            section[8..16].copy_from_slice(&(if kind == 1 { 6u64 } else { 0 }).to_le_bytes());
             section[24..32].copy_from_slice(&(at as u64).to_le_bytes());
             section[32..40].copy_from_slice(&(bytes as u64).to_le_bytes());
             section[40..44].copy_from_slice(&u32::to_le_bytes(link));
-            at += bytes;
+            at += if kind == 1 { 0 } else { bytes };
             file.extend(section);
         }
         [file, table, strings].concat()
@@ -218,7 +263,7 @@ mod tests {
     const MARK: u8 = 0;
 
     fn names(file: &[u8], addresses: &[u64]) -> Vec<Option<Arc<str>>> {
-        function_names(file, addresses, &Texts::within(1 << 20), later()).unwrap()
+        function_names(file, addresses, |_| Ok(None), &Texts::within(1 << 20), later()).unwrap()
     }
 
     fn later() -> CpuLimit {
@@ -273,11 +318,11 @@ mod tests {
 
     #[test]
     fn finds_tables_among_any_number_of_sections() {
-        for count in [3_u64, 5000, 0xfeff, 0xff00, 70_000] {
+        for count in [4_u64, 5000, 0xfeff, 0xff00, 70_000] {
             let mut bytes = file(&[("far", LOCAL, 100, 9)], SHT_SYMTAB);
-            let old_table: Vec<u8> = bytes[64..64 * 4].to_vec();
+            let old_table: Vec<u8> = bytes[64..64 * 5].to_vec();
             let table = bytes.len();
-            let empty = vec![0; 64 * (usize::try_from(count).unwrap() - 3)];
+            let empty = vec![0; 64 * (usize::try_from(count).unwrap() - 4)];
             // The symbols' section is the last but one, that of their names the last.
             bytes.extend([&old_table[..64], &empty, &old_table[64..]].concat());
             let symbols = table + 64 * (usize::try_from(count).unwrap() - 2);
@@ -310,8 +355,10 @@ mod tests {
         let here = text_at::<File> as *const () as u64;
         let map = maps.iter().find(|map| (map.start..map.end).contains(&here)).unwrap();
         let offset = here - map.start + map.file_offset;
-        let address = segments.iter().find_map(|segment| segment.address_of(offset)).unwrap();
-        let found = function_names(&own, &[1, address], &Texts::within(1 << 20), later()).unwrap();
+        let address =
+            crate::process::segment_of(&segments, &map.file_range(), offset).unwrap().address_of(offset);
+        let found =
+            function_names(&own, &[1, address], |_| Ok(None), &Texts::within(1 << 20), later()).unwrap();
         assert!(
             found[0].is_none() && found[1].as_ref().is_some_and(|name| name.contains("text_at")),
             "{found:?}"

@@ -29,10 +29,38 @@ const ADD_8_RET: [u8; 5] = [0x48, 0x83, 0xc4, 8, 0xc3];
 /// Within so many bytes of its start `_init` ends (glibc's sysdeps/x86_64/crti.S and crtn.S).
 const INIT_BYTES: usize = 48;
 
+/// What a signal's handler returns to: `mov $15, %rax; syscall`, the number as a signed word, as Go's assembler writes it,
+/// and as musl does (arch/x86_64/syscall_arch.h has none shorter); arm64: `mov $139, x8; svc #0`.
+const SIGRETURNS: [&[u8]; 3] = [
+    &[0x48, 0xc7, 0xc0, 15, 0, 0, 0, 0x0f, 0x05],
+    &[0xb8, 15, 0, 0, 0, 0x0f, 0x05],
+    &[0x68, 0x11, 0x80, 0xd2, 0x01, 0x00, 0x00, 0xd4],
+];
+/// Bytes of the longest of them.
+pub(super) const SIGRETURN_BYTES: usize = 9;
+
+/// Returns the length of the system call `rt_sigreturn` that code begins with; a thread that is in it stands after it.
+pub(super) fn sigreturn_bytes(code: &[u8]) -> Option<usize> {
+    SIGRETURNS.iter().find(|pattern| code.starts_with(pattern)).map(|pattern| pattern.len())
+}
+
+/// Finds the rows of what signals' handlers return to. Nobody calls it: a return address there is its first byte, which
+/// is looked for by the byte before.
+fn sigreturn_rows(start: u64, code: &[u8]) -> Vec<(Range<u64>, Rule)> {
+    let at = |at: usize| Some((at, sigreturn_bytes(code.get(at..)?)?));
+    let found = (0..code.len()).filter_map(at);
+    found
+        .map(|(at, length)| {
+            let first = start + at as u64;
+            (first.saturating_sub(1)..first + length as u64 + 1, Rule::SIGNAL)
+        })
+        .collect()
+}
+
 /// Rows for `gap`, a range of code without call frame information; `code` are its bytes, as far as the file
 /// has them.
 pub(super) fn rows(gap: &Range<u64>, code: &[u8], known: &KnownCode, architecture: Architecture) -> Vec<Row> {
-    let mut pieces: Vec<(Range<u64>, Rule)> = Vec::new();
+    let mut pieces = sigreturn_rows(gap.start, code);
     if architecture == Architecture::X86_64 {
         // Nothing was pushed yet where a function begins.
         for (at, _) in code.windows(4).enumerate().filter(|(_, bytes)| *bytes == ENDBR64) {

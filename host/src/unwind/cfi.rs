@@ -41,6 +41,21 @@ pub fn rows(
     architecture: Architecture,
 ) -> Result<(Vec<Row>, u64), BadEntry> {
     entry_rows(entry, within, architecture, &mut UnwindContext::new())
+        .map(|function| (function.rows, function.end))
+}
+
+/// A function's rows within a range of addresses.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct FunctionRows {
+    /// By address; none if the function lies elsewhere.
+    pub(super) rows: Vec<Row>,
+    /// Where the function ends in the range.
+    pub(super) end: u64,
+    /// All of its addresses.
+    pub(super) function: Range<u64>,
+    /// Set for those whose callers may be anywhere, and not only after a call (`S` in the augmentation; Linux Standard Base
+    /// 5.0, 10.6.1.1.1, has it not, binutils' manual does: `.cfi_signal_frame`).
+    pub(super) is_signal_frame: bool,
 }
 
 /// The same with a context, which is large, and serves for others after it.
@@ -49,7 +64,7 @@ pub(super) fn entry_rows(
     within: &Range<u64>,
     architecture: Architecture,
     context: &mut UnwindContext<usize>,
-) -> Result<(Vec<Row>, u64), BadEntry> {
+) -> Result<FunctionRows, BadEntry> {
     let mut section = EhFrame::new(entry.bytes, LittleEndian);
     section.set_address_size(8);
     let start = entry.address.wrapping_sub(entry.description as u64);
@@ -64,7 +79,7 @@ pub(super) fn debug_rows(
     within: &Range<u64>,
     architecture: Architecture,
     context: &mut UnwindContext<usize>,
-) -> Result<(Vec<Row>, u64), BadEntry> {
+) -> Result<FunctionRows, BadEntry> {
     let mut section = DebugFrame::new(section, LittleEndian);
     section.set_address_size(8);
     rows_in(&section, offset.into(), &BaseAddresses::default(), within, architecture, context)
@@ -77,7 +92,7 @@ fn rows_in<'a, S>(
     within: &Range<u64>,
     architecture: Architecture,
     context: &mut UnwindContext<usize>,
-) -> Result<(Vec<Row>, u64), BadEntry>
+) -> Result<FunctionRows, BadEntry>
 where
     S: UnwindSection<EndianSlice<'a, LittleEndian>>,
 {
@@ -88,14 +103,11 @@ where
     if length == 0 {
         return Err(BadEntry("a function of no length".into()));
     }
-    let end = first.saturating_add(length).min(within.end);
+    let function = first..first.saturating_add(length);
+    let end = function.end.min(within.end);
+    let is_signal_frame = description.is_signal_trampoline();
     if first >= within.end || end <= within.start {
-        return Ok((found, within.start));
-    }
-    if description.is_signal_trampoline() {
-        // It ends with the system call that it makes, in which the task stands a byte further.
-        let end = first.saturating_add(length).saturating_add(1).min(within.end);
-        return Ok((vec![(first.max(within.start), Rule::SIGNAL)], end));
+        return Ok(FunctionRows { rows: found, end: within.start, function, is_signal_frame });
     }
     let mut table = description.rows(section, bases, context)?;
     let mut upto = first;
@@ -121,5 +133,5 @@ where
             found.push((from, of_row(row, section, encoding, architecture)));
         }
     }
-    Ok((found, end))
+    Ok(FunctionRows { rows: found, end, function, is_signal_frame })
 }

@@ -4,20 +4,13 @@
 //! hashes, comparisons), do not set one up, so that their caller would be left out. Who calls has one; where all
 //! code is Go's, rows are made for pages of innermost frames only.
 
+use super::bare::{SIGRETURN_BYTES, sigreturn_bytes};
 use super::cfi::Row;
 use super::rule::{Architecture, Rule};
 use crate::process::{GoFunction, GoFunctions, Pieces};
 use stacksonde_ebpf::tables::{NOT_SAVED, rule_kind};
 use std::io;
 use std::ops::Range;
-
-/// `mov $15, %rax` as the assembler writes it, `mov $15, %eax`; then `syscall`: what a signal's handler returns to
-/// (runtime/sys_linux_amd64.s, `sigreturn__sigaction`).
-const SIGRETURN: [&[u8]; 2] =
-    [&[0x48, 0xc7, 0xc0, 15, 0, 0, 0, 0x0f, 0x05], &[0xb8, 15, 0, 0, 0, 0x0f, 0x05]];
-/// `mov $139, x8; svc #0` (runtime/sys_linux_arm64.s).
-const SIGRETURN_ARM64: &[u8] = &[0x68, 0x11, 0x80, 0xd2, 0x01, 0x00, 0x00, 0xd4];
-const SIGRETURN_BYTES: usize = 9;
 
 /// Rows for `gap`, a range of code without call frame information; `code` gives the bytes at an address, as far as
 /// the file has them. What is not Go's gets `rest`.
@@ -37,7 +30,9 @@ pub(super) fn rows(
     };
     // One byte more: who is called there at a page's start is looked for by the byte before.
     for function in functions.within(pieces, &(gap.start..gap.end.saturating_add(1)))? {
-        if function.is_assembly() && is_sigreturn(&code(pieces, function.code.start, SIGRETURN_BYTES)?) {
+        if function.is_assembly()
+            && sigreturn_bytes(&code(pieces, function.code.start, SIGRETURN_BYTES)?).is_some()
+        {
             place(function.code.start - 1, Rule::SIGNAL);
         } else if function.is_root() {
             place(function.code.start, Rule::END);
@@ -55,10 +50,6 @@ pub(super) fn rows(
     found.retain(|(start, _)| *start < gap.end);
     found.dedup_by(|later, earlier| later.1 == earlier.1);
     Ok(found)
-}
-
-fn is_sigreturn(code: &[u8]) -> bool {
-    SIGRETURN.iter().any(|pattern| code.starts_with(pattern)) || code.starts_with(SIGRETURN_ARM64)
 }
 
 fn in_function(

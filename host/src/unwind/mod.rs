@@ -9,6 +9,7 @@
 //! source   an executable's call frame information, read page by page
 //! go       the same for Go's code, by Go's own table
 //! bare     code that both leave out, as far as it is known
+//! scan     the rest of it, by its instructions (instruction)
 //! cfi      one function's entry -> rows (gimli)
 //! rule     a row's meaning, in a word
 //! page     rows of a page as the block that the sampler searches
@@ -22,9 +23,11 @@ mod bare;
 mod beyond;
 mod cfi;
 mod go;
+mod instruction;
 mod page;
 mod pages;
 mod rule;
+mod scan;
 mod slab;
 mod slot;
 mod source;
@@ -35,6 +38,7 @@ pub use beyond::Stack;
 pub use cfi::{BadEntry, Entry, Row, rows};
 pub use page::PageKey;
 pub use rule::{Architecture, Rule};
+pub use scan::rules as rules_of_code;
 pub use slot::name_mark;
 pub use source::CallFrames;
 pub use tables::{TableMapping, Tables, TablesCounters};
@@ -46,7 +50,7 @@ use crate::map::Map;
 use crate::process::{Code, Executable, Frame, Processes};
 use beyond::{Beyond, Memory};
 use stacksonde_ebpf::tables::{PAGE_BITS, mapping_kind};
-use stacksonde_ebpf::{USER_FRAMES_MAX, user_end};
+use stacksonde_ebpf::{FRAME_EXACT, USER_FRAMES_MAX, user_end};
 use std::io;
 use std::sync::Arc;
 
@@ -62,6 +66,12 @@ pub struct UnwindCounters {
     /// Pages whose rows could not be read, though the file has some.
     pub pages_unreadable: u64,
 }
+
+/// Frames of a stack; of deeper ones the innermost are kept.
+const FRAMES_MAX: usize = 1024;
+
+/// Times that a walk comes to a stack that lies lower (`ebpf/bpf/unwind.h`).
+const LOWERED_MAX: u32 = 8;
 
 /// Processes whose code was replaced that are remembered, until they end; more are all forgotten, and with them
 /// that the tables were wrong for the moment until the sampler saw that they were gone.
@@ -180,8 +190,10 @@ impl Unwinder {
     pub fn finish(&mut self, sample: &mut RawSample, processes: &mut Processes) {
         self.tables.touch_process(sample.pid, name_of(sample), sample.time_ns);
         let right_until = self.replaced.get(&sample.pid);
-        // The first frame was not found by any table.
-        if sample.user.len() > 1 && right_until.is_some_and(|last| (1..=*last).contains(&sample.epoch)) {
+        // An innermost frame that no table knew is looked for here.
+        let is_anew = sample.user.len() == 1
+            && matches!(sample.user_end, user_end::NO_PROCESS | user_end::NO_MAPPING | user_end::NO_ROWS);
+        if !is_anew && right_until.is_some_and(|last| (1..=*last).contains(&sample.epoch)) {
             sample.user_end = user_end::CODE_REPLACED;
             sample.rest = None;
             return;
@@ -191,7 +203,11 @@ impl Unwinder {
             self.add_leaf(sample, &rest, processes);
             return;
         }
-        if !matches!(sample.user_end, user_end::NO_PROCESS | user_end::NO_MAPPING | user_end::NO_ROWS) {
+        let is_wanting = matches!(
+            sample.user_end,
+            user_end::NO_PROCESS | user_end::NO_MAPPING | user_end::NO_ROWS | user_end::TOO_DEEP
+        );
+        if !is_wanting {
             return;
         }
         self.counters.finished_in_user_space += 1;
@@ -204,18 +220,27 @@ impl Unwinder {
             |address, to: &mut [u8]| memory.as_ref().is_some_and(|memory| memory.read(pid, tid, address, to));
         let early = |address, to: &mut [u8]| rest.early.as_ref().is_some_and(|early| early.read(address, to));
         let stack = Beyond::new(&rest.stack, &early, &read);
+        let mut lowered = 0;
         sample.user_end = loop {
-            if frames.len() >= USER_FRAMES_MAX {
+            if frames.len() >= FRAMES_MAX {
                 break user_end::TOO_DEEP;
             }
             let address = frame.address();
             let code = processes.code_at(sample.pid, sample.tid, address, sample.time_ns);
             let rule = match &code {
                 // The sampled address itself may be a jump into nowhere; its caller is not.
-                Code::Nothing if frames.len() > 1 || !frame.exact => break user_end::NO_CODE,
+                Code::Nothing if frames.len() > 1 || !frame.exact => {
+                    if processes.is_return_probe(pid, frame.pc) {
+                        frames.pop();
+                        break user_end::RETURN_PROBED;
+                    }
+                    break user_end::NO_CODE;
+                }
                 Code::Nothing | Code::Anonymous => Rule::NONE,
                 Code::File(executable, address) => {
-                    self.rule(executable, address.0, frames.len() == 1, processes, of_sample)
+                    // Go's runtime begins stacks with a frame pointer of zero: whether this is the place, rows say.
+                    let is_leaf = frames.len() == 1 || frame.fp == 0;
+                    self.rule(executable, address.0, is_leaf, processes, of_sample)
                 }
             };
             let leaf = (frames.len() == 1).then_some(&rest.leaf);
@@ -232,10 +257,22 @@ impl Unwinder {
             }
             match left {
                 Ok(caller) => {
+                    lowered += u32::from(caller.sp <= frame.sp);
+                    if lowered > LOWERED_MAX {
+                        break user_end::BAD_FRAME;
+                    }
+                    if let ([_, .., last], true) = (frames.as_mut_slice(), caller.exact) {
+                        *last |= FRAME_EXACT;
+                    }
                     frame = caller;
-                    frames.push(frame.pc);
+                    frames.push(frame.pc | if frame.exact { FRAME_EXACT } else { 0 });
                 }
-                Err(end) => break end,
+                Err(end) => {
+                    if rule == Rule::ENTRY && frames.len() > 1 && !frame.exact {
+                        frames.pop();
+                    }
+                    break end;
+                }
             }
         };
         self.counters.beyond_copies += u64::from(stack.was_used());
@@ -322,7 +359,7 @@ impl Unwinder {
             None => None,
         };
         // A file that is not at hand says nothing of whether it has unwind information.
-        let Some(file) = executable.file() else { return Rule::NONE };
+        let Some(file) = executable.unchanged_file() else { return Rule::NONE };
         if [None, Some(key.page)].iter().any(|page| !self.is_due((id, *page), now_ns)) {
             return Rule::NONE;
         }

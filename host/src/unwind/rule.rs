@@ -1,12 +1,12 @@
 //! Unwind rules: how the caller's registers are found, a word each.
 
 use gimli::{CfaRule, Encoding, EndianSlice, LittleEndian, Operation, Register, RegisterRule, UnwindSection};
-use stacksonde_ebpf::tables::{AT_FP, NOT_SAVED, rule_kind};
+use stacksonde_ebpf::tables::{AT_FP, AT_FP_LEAST, NOT_SAVED, rule_kind};
 
 /// How a frame is left: a word of the table `rules` (`ebpf/bpf/layout.h`).
 ///
 /// Offsets are in units of 8 bytes. `fp` and `other` (rbx on x86-64, the return address on arm64) are
-/// offsets from the CFA, or [`NOT_SAVED`], or for `fp` [`AT_FP`].
+/// offsets from the CFA, or [`NOT_SAVED`], or for `fp` [`AT_FP`] and a few values below it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Rule {
     /// A value of [`rule_kind`].
@@ -28,6 +28,8 @@ impl Rule {
     pub const UNSUPPORTED: Self = Self::bare(rule_kind::UNSUPPORTED);
     /// A root.
     pub const END: Self = Self::bare(rule_kind::END);
+    /// No frame: a return address there was made by hand, for a stack that begins with it.
+    pub const ENTRY: Self = Self::bare(rule_kind::ENTRY);
     /// A signal frame.
     pub const SIGNAL: Self = Self::bare(rule_kind::SIGNAL);
 
@@ -144,10 +146,8 @@ fn supported<'a, S: UnwindSection<Bytes<'a>>>(
         _ => None,
     };
     let fp = match row.register(architecture.fp()) {
-        Some(RegisterRule::Expression(expression)) => match operations(&expression)?.as_slice() {
-            [Operation::RegisterOffset { register, offset: 0, .. }] if *register == architecture.fp() => {
-                AT_FP
-            }
+        Some(RegisterRule::Expression(expression)) => match value_of(&operations(&expression)?)? {
+            Value::Plus(register, offset) if register == architecture.fp() => at_fp(offset)?,
             _ => return None,
         },
         rule => saved(rule)?,
@@ -174,12 +174,13 @@ fn supported<'a, S: UnwindSection<Bytes<'a>>>(
     }
 }
 
-/// Expressions that occur: lazy binding stubs, and a frame whose base was saved in it.
+/// The CFA by an expression: of lazy binding stubs, or by a register and perhaps a word that it points at, as where a frame's
+/// base was saved in it.
 fn of_expression(
     operations: &[Operation<Bytes<'_>>],
     architecture: Architecture,
 ) -> Option<(u8, i32, Option<i16>)> {
-    use Operation::{And, Deref, Ge, Plus, PlusConstant, RegisterOffset, Shl, UnsignedConstant};
+    use Operation::{And, Ge, Plus, RegisterOffset, Shl, UnsignedConstant};
     // On entry to a stub rsp + 8; from the push of its second argument on rsp + 16. Where that is
     // follows from the low four bits of the address.
     if let [
@@ -198,30 +199,92 @@ fn of_expression(
     {
         return Some((rule_kind::PLT, i32::try_from(*threshold).ok()?, None));
     }
-    let (base, rest) = operations.split_first()?;
-    let RegisterOffset { register, offset, .. } = base else { return None };
-    let kind = match *register {
-        register if register == architecture.sp() => rule_kind::DEREF_SP,
-        register if register == architecture.fp() => rule_kind::DEREF_FP,
+    let (register, offset, added) = match value_of(operations)? {
+        Value::Plus(register, offset) => (register, offset, None),
+        Value::Loaded(register, offset, added) => (register, offset, Some(words(added)?)),
+        Value::Number(_) => return None,
+    };
+    let kind = match (register, added) {
+        (register, None) if register == architecture.sp() => rule_kind::SP,
+        (register, None) if register == architecture.fp() => rule_kind::FP,
+        (register, Some(_)) if register == architecture.sp() => rule_kind::DEREF_SP,
+        (register, Some(_)) if register == architecture.fp() => rule_kind::DEREF_FP,
         _ => return None,
     };
-    let added = match rest {
-        [Deref { space: false, .. }] => 0,
-        [Deref { space: false, .. }, PlusConstant { value }] => i64::try_from(*value).ok()?,
-        _ => return None,
-    };
-    Some((kind, far_words(*offset)?, Some(words(added)?)))
+    Some((kind, far_words(offset)?, added))
+}
+
+/// A value that an expression computes.
+#[derive(Clone, Copy)]
+enum Value {
+    Number(i64),
+    /// A register and so many bytes.
+    Plus(Register, i64),
+    /// What lies so many bytes from a register, and so many bytes more.
+    Loaded(Register, i64, i64),
+}
+
+impl Value {
+    fn plus(self, more: i64) -> Option<Self> {
+        Some(match self {
+            Self::Number(number) => Self::Number(number.checked_add(more)?),
+            Self::Plus(register, offset) => Self::Plus(register, offset.checked_add(more)?),
+            Self::Loaded(register, offset, added) => Self::Loaded(register, offset, added.checked_add(more)?),
+        })
+    }
+}
+
+/// Values that are in use at once, at most.
+const STACK_MAX: usize = 8;
+
+/// Computes what an expression says (DWARF 5, 2.5.1), however it is spelled, as far as one register and one word of the stack
+/// tell it.
+fn value_of(operations: &[Operation<Bytes<'_>>]) -> Option<Value> {
+    let mut stack: Vec<Value> = Vec::new();
+    for operation in operations {
+        let value = match *operation {
+            Operation::RegisterOffset { register, offset, .. } => Value::Plus(register, offset),
+            Operation::UnsignedConstant { value } => Value::Number(i64::try_from(value).ok()?),
+            Operation::SignedConstant { value } => Value::Number(value),
+            Operation::PlusConstant { value } => stack.pop()?.plus(i64::try_from(value).ok()?)?,
+            Operation::Deref { space: false, size: 8, .. } => match stack.pop()? {
+                Value::Plus(register, offset) => Value::Loaded(register, offset, 0),
+                _ => return None,
+            },
+            Operation::Plus => match (stack.pop()?, stack.pop()?) {
+                (Value::Number(number), other) | (other, Value::Number(number)) => other.plus(number)?,
+                _ => return None,
+            },
+            Operation::Minus => match (stack.pop()?, stack.pop()?) {
+                (Value::Number(number), other) => other.plus(number.checked_neg()?)?,
+                _ => return None,
+            },
+            Operation::Nop => continue,
+            _ => return None,
+        };
+        if stack.len() == STACK_MAX {
+            return None;
+        }
+        stack.push(value);
+    }
+    stack.pop()
+}
+
+/// A place so many bytes from where the frame pointer points, for [`Rule::fp`].
+pub(super) fn at_fp(bytes: i64) -> Option<i16> {
+    let words = i16::try_from(bytes / 8).ok()?;
+    (bytes % 8 == 0 && (0..=AT_FP - AT_FP_LEAST).contains(&words)).then_some(AT_FP - words)
 }
 
 /// Bytes in units of 8, if they are whole and small enough.
-fn words(bytes: i64) -> Option<i16> {
+pub(super) fn words(bytes: i64) -> Option<i16> {
     let words = i16::try_from(bytes / 8).ok()?;
-    // The two largest have meanings of their own.
-    (bytes % 8 == 0 && words < AT_FP).then_some(words)
+    // The largest have meanings of their own.
+    (bytes % 8 == 0 && words < AT_FP_LEAST).then_some(words)
 }
 
 /// The same for the 24 bits of a frame's size.
-fn far_words(bytes: i64) -> Option<i32> {
+pub(super) fn far_words(bytes: i64) -> Option<i32> {
     let words = i32::try_from(bytes / 8).ok()?;
     (bytes % 8 == 0 && (-(1 << 23)..1 << 23).contains(&words)).then_some(words)
 }
@@ -245,7 +308,7 @@ mod tests {
     #[test]
     fn offsets_that_are_no_whole_words_or_too_large_are_not_supported() {
         for (bytes, expected) in
-            [(16, Some(2)), (-16, Some(-2)), (12, None), (8 * 0x7ffd, Some(0x7ffd)), (8 * 0x7ffe, None)]
+            [(16, Some(2)), (-16, Some(-2)), (12, None), (8 * 0x7f7f, Some(0x7f7f)), (8 * 0x7f80, None)]
         {
             assert_eq!(words(bytes), expected, "{bytes}");
         }

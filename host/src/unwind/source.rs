@@ -1,10 +1,13 @@
 //! Where an executable keeps its call frame information, and how to read just that of a page.
 
 use super::bare::{self, KnownCode};
-use super::cfi::{Entry, Row, debug_rows, entry_rows};
+use super::cfi::{Entry, FunctionRows, Row, debug_rows, entry_rows};
 use super::go;
+use super::instruction::is_padding;
 use super::rule::{Architecture, Rule};
+use super::scan;
 use crate::process::{GoFunctions, Headers, Pieces, WatchedFile, fill};
+use crate::symbolize::unpack;
 use gimli::{BaseAddresses, CieOrFde, DebugFrame, EhFrame, LittleEndian, UnwindContext, UnwindSection};
 use object::LittleEndian as Little;
 use object::elf::{DT_FINI, DT_INIT, FileHeader64, PT_GNU_EH_FRAME, PT_LOAD};
@@ -16,6 +19,8 @@ use std::ops::Range;
 
 /// Sections without an index are read whole to make one; larger ones are left alone.
 const SECTION_BYTES_MAX: u64 = 4 << 20;
+/// A packed section has so many bytes at most.
+const PACKED_BYTES_MAX: u64 = 1 << 20;
 /// Functions in an index of our own.
 const INDEX_MAX: usize = 200_000;
 /// Functions that have code in one page; more only in damaged files.
@@ -25,11 +30,16 @@ const ENTRY_BYTES_MAX: usize = 1 << 18;
 /// Descriptions side by side of which one hides the next.
 const HIDDEN_MAX: u32 = 64;
 
+/// Between functions that are aligned lie so many bytes at most, which are never run.
+const PADDING_MAX: u64 = 15;
+
 /// The call frame information of one executable.
 #[derive(Debug)]
 pub struct CallFrames {
     loads: Vec<Load>,
     index: Option<Index>,
+    /// `.debug_frame`, which may know code that `index` does not.
+    debug: Option<Index>,
     go: Option<GoFunctions>,
     architecture: Architecture,
     known: KnownCode,
@@ -49,7 +59,18 @@ enum Index {
     /// {function, description}, each relative to the section's address, 4 bytes signed.
     Header { address: u64, table_offset: u64, count: u64 },
     /// Made by reading the whole section.
-    Own { section: Range<u64>, address: u64, debug: bool, functions: Vec<Function> },
+    Own { section: Range<u64>, address: u64, kind: SectionKind, functions: Vec<Function> },
+}
+
+/// The section that an index of our own is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum SectionKind {
+    /// `.eh_frame`
+    Loaded,
+    /// `.debug_frame`
+    Debug,
+    /// `.debug_frame`, packed
+    DebugPacked,
 }
 
 /// Where a function begins, and where its description lies in the section.
@@ -60,7 +81,7 @@ struct Function {
 }
 
 impl CallFrames {
-    /// Looks for it; `None` if the file has none that can be used. An error if the file cannot be read.
+    /// Looks for it, and for what else tells how code is left; `None` if nothing does. An error if the file cannot be read.
     pub fn find(file: &File) -> io::Result<Option<Self>> {
         let watched = WatchedFile::new(file);
         let found = Self::find_in(&watched, file);
@@ -92,18 +113,27 @@ impl CallFrames {
             let sections = header.sections(Little, &cache).ok()?;
             let (_, section) = sections.section_by_name(Little, name)?;
             let start = section.sh_offset(Little);
-            let plain = section.sh_type(Little) != object::elf::SHT_NOBITS
-                && !section.sh_flags(Little).contains(object::elf::SHF_COMPRESSED);
-            plain.then(|| (start..start.saturating_add(section.sh_size(Little)), section.sh_addr(Little)))
+            let is_packed = section.sh_flags(Little).contains(object::elf::SHF_COMPRESSED);
+            let range = start..start.saturating_add(section.sh_size(Little));
+            (section.sh_type(Little) != object::elf::SHT_NOBITS)
+                .then(|| (range, section.sh_addr(Little), is_packed))
         };
-        let own = |name: &[u8], debug: bool| {
-            let (range, address) = section(name)?;
-            own_index(watched, file, range, address, debug)
+        let own = |name: &[u8]| {
+            let (range, address, is_packed) = section(name)?;
+            let kind = match (name, is_packed) {
+                (b".debug_frame", false) => SectionKind::Debug,
+                (b".debug_frame", true) => SectionKind::DebugPacked,
+                (_, false) => SectionKind::Loaded,
+                (_, true) => return None,
+            };
+            own_index(watched, file, range, address, kind)
         };
         let go = watched.note(GoFunctions::find(file)).ok()?;
-        let mut index = from_header.or_else(|| own(b".eh_frame", false));
-        if go.is_none() {
-            index = Some(index.or_else(|| own(b".debug_frame", true))?);
+        let index = from_header.or_else(|| own(b".eh_frame"));
+        let debug = if go.is_none() { own(b".debug_frame") } else { None };
+        let is_stated = index.is_some() || debug.is_some();
+        if !is_stated && go.is_none() && architecture != Architecture::X86_64 {
+            return None;
         }
         let dynamic = programs.iter().find_map(|program| program.dynamic(Little, &cache).ok().flatten());
         let dynamic = dynamic.unwrap_or_default();
@@ -111,7 +141,7 @@ impl CallFrames {
             dynamic.iter().find(|entry| entry.d_tag(Little) == tag).map_or(0, |entry| entry.d_val(Little))
         };
         let known = KnownCode { entry: header.e_entry(Little), init: [DT_INIT, DT_FINI].map(value) };
-        Some(Self { loads, index, go, architecture, known })
+        Some(Self { loads, index, debug, go, architecture, known })
     }
 
     /// Whether all of it is Go's code: who calls there has a frame pointer.
@@ -123,34 +153,77 @@ impl CallFrames {
     pub fn rows_of_page(&self, file: &File, page: u64) -> io::Result<Vec<Row>> {
         let within = page << PAGE_BITS..(page + 1) << PAGE_BITS;
         let (mut reader, mut context) = (Pieces::of(file), UnwindContext::new());
-        let mut found = Vec::new();
-        // Descriptions are in the order of addresses; what lies between two functions has no rule.
-        let mut upto = within.start;
-        let mut place = |rows: Vec<Row>, end: u64| {
-            let Some((first, _)) = rows.first() else { return };
-            if *first > upto {
-                found.push((upto, Rule::NONE));
+        let mut rows = vec![(within.start, Rule::NONE)];
+        // The first says what is so while exceptions are thrown, the other what is for debuggers only.
+        for index in self.index.iter().chain(&self.debug) {
+            let found = self.rows_by(index, &mut reader, &mut context, &within)?;
+            rows = each_gap(rows, within.end, |gap| Ok(part_of(&found, gap)))?;
+        }
+        self.fill_gaps(&mut reader, rows, within.end)
+    }
+
+    /// The rows of a page by an index; what lies between two functions has no rule.
+    fn rows_by(
+        &self,
+        index: &Index,
+        reader: &mut Pieces<'_>,
+        context: &mut UnwindContext<usize>,
+        within: &Range<u64>,
+    ) -> io::Result<Vec<Row>> {
+        let mut placed = Placed { rows: Vec::new(), upto: within.start };
+        self.each_function(index, reader, context, within, |reader, found| {
+            placed.place(self.judged(reader, found, within)?);
+            Ok(())
+        })?;
+        if placed.upto < within.end {
+            placed.rows.push((placed.upto, Rule::NONE));
+        }
+        Ok(placed.rows)
+    }
+
+    /// Finds all addresses of the function at an address, by what says how it is left.
+    pub fn function_at(&self, file: &File, address: u64) -> io::Result<Option<Range<u64>>> {
+        let (mut reader, mut context) = (Pieces::of(file), UnwindContext::new());
+        let within = address..address.saturating_add(1);
+        let mut function = None;
+        for index in self.index.iter().chain(&self.debug) {
+            self.each_function(index, &mut reader, &mut context, &within, |_, found| {
+                if found.function.contains(&address) {
+                    function = Some(found.function);
+                }
+                Ok(())
+            })?;
+            if function.is_some() {
+                return Ok(function);
             }
-            found.retain(|(start, _)| *start < *first);
-            found.extend(rows);
-            upto = end;
-        };
-        match &self.index {
-            None => {}
-            Some(Index::Header { address, table_offset, count }) => {
+        }
+        let Some(functions) = &self.go else { return Ok(None) };
+        let found = functions.within(&mut reader, &within)?;
+        Ok(found.into_iter().map(|function| function.code).find(|code| code.contains(&address)))
+    }
+
+    /// Hands each function of an index to `take` that may have code in a range, by address.
+    fn each_function(
+        &self,
+        index: &Index,
+        reader: &mut Pieces<'_>,
+        context: &mut UnwindContext<usize>,
+        within: &Range<u64>,
+        mut take: impl FnMut(&mut Pieces<'_>, FunctionRows) -> io::Result<()>,
+    ) -> io::Result<()> {
+        match index {
+            Index::Header { address, table_offset, count } => {
                 let table = Table { address: *address, offset: *table_offset, count: *count };
-                for (function, at) in table.functions(&mut reader, &within)? {
+                for (function, at) in table.functions(reader, within)? {
                     let mut at = at;
                     // Of several functions at one address lld puts the first into the table: those of no length hide
                     // the other, which stands after them.
                     for attempt in 0..HIDDEN_MAX {
-                        let Some(entry) = self.entry(&mut reader, at)? else { break };
-                        if let Ok((rows, end)) =
-                            entry_rows(entry.as_entry(), &within, self.architecture, &mut context)
-                        {
-                            let start = rows.first().map(|(first, _)| *first);
+                        let Some(entry) = self.entry(reader, at)? else { break };
+                        if let Ok(found) = entry_rows(entry.as_entry(), within, self.architecture, context) {
+                            let start = found.rows.first().map(|(first, _)| *first);
                             if attempt == 0 || start == Some(function.max(within.start)) {
-                                place(rows, end);
+                                take(reader, found)?;
                             }
                             break;
                         }
@@ -158,34 +231,76 @@ impl CallFrames {
                     }
                 }
             }
-            Some(Index::Own { section, address, debug, functions }) => {
+            Index::Own { section, address, kind, functions } => {
+                let packed = match kind {
+                    SectionKind::DebugPacked => Some(unpacked(reader.file(), section)?.unwrap_or_default()),
+                    SectionKind::Loaded | SectionKind::Debug => None,
+                };
                 let first = functions.partition_point(|function| function.start <= within.start);
                 let functions = &functions[first.saturating_sub(1)..];
                 let functions: Vec<_> =
                     functions.iter().take_while(|function| function.start < within.end).collect();
                 for function in functions.into_iter().take(IN_PAGE_MAX) {
                     let offset = u64::from(function.offset);
-                    let read = if *debug {
-                        let Some((bytes, description)) = debug_entry(&mut reader, section, offset)? else {
-                            continue;
-                        };
-                        debug_rows(&bytes, description, &within, self.architecture, &mut context)
-                    } else {
-                        let Some(entry) = self.entry(&mut reader, address.wrapping_add(offset))? else {
-                            continue;
-                        };
-                        entry_rows(entry.as_entry(), &within, self.architecture, &mut context)
+                    let read = match (kind, &packed) {
+                        (SectionKind::Loaded, _) => {
+                            let Some(entry) = self.entry(reader, address.wrapping_add(offset))? else {
+                                continue;
+                            };
+                            entry_rows(entry.as_entry(), within, self.architecture, context)
+                        }
+                        (_, Some(bytes)) => {
+                            let Ok(offset) = usize::try_from(offset) else { continue };
+                            debug_rows(bytes, offset, within, self.architecture, context)
+                        }
+                        (_, None) => {
+                            let Some((bytes, description)) = debug_entry(reader, section, offset)? else {
+                                continue;
+                            };
+                            debug_rows(&bytes, description, within, self.architecture, context)
+                        }
                     };
-                    if let Ok((rows, end)) = read {
-                        place(rows, end);
+                    if let Ok(found) = read {
+                        take(reader, found)?;
                     }
                 }
             }
         }
-        if upto < within.end {
-            found.push((upto, Rule::NONE));
+        Ok(())
+    }
+
+    /// Corrects what is said of a function by what it is: of the program's entry, and of one that is marked as a signal's frame.
+    /// That is one if it makes the system call that ends one; others have the mark, too, whose callers' addresses may be
+    /// anywhere.
+    fn judged(
+        &self,
+        reader: &mut Pieces<'_>,
+        found: FunctionRows,
+        within: &Range<u64>,
+    ) -> io::Result<FunctionRows> {
+        // The kernel jumps there, whatever is said of who called: it is written in C sometimes.
+        if found.function.start == self.known.entry {
+            let rows = found.rows.first().map(|(first, _)| (*first, Rule::END)).into_iter().collect();
+            return Ok(FunctionRows { rows, ..found });
         }
-        self.fill_gaps(&mut reader, found, within.end)
+        if !found.is_signal_frame {
+            return Ok(found);
+        }
+        let code = self.code(reader, found.function.start, bare::SIGRETURN_BYTES + 1)?;
+        // glibc's describes a byte before it, too, by which a return address there is looked for.
+        let known =
+            [0, 1].into_iter().find_map(|at| Some((at as u64, bare::sigreturn_bytes(code.get(at..)?)?)));
+        Ok(match known {
+            Some((at, length)) => {
+                let first = found.function.start + at;
+                let start = first.saturating_sub(1).max(within.start);
+                // The task stands after the system call.
+                let end = (first + length as u64 + 1).min(within.end);
+                let rows = if start < end { vec![(start, Rule::SIGNAL)] } else { Vec::new() };
+                FunctionRows { rows, end, ..found }
+            }
+            None => found,
+        })
     }
 
     /// What is known of code without call frame information.
@@ -201,10 +316,35 @@ impl CallFrames {
             }
             None => rows,
         };
-        each_gap(rows, end, |gap| {
+        let rows = each_gap(rows, end, |gap| {
             let length = usize::try_from(gap.end - gap.start).unwrap_or(0);
             let code = self.code(pieces, gap.start, length)?;
             Ok(bare::rows(gap, &code, &self.known, self.architecture))
+        })?;
+        if self.architecture != Architecture::X86_64 {
+            return Ok(rows);
+        }
+        // A file that says nothing of its frames may link them across stacks, as runtimes do that switch them.
+        let rest = if self.index.is_some() || self.debug.is_some() { Rule::NONE } else { Rule::BARE };
+        each_gap(rows, end, |gap| {
+            let mut found = vec![(gap.start, rest)];
+            if gap.end - gap.start <= PADDING_MAX {
+                let length = usize::try_from(gap.end - gap.start).unwrap_or(0);
+                // It is never run, so only who returns to what stands behind it is looked for there.
+                if is_padding(&self.code(pieces, gap.start, length)?) {
+                    return Ok(vec![(gap.start, Rule::ENTRY)]);
+                }
+            }
+            let rules = scan::rules(gap, |address, length| self.code(pieces, address, length))?;
+            found.extend(rules.into_iter().map(|(at, rule)| (at, rule.unwrap_or(rest))));
+            found.dedup_by_key(|row| row.1);
+            // Of two for the first address the second is that of an instruction.
+            if let [first, second, ..] = found.as_slice()
+                && first.0 == second.0
+            {
+                found.remove(0);
+            }
+            Ok(found)
         })
     }
 
@@ -243,6 +383,39 @@ impl CallFrames {
             .find(|load| address.checked_sub(load.address).is_some_and(|offset| offset < load.bytes))?;
         load.file_offset.checked_add(address - load.address)
     }
+}
+
+/// Rows that are put side by side, by the addresses of their functions.
+struct Placed {
+    rows: Vec<Row>,
+    /// Where the last function ends.
+    upto: u64,
+}
+
+impl Placed {
+    /// Puts a function's rows behind, or over, what is there.
+    fn place(&mut self, found: FunctionRows) {
+        let Some((first, rule)) = found.rows.first().copied() else { return };
+        if first > self.upto {
+            self.rows.push((self.upto, Rule::NONE));
+            // Nobody calls what has no caller: a return address there is looked for by the byte before.
+            if rule == Rule::END && first == found.function.start {
+                self.rows.retain(|(start, _)| *start < first - 1);
+                self.rows.push((first - 1, Rule::ENTRY));
+            }
+        }
+        self.rows.retain(|(start, _)| *start < first);
+        self.rows.extend(found.rows);
+        self.upto = found.end;
+    }
+}
+
+/// The rows of a gap out of those of a page.
+fn part_of(rows: &[Row], gap: &Range<u64>) -> Vec<Row> {
+    let before =
+        rows.iter().rev().find(|(start, _)| *start <= gap.start).map_or(Rule::NONE, |(_, rule)| *rule);
+    let inside = rows.iter().filter(|(start, _)| gap.start < *start && *start < gap.end);
+    std::iter::once((gap.start, before)).chain(inside.copied()).collect()
 }
 
 /// Reads a record at an offset of the file, with its length before it; `None` if there is none that makes sense.
@@ -374,22 +547,32 @@ fn own_index(
     file: &File,
     range: Range<u64>,
     address: u64,
-    debug: bool,
+    kind: SectionKind,
 ) -> Option<Index> {
     let length = range.end.checked_sub(range.start).filter(|length| *length <= SECTION_BYTES_MAX)?;
-    let mut bytes = vec![0; usize::try_from(length).ok()?];
-    watched.note(fill(file, &mut bytes, range.start)).ok().filter(|filled| *filled)?;
-    let mut functions = if debug {
-        let mut section = DebugFrame::new(&bytes, LittleEndian);
-        section.set_address_size(8);
-        functions_of(&section, &BaseAddresses::default())
+    let bytes = if kind == SectionKind::DebugPacked {
+        watched.note(unpacked(file, &range)).ok().flatten()?
     } else {
+        let mut bytes = vec![0; usize::try_from(length).ok()?];
+        watched.note(fill(file, &mut bytes, range.start)).ok().filter(|filled| *filled)?;
+        bytes
+    };
+    let mut functions = if kind == SectionKind::Loaded {
         let mut section = EhFrame::new(&bytes, LittleEndian);
         section.set_address_size(8);
         functions_of(&section, &BaseAddresses::default().set_eh_frame(address))
+    } else {
+        let mut section = DebugFrame::new(&bytes, LittleEndian);
+        section.set_address_size(8);
+        functions_of(&section, &BaseAddresses::default())
     };
     functions.sort_unstable();
-    (!functions.is_empty()).then_some(Index::Own { section: range, address, debug, functions })
+    (!functions.is_empty()).then_some(Index::Own { section: range, address, kind, functions })
+}
+
+/// The bytes of a packed section, which are unpacked for each page anew rather than kept.
+fn unpacked(file: &File, section: &Range<u64>) -> io::Result<Option<Vec<u8>>> {
+    unpack(file, section.start, section.end.saturating_sub(section.start), PACKED_BYTES_MAX)
 }
 
 fn functions_of<'a, S>(section: &S, bases: &BaseAddresses) -> Vec<Function>
@@ -411,4 +594,63 @@ where
         }
     }
     found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use stacksonde_ebpf::tables::rule_kind;
+
+    /// Compares what the code of a file says of its frames with what call frame information says: instructions with an equal
+    /// frame, with another one, without any; and the first of the second kind.
+    fn compare(path: &str) -> (usize, usize, usize, Vec<String>) {
+        let file = File::open(path).unwrap();
+        let frames = CallFrames::find(&file).unwrap().unwrap();
+        let (mut equal, mut other, mut none, mut shown) = (0, 0, 0, Vec::new());
+        let mut pieces = Pieces::of(&file);
+        for load in &frames.loads {
+            for page in load.address >> PAGE_BITS..(load.address + load.bytes) >> PAGE_BITS {
+                let within = page << PAGE_BITS..(page + 1) << PAGE_BITS;
+                let rows = frames.rows_of_page(&file, page).unwrap();
+                let is_stated = |rule: Rule| matches!(rule.kind, rule_kind::SP | rule_kind::FP);
+                if !rows.iter().any(|(_, rule)| is_stated(*rule)) {
+                    continue;
+                }
+                let rules = scan::rules(&within, |address, length| frames.code(&mut pieces, address, length))
+                    .unwrap();
+                for pair in rules.windows(2) {
+                    let [(at, rule), (next, _)] = pair else { continue };
+                    let (_, stated) = rows.iter().rev().find(|(start, _)| start <= at).unwrap();
+                    let code = frames.code(&mut pieces, *at, usize::try_from(next - at).unwrap()).unwrap();
+                    if !is_stated(*stated) || is_padding(&code) {
+                        continue;
+                    }
+                    match rule {
+                        None => none += 1,
+                        // Two bases may say the same.
+                        Some(rule) if rule.kind != stated.kind || rule.cfa == stated.cfa => equal += 1,
+                        Some(rule) => {
+                            other += 1;
+                            shown.push(format!("{at:#x}: {rule:?}, stated {stated:?}"));
+                        }
+                    }
+                }
+            }
+        }
+        shown.truncate(50);
+        (equal, other, none, shown)
+    }
+
+    #[test]
+    fn code_says_of_its_frames_what_call_frame_information_says() {
+        if Architecture::OURS != Architecture::X86_64 {
+            return;
+        }
+        let maps = crate::process::parse_maps(&std::fs::read("/proc/self/maps").unwrap());
+        let libc = maps.into_iter().find(|map| map.path.contains("/libc.so")).unwrap();
+        let (equal, other, none, shown) = compare(&libc.path);
+        let all = equal + other + none;
+        assert!(all > 100_000, "{} has {all} instructions", libc.path);
+        assert!(other * 200 <= all && none * 20 <= all, "{equal}, {other}, {none}: {shown:#?}");
+    }
 }

@@ -3,7 +3,7 @@
 use super::beyond::Stack;
 use super::rule::{Architecture, Rule};
 use crate::bpf::Registers;
-use stacksonde_ebpf::tables::{AT_FP, NOT_SAVED, rule_kind};
+use stacksonde_ebpf::tables::{AT_FP, AT_FP_LEAST, NOT_SAVED, rule_kind};
 use stacksonde_ebpf::{LEAF_WORDS, user_end};
 
 /// The caller's registers, or how the walk ended: a value of [`user_end`].
@@ -17,13 +17,13 @@ pub fn leave(
     architecture: Architecture,
 ) -> Result<Registers, u8> {
     let caller = match rule.kind {
-        rule_kind::END => return Err(user_end::COMPLETE),
+        rule_kind::END | rule_kind::ENTRY => return Err(user_end::COMPLETE),
         rule_kind::SIGNAL => leave_signal(frame, stack, architecture),
         rule_kind::NONE => follow_frame_pointer(frame, rule, stack, architecture),
         _ => follow_rule(frame, rule, leaf, stack, architecture),
     }?;
     match (caller.pc, caller.fp) {
-        (0, 0) => Err(user_end::COMPLETE),
+        (0, 0) if rule.kind != rule_kind::NONE => Err(user_end::COMPLETE),
         (0, _) => Err(user_end::NO_CODE),
         _ => Ok(caller),
     }
@@ -64,7 +64,7 @@ fn follow_frame_pointer(
 ) -> Result<Registers, u8> {
     let fp = frame.fp;
     if fp == 0 {
-        return Err(if frame.exact { user_end::NO_FRAME_POINTER } else { user_end::COMPLETE });
+        return Err(user_end::NO_FRAME_POINTER);
     }
     if !fp.is_multiple_of(8) || (fp < frame.sp && rule == Rule::NONE) {
         return Err(user_end::BAD_FRAME_POINTER);
@@ -108,7 +108,8 @@ fn follow_rule(
     };
     let (pc, bx) = match architecture {
         Architecture::X86_64 => {
-            if (cfa <= frame.sp && !in_register) || !cfa.is_multiple_of(8) {
+            let same_stack = matches!(rule.kind, rule_kind::SP | rule_kind::PLT);
+            if (cfa <= frame.sp && same_stack) || !cfa.is_multiple_of(8) {
                 return Err(user_end::BAD_FRAME);
             }
             let pc = if in_register { register(rule.kind)? } else { stack.word(plus(cfa, -1))? };
@@ -122,7 +123,10 @@ fn follow_rule(
             (return_address(saved(other, frame.lr)?, architecture), 0)
         }
     };
-    let fp = if rule.fp == AT_FP { stack.word(frame.fp)? } else { saved(rule.fp, frame.fp)? };
+    let fp = match rule.fp {
+        AT_FP_LEAST..=AT_FP => stack.word(plus(frame.fp, (AT_FP - rule.fp).into()))?,
+        place => saved(place, frame.fp)?,
+    };
     Ok(Registers { pc, sp: cfa, fp, bx, lr: 0, exact: false })
 }
 
@@ -155,6 +159,7 @@ mod tests {
             (at(0x1000, 5), rule(rule_kind::SP, 4, -4, NOT_SAVED), Ok((9, 0x1020, 7))),
             (at(0x1000, 0x1010), rule(rule_kind::FP, 2, -2, NOT_SAVED), Ok((9, 0x1020, 0x1028))),
             (at(0x1000, 0x1010), rule(rule_kind::DEREF_FP, 0, AT_FP, 0), Ok((0x55, 0x1028, 0x1028))),
+            (at(0x1000, 0x1010), rule(rule_kind::DEREF_FP, 0, AT_FP - 1, 0), Ok((0x55, 0x1028, 9))),
             (at(0x1000, 5), rule(rule_kind::PLT, 11, NOT_SAVED, NOT_SAVED), Ok((7, 0x1008, 5))),
             (at(0x1000, 5), rule(rule_kind::REGISTER + 11, 1, -2, NOT_SAVED), Ok((0x1028, 0x1018, 8))),
             (at(0x1000, 5), rule(rule_kind::RETURN_IN + 5, 0, NOT_SAVED, NOT_SAVED), Ok((0x77, 0x1000, 5))),

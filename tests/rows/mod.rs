@@ -74,6 +74,7 @@ fn entry_of(file: &File) -> Option<u64> {
 pub(crate) fn compare(path: &Path) -> Option<Compared> {
     let file = File::open(path).ok()?;
     let frames = CallFrames::find(&file).ok()??;
+    let entry = entry_of(&file)?;
     let mut readelf = Command::new("readelf")
         .args(["--debug-dump=frames-interp", "--wide"])
         .arg(path)
@@ -82,7 +83,6 @@ pub(crate) fn compare(path: &Path) -> Option<Compared> {
         .spawn()
         .unwrap_or_else(|error| panic!("readelf (Debian: binutils): {error}"));
     let mut compared = Compared::default();
-    let entry = entry_of(&file)?;
     let mut page: Option<(u64, Vec<Row>)> = None;
     // A section's name stands above what is read of it; ours are of `.eh_frame` where there is one.
     let (mut columns, mut function) = (Vec::new(), 0..0);

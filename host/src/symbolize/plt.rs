@@ -7,7 +7,7 @@ use super::symtab::{SHT_DYNSYM, SYMBOL_BYTES, text_at};
 use std::collections::BTreeMap;
 use std::io;
 
-/// What the names of sections of stubs begin with: `.plt`, `.plt.sec`, `.plt.got`.
+/// The beginning of the names of sections of stubs: `.plt`, `.plt.sec`, `.plt.got`.
 const PREFIX: &[u8] = b".plt";
 const SHT_RELA: u32 = 4;
 const RELOCATION_BYTES: usize = 24;

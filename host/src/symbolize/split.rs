@@ -10,7 +10,7 @@ use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// Where distributions put what they split off.
+/// The folder into which distributions put what they split off.
 const PLACE: &str = "/usr/lib/debug";
 /// A file is held against a checksum only up to this size; a larger one needs a build id.
 const CHECKED_BYTES: u64 = 64 << 20;

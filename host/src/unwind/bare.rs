@@ -29,7 +29,7 @@ const ADD_8_RET: [u8; 5] = [0x48, 0x83, 0xc4, 8, 0xc3];
 /// Within so many bytes of its start `_init` ends (glibc's sysdeps/x86_64/crti.S and crtn.S).
 const INIT_BYTES: usize = 48;
 
-/// What a signal's handler returns to: `mov $15, %rax; syscall`, the number as a signed word, as Go's assembler writes it,
+/// The code to which a signal's handler returns: `mov $15, %rax; syscall`, the number as a signed word, as Go's assembler writes it,
 /// and as musl does (arch/x86_64/syscall_arch.h has none shorter); arm64: `mov $139, x8; svc #0`.
 const SIGRETURNS: [&[u8]; 3] = [
     &[0x48, 0xc7, 0xc0, 15, 0, 0, 0, 0x0f, 0x05],

@@ -49,7 +49,7 @@ pub fn rows(
 pub(super) struct FunctionRows {
     /// By address; none if the function lies elsewhere.
     pub(super) rows: Vec<Row>,
-    /// Where the function ends in the range.
+    /// The end of the function in the range.
     pub(super) end: u64,
     /// All of its addresses.
     pub(super) function: Range<u64>,

@@ -35,7 +35,7 @@ pub(super) enum Value {
     Same,
     /// A register and so many bytes.
     Plus(Register, i64),
-    /// What lies so many bytes from a register.
+    /// The word that lies so many bytes from a register.
     Loaded(Register, i64),
     /// Something else.
     Other,

@@ -220,7 +220,7 @@ enum Value {
     Number(i64),
     /// A register and so many bytes.
     Plus(Register, i64),
-    /// What lies so many bytes from a register, and so many bytes more.
+    /// The word that lies so many bytes from a register, and so many bytes more.
     Loaded(Register, i64, i64),
 }
 

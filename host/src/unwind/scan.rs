@@ -143,7 +143,7 @@ impl<C: FnMut(u64, usize) -> io::Result<Vec<u8>>> Graph<C> {
 enum Place {
     /// A register's value and so many bytes.
     At(Register, i64),
-    /// What lies so many bytes from a register, and so many bytes more.
+    /// The word that lies so many bytes from a register, and so many bytes more.
     Load(Register, i64, i64),
 }
 
@@ -306,8 +306,9 @@ struct Frame {
     /// Bytes from the stack pointer to the canonical frame address, and from the frame pointer.
     sp: Option<i64>,
     fp: Option<i64>,
-    /// Where the caller's frame pointer lies, in bytes from the canonical frame address; whether it is still in its register.
+    /// The place where the caller's frame pointer lies, in bytes from the canonical frame address.
     saved: Option<i64>,
+    /// Set while it is in its register.
     is_callers: bool,
 }
 
@@ -393,28 +394,25 @@ fn forwards(nodes: &BTreeMap<u64, Instruction>) -> BTreeMap<u64, Option<Frame>> 
 /// Finds where functions begin: what is called, what has the mark of a beginning, what makes a frame where no other
 /// instruction leads, and behind a return or what aligns a function the few instructions that only lead to another.
 fn beginnings(nodes: &BTreeMap<u64, Instruction>) -> BTreeSet<u64> {
-    let led_to: BTreeSet<u64> =
-        nodes.values().flat_map(|node| node.target().into_iter().chain(node.next())).collect();
     let targets: BTreeSet<u64> = nodes.values().filter_map(Instruction::target).collect();
-    // Functions are aligned by what does nothing.
-    let is_aligned = |at: &u64| {
-        let before = nodes.range(..*at).next_back().map(|(_, before)| before);
-        at.is_multiple_of(ALIGNMENT)
-            && before.is_some_and(|before| before.end() == *at && before.is_padding())
+    let led_to: BTreeSet<u64> = nodes.values().filter_map(Instruction::next).chain(targets.clone()).collect();
+    let before = |at: u64| {
+        let (_, before) = nodes.range(..at).next_back()?;
+        (before.end() == at).then_some(before)
     };
-    let begins = |at: &u64| !led_to.contains(at) || (is_aligned(at) && !targets.contains(at));
-    let makes_frame =
-        |(at, node): &(&u64, &Instruction)| node.is_landing() || (node.makes_frame() && begins(at));
-    let made = nodes.iter().filter(makes_frame).map(|(at, _)| *at);
+    let begins = |at: u64, node: &Instruction| {
+        // Functions are aligned by what does nothing.
+        let is_behind_padding = before(at).is_some_and(Instruction::is_padding);
+        let is_aligned = at.is_multiple_of(ALIGNMENT) && is_behind_padding && !targets.contains(&at);
+        let is_behind_return = before(at).is_some_and(|before| before.flow() == Flow::Return);
+        let is_alone = (is_behind_padding || is_behind_return) && !targets.contains(&at);
+        node.is_landing()
+            || (node.makes_frame() && (is_aligned || !led_to.contains(&at)))
+            || (is_alone && leads_away(nodes, at))
+    };
+    let found = nodes.iter().filter(|(at, node)| begins(**at, node)).map(|(at, _)| *at);
     let called = nodes.values().filter_map(Instruction::called).filter(|at| nodes.contains_key(at));
-    let behind_end = |(at, _): &(&u64, &Instruction)| {
-        let before =
-            nodes.range(..**at).next_back().map(|(_, before)| before).filter(|before| before.end() == **at);
-        before.is_some_and(|before| before.flow() == Flow::Return || before.is_padding())
-    };
-    let leads_away = |(at, _): &(&u64, &Instruction)| leads_away(nodes, **at);
-    let thunks = nodes.iter().filter(behind_end).filter(|(at, _)| !targets.contains(at)).filter(leads_away);
-    called.chain(made).chain(thunks.map(|(at, _)| *at)).collect()
+    found.chain(called).collect()
 }
 
 /// Tells whether a few instructions that leave the stack alone end in a jump to where only a register, or a word, says.

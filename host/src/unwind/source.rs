@@ -388,7 +388,7 @@ impl CallFrames {
 /// Rows that are put side by side, by the addresses of their functions.
 struct Placed {
     rows: Vec<Row>,
-    /// Where the last function ends.
+    /// The end of the last function.
     upto: u64,
 }
 

@@ -51,11 +51,20 @@ pub fn rules(
         let rule = if ends_with_its_result(&nodes, address) {
             Some(Rule::END)
         } else {
+            let forwards = || forwards.get(&address).copied().flatten().and_then(Frame::rule);
             match backwards.get(&address) {
-                Some(Some(caller)) => caller.rule(),
+                // Of a function that has called only a few registers are known.
+                Some(Some(caller)) => match caller.rule() {
+                    Some(rule)
+                        if rule.kind >= rule_kind::REGISTER && nodes[&address].flow() == Flow::Call =>
+                    {
+                        forwards()
+                    }
+                    rule => rule,
+                },
                 // Ways to a return disagree: so one of them is not what it seems.
                 Some(None) => None,
-                None => forwards.get(&address).copied().flatten().and_then(Frame::rule),
+                None => forwards(),
             }
         };
         found.push((address, rule));

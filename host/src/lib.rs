@@ -30,6 +30,7 @@ pub mod profile;
 pub mod progress;
 pub mod summary;
 pub mod symbolize;
+mod system_call;
 pub mod telemetry;
 pub mod terminal;
 pub mod top;

@@ -1,6 +1,6 @@
 //! The daemon starts, runs, ends, and leaves nothing behind.
 
-use stacksonde_tests::agent::Installed;
+use stacksonde_tests::agent::{Installed, ended_without_loss};
 use stacksonde_tests::daemon::Daemon;
 use stacksonde_tests::folded::Stacks;
 use stacksonde_tests::kernel_tier;
@@ -38,10 +38,7 @@ fn two_daemons_at_once_end_when_told_and_lose_nothing_twice_in_a_row() {
             let written: u64 = profiles.iter().map(Stacks::samples).sum();
             assert_eq!(written, number(&said, "samples"), "every sample is in a file: {said}");
             assert!(written > 0, "{said}");
-            let lost = said.lines().last().unwrap();
-            for ours in ["ring_full", "no_ring", "no_scratch", "malformed", "stacks_full", "not_written"] {
-                assert!(!lost.contains(ours), "{lost}");
-            }
+            ended_without_loss(&said);
         }
     }
 }

@@ -131,6 +131,20 @@ pub fn lost(output: &Output) -> u64 {
     said.lines().filter_map(count).sum()
 }
 
+/// Finds the line with which an agent ends, and sees to it that nothing was lost within the agent itself; what the kernel
+/// never ran, on a busy machine, is another matter.
+///
+/// # Panics
+///
+/// If there is no such line, or something was lost.
+pub fn ended_without_loss(said: &str) -> &str {
+    let end = said.lines().rfind(|line| line.contains("ended samples=")).unwrap_or_else(|| panic!("{said}"));
+    for ours in ["ring_full", "no_ring", "no_scratch", "malformed", "stacks_full", "not_written"] {
+        assert!(!end.contains(ours), "{end}");
+    }
+    end
+}
+
 /// Runs a command that is, or that starts, `stacksonde record`; once that says that it records, waits for the
 /// condition, which is told the process that was started here, and interrupts the recording. It may also end by itself.
 ///

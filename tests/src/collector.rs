@@ -58,6 +58,17 @@ impl Receiver {
     pub fn new(name: &'static str, protocol: &'static str) -> Self {
         Self { name, protocol, port: free_port(), token: None, most_mib: None }
     }
+
+    /// One of each protocol without TLS and one with, which asks for the token.
+    pub fn of_each_kind(token: &'static str) -> [Self; 4] {
+        let secured = |name, protocol| Self { token: Some(token), ..Self::new(name, protocol) };
+        [
+            Self::new("grpc", "grpc"),
+            Self::new("http", "http"),
+            secured("grpc-tls", "grpc"),
+            secured("http-tls", "http"),
+        ]
+    }
 }
 
 /// Starts a Collector with its files in `folder`, and waits until it listens.

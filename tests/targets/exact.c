@@ -187,25 +187,23 @@ static void die(void)
 	_exit(0);
 }
 
+static const struct {
+	const char *what;
+	void (*work)(void);
+} works[] = {
+	{"plain", plain_top}, {"hot", hot_outer}, {"zero", zero_outer},
+	{"leaf", leaf_outer}, {"mark", mark_outer}, {"expression", expression_outer},
+	{"stubs", stubs},
+};
+
 int main(int argc, char **argv)
 {
 	const char *what = argc > 1 ? argv[1] : "";
 	void (*work)(void) = 0;
 
-	if (!strcmp(what, "plain"))
-		work = plain_top;
-	if (!strcmp(what, "hot"))
-		work = hot_outer;
-	if (!strcmp(what, "zero"))
-		work = zero_outer;
-	if (!strcmp(what, "leaf"))
-		work = leaf_outer;
-	if (!strcmp(what, "mark"))
-		work = mark_outer;
-	if (!strcmp(what, "expression"))
-		work = expression_outer;
-	if (!strcmp(what, "stubs"))
-		work = stubs;
+	for (unsigned i = 0; i < sizeof(works) / sizeof(*works); i++)
+		if (!strcmp(what, works[i].what))
+			work = works[i].work;
 	if (!strcmp(what, "label")) {
 		sizeless();
 		work = hidden;

@@ -5,9 +5,9 @@
 //! perf_event_open(2), which tells a CPU that is online from one that is not, and from one that cannot be.
 
 use super::perf::Event;
+use crate::system_call::file_system_of;
 use std::fs::File;
 use std::io::{self, Read};
-use std::os::fd::AsRawFd;
 use std::sync::Once;
 
 const ONLINE: &str = "/sys/devices/system/cpu/online";
@@ -106,16 +106,11 @@ pub(super) fn is_offline(error: &io::Error) -> bool {
 /// Reads a list of CPUs, if it is sysfs that says it.
 fn read_list(path: &str) -> io::Result<Vec<u32>> {
     let file = File::open(path)?;
-    // SAFETY: a structure of plain integers, for which zero is a value.
-    let mut system: libc::statfs = unsafe { std::mem::zeroed() };
-    // SAFETY: the descriptor is open and the structure is ours for the call.
-    if unsafe { libc::fstatfs(file.as_raw_fd(), &raw mut system) } != 0 {
-        return Err(io::Error::last_os_error());
-    }
+    let system = file_system_of(&file)?;
     let mut text = Vec::new();
     file.take(LIST_BYTES_MAX).read_to_end(&mut text)?;
     let text = text.trim_ascii();
-    if system.f_type != SYSFS_MAGIC {
+    if system != SYSFS_MAGIC {
         let text = String::from_utf8_lossy(&text[..text.len().min(64)]).into_owned();
         return Err(io::Error::other(format!(
             "a file of another file system was mounted there, which says `{text}`"

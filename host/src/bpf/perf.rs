@@ -1,12 +1,13 @@
 //! Perf events: opening them, reading them, switching them on and off.
 
 use super::opener;
+use crate::system_call::opened;
 use aya_obj::generated::{
     PERF_EVENT_IOC_DISABLE, PERF_EVENT_IOC_ENABLE, PERF_EVENT_IOC_SET_BPF, PERF_FLAG_FD_CLOEXEC,
     perf_event_attr, perf_event_sample_format::*, perf_sw_ids::*, perf_type_id::PERF_TYPE_SOFTWARE,
 };
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 
 /// `PERF_FORMAT_TOTAL_TIME_ENABLED` in include/uapi/linux/perf_event.h.
 const TOTAL_TIME_ENABLED: u64 = 1;
@@ -103,21 +104,17 @@ impl AsRawFd for Event {
 /// Opens an event of one CPU by the rights of the calling thread.
 pub(super) fn open_here(attributes: &perf_event_attr, cpu: u32) -> io::Result<OwnedFd> {
     let cpu = libc::c_int::try_from(cpu).map_err(io::Error::other)?;
-    // SAFETY: `attributes` outlives the call and states its own size; the other arguments are plain numbers.
-    let descriptor = unsafe {
-        libc::syscall(
+    // SAFETY: `attributes` outlives the call and states its own size; the other arguments are plain numbers, and the
+    // descriptor is new.
+    unsafe {
+        opened(libc::syscall(
             libc::SYS_perf_event_open,
             std::ptr::from_ref(attributes),
             -1 as libc::pid_t,
             cpu,
             -1 as libc::c_int,
             libc::c_ulong::from(PERF_FLAG_FD_CLOEXEC),
-        )
-    };
-    match libc::c_int::try_from(descriptor) {
-        // SAFETY: the kernel just gave us this descriptor, nobody else owns it.
-        Ok(descriptor @ 0..) => Ok(unsafe { OwnedFd::from_raw_fd(descriptor) }),
-        _ => Err(io::Error::last_os_error()),
+        ))
     }
 }
 

@@ -5,10 +5,11 @@ use super::early::EarlyStacks;
 use super::merge::{Event, Merge};
 use super::sampler::{Cpu, LoadError, Sampler};
 use super::{Notice, RawSample};
+use crate::system_call::opened;
 use crate::telemetry::reached;
 use stacksonde_ebpf::sample::Record;
 use std::io;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -70,12 +71,8 @@ pub struct Stop(Arc<OwnedFd>);
 impl Stop {
     fn new() -> io::Result<Self> {
         // SAFETY: plain numbers in, a new descriptor or -1 out.
-        let descriptor = unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) };
-        if descriptor < 0 {
-            return Err(io::Error::last_os_error());
-        }
-        // SAFETY: the kernel just gave us this descriptor, nobody else owns it.
-        Ok(Self(Arc::new(unsafe { OwnedFd::from_raw_fd(descriptor) })))
+        let descriptor = unsafe { opened(libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK)) };
+        Ok(Self(Arc::new(descriptor?)))
     }
 
     /// Asks. The reader stops the ticks, reads what is left and ends its last interval.
@@ -308,12 +305,7 @@ const STOP: u64 = u64::MAX;
 /// Rings are watched edge-triggered: only a record that asks for it wakes us, not every one.
 fn wait_for(sampler: &Sampler, stop: &Stop) -> io::Result<OwnedFd> {
     // SAFETY: a plain number in, a new descriptor or -1 out.
-    let epoll = unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) };
-    if epoll < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    // SAFETY: the kernel just gave us this descriptor, nobody else owns it.
-    let epoll = unsafe { OwnedFd::from_raw_fd(epoll) };
+    let epoll = unsafe { opened(libc::epoll_create1(libc::EPOLL_CLOEXEC)) }?;
     for cpu in &sampler.cpus {
         watch_cpu(&epoll, cpu)?;
     }

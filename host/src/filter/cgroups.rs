@@ -6,11 +6,12 @@
 
 use crate::blocking::Backoff;
 use crate::process::{cgroup_of, default_cgroup_path, names_container};
+use crate::system_call::opened;
 use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
@@ -185,18 +186,16 @@ impl Mount {
     /// By the kernel, while the cgroup exists; needs CAP_DAC_READ_SEARCH.
     fn path_by_handle(&self, id: u64) -> Option<Vec<u8>> {
         let mut handle = KernfsHandle { bytes: 8, kind: 0xfe, id: id.to_ne_bytes() };
-        // SAFETY: the handle outlives the call and states its length; the descriptor is open.
+        // SAFETY: the handle outlives the call and states its length; the descriptor is open, and that which comes out new.
         let opened = unsafe {
-            libc::syscall(
+            opened(libc::syscall(
                 libc::SYS_open_by_handle_at,
                 self.folder.as_raw_fd(),
                 &raw mut handle,
                 libc::O_PATH | libc::O_CLOEXEC,
-            )
+            ))
         };
-        let opened = i32::try_from(opened).ok().filter(|descriptor| *descriptor >= 0)?;
-        // SAFETY: the kernel just gave us this descriptor, nobody else owns it.
-        let opened = unsafe { OwnedFd::from_raw_fd(opened) };
+        let opened = opened.ok()?;
         let link = std::fs::read_link(format!("/proc/self/fd/{}", opened.as_raw_fd())).ok()?;
         self.within(link.as_os_str().as_bytes())
     }

@@ -2,8 +2,10 @@
 
 use super::proc_mount::ProcMount;
 use crate::bpf::{ask_bpf, ask_perf};
-use std::ffi::CStr;
+use crate::system_call::file_system_of;
+use std::fs::File;
 use std::io;
+use std::os::unix::fs::OpenOptionsExt;
 
 /// Bits of a capability set (`include/uapi/linux/capability.h`).
 pub(super) const CAP_IPC_LOCK: u32 = 14;
@@ -79,17 +81,12 @@ pub(super) const LOCKDOWN: &str = "/sys/kernel/security/lockdown";
 
 /// Whether securityfs is mounted, whatever it holds: without security modules it is empty.
 pub(super) fn securityfs_is_mounted() -> bool {
-    is_securityfs(c"/sys/kernel/security")
+    is_securityfs("/sys/kernel/security")
 }
 
-fn is_securityfs(path: &CStr) -> bool {
-    // SECURITYFS_MAGIC in include/uapi/linux/magic.h.
-    const MAGIC: libc::c_long = 0x7363_6673;
-    // SAFETY: a structure of plain integers, for which zero is a value.
-    let mut found: libc::statfs = unsafe { std::mem::zeroed() };
-    // SAFETY: the path ends with a zero and the structure is ours for the call.
-    let status = unsafe { libc::statfs(path.as_ptr(), &raw mut found) };
-    status == 0 && found.f_type == MAGIC
+fn is_securityfs(path: &str) -> bool {
+    let folder = File::options().read(true).custom_flags(libc::O_PATH).open(path);
+    folder.and_then(|folder| file_system_of(&folder)).is_ok_and(|kind| kind == libc::SECURITYFS_MAGIC)
 }
 
 fn status_field<'a>(status: &'a str, name: &str) -> Option<&'a str> {
@@ -143,8 +140,8 @@ mod tests {
 
     #[test]
     fn knows_securityfs_by_its_kind_and_not_by_what_it_holds() {
-        assert!(!is_securityfs(c"/proc"));
-        assert!(!is_securityfs(c"/nonexistent"));
+        assert!(!is_securityfs("/proc"));
+        assert!(!is_securityfs("/nonexistent"));
         let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap();
         let mounted = mounts.lines().any(|line| line.split(' ').nth(1) == Some("/sys/kernel/security"));
         assert_eq!(securityfs_is_mounted(), mounted);

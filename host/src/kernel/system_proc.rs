@@ -4,13 +4,12 @@
 //! file systems are mounted over some (lxcfs). They are then read from an instance of proc that nobody else sees, where
 //! the process may make one (CAP_SYS_ADMIN).
 
+use crate::system_call::{file_system_of, opened};
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::OnceLock;
 
-/// `PROC_SUPER_MAGIC` in include/uapi/linux/magic.h.
-const PROC_MAGIC: libc::c_long = 0x9fa0;
 /// `enum fsconfig_command` in include/uapi/linux/mount.h.
 const FSCONFIG_CMD_CREATE: libc::c_uint = 6;
 
@@ -46,10 +45,7 @@ pub fn open_kallsyms() -> io::Result<File> {
 }
 
 fn is_procs(file: &File) -> bool {
-    // SAFETY: a structure of plain integers, for which zero is a value.
-    let mut system: libc::statfs = unsafe { std::mem::zeroed() };
-    // SAFETY: the descriptor is open and the structure is ours for the call.
-    unsafe { libc::fstatfs(file.as_raw_fd(), &raw mut system) == 0 && system.f_type == PROC_MAGIC }
+    file_system_of(file).is_ok_and(|kind| kind == libc::PROC_SUPER_MAGIC)
 }
 
 fn instance() -> Option<&'static OwnedFd> {
@@ -61,7 +57,7 @@ fn instance() -> Option<&'static OwnedFd> {
 /// Mounts proc nowhere: it ends with its descriptor (fsopen(2), Linux 5.2).
 fn mount() -> io::Result<OwnedFd> {
     // SAFETY: a name that ends with a zero and flags in, a new descriptor or -1 out.
-    let context = owned(unsafe { libc::syscall(libc::SYS_fsopen, c"proc".as_ptr(), libc::FSOPEN_CLOEXEC) })?;
+    let context = unsafe { opened(libc::syscall(libc::SYS_fsopen, c"proc".as_ptr(), libc::FSOPEN_CLOEXEC)) }?;
     let (context, none) = (context.as_raw_fd(), std::ptr::null::<u8>());
     // SAFETY: the descriptor is open; this command takes no key and no value.
     let created = unsafe { libc::syscall(libc::SYS_fsconfig, context, FSCONFIG_CMD_CREATE, none, none, 0) };
@@ -71,23 +67,14 @@ fn mount() -> io::Result<OwnedFd> {
     let attributes =
         libc::MOUNT_ATTR_RDONLY | libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV | libc::MOUNT_ATTR_NOEXEC;
     // SAFETY: the descriptor is open, the rest are plain numbers; a new descriptor or -1 comes out.
-    owned(unsafe { libc::syscall(libc::SYS_fsmount, context, libc::FSMOUNT_CLOEXEC, attributes) })
+    unsafe { opened(libc::syscall(libc::SYS_fsmount, context, libc::FSMOUNT_CLOEXEC, attributes)) }
 }
 
 fn open_below(folder: &OwnedFd, name: &str) -> Option<File> {
     let name = std::ffi::CString::new(name).ok()?;
     let flags = libc::O_RDONLY | libc::O_CLOEXEC;
-    // SAFETY: the descriptor is open and the name ends with a zero.
-    let opened = unsafe { libc::openat(folder.as_raw_fd(), name.as_ptr(), flags) };
-    owned(opened.into()).map(File::from).ok()
-}
-
-fn owned(descriptor: libc::c_long) -> io::Result<OwnedFd> {
-    match libc::c_int::try_from(descriptor) {
-        // SAFETY: the kernel just gave us this descriptor, nobody else owns it.
-        Ok(descriptor @ 0..) => Ok(unsafe { OwnedFd::from_raw_fd(descriptor) }),
-        _ => Err(io::Error::last_os_error()),
-    }
+    // SAFETY: the descriptor is open and the name ends with a zero; a new descriptor or -1 comes out.
+    unsafe { opened(libc::openat(folder.as_raw_fd(), name.as_ptr(), flags)) }.map(File::from).ok()
 }
 
 #[cfg(test)]

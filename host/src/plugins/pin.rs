@@ -5,11 +5,12 @@
 //! what was hashed is what is mapped.
 
 use super::Refusal;
+use crate::system_call::opened;
 use sha2::{Digest, Sha256};
 use std::ffi::CString;
 use std::fs::File;
 use std::io::{self, Read, Seek, Write};
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::AsRawFd;
 use std::path::Path;
 
 /// From `linux/memfd.h`, since Linux 6.3: the descriptor may be executed even if `vm.memfd_noexec` is set.
@@ -45,19 +46,11 @@ fn memory(path: &Path) -> io::Result<File> {
     let name = CString::new(name)?;
     let create = |flags: libc::c_uint| {
         let flags = flags | libc::MFD_CLOEXEC | libc::MFD_ALLOW_SEALING;
-        // SAFETY: `name` is NUL-terminated and lives through the call.
-        unsafe { libc::memfd_create(name.as_ptr(), flags) }
+        // SAFETY: `name` is NUL-terminated and lives through the call; the descriptor is new.
+        unsafe { opened(libc::memfd_create(name.as_ptr(), flags)) }
     };
-    let mut descriptor = create(MFD_EXEC);
-    if descriptor < 0 {
-        // A kernel before 6.3 knows no such flag, and allows to execute without it.
-        descriptor = create(0);
-    }
-    if descriptor < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    // SAFETY: the kernel has just given us this descriptor, and nobody else knows it.
-    Ok(File::from(unsafe { OwnedFd::from_raw_fd(descriptor) }))
+    // A kernel before 6.3 knows no such flag, and allows to execute without it.
+    create(MFD_EXEC).or_else(|_| create(0)).map(File::from)
 }
 
 fn digest(mut sealed: &File) -> io::Result<String> {

@@ -8,11 +8,12 @@
 
 use super::Refusal;
 use crate::config;
+use crate::system_call::opened;
 use std::collections::BTreeMap;
 use std::ffi::CString;
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
@@ -134,13 +135,8 @@ fn open_at(directory: &File, name: &[u8], flags: i32) -> io::Result<File> {
 }
 
 fn open_at_raw(directory: i32, name: &std::ffi::CStr, flags: i32) -> io::Result<File> {
-    // SAFETY: `name` is NUL-terminated and lives through the call; no mode is read without O_CREAT.
-    let fd = unsafe { libc::openat(directory, name.as_ptr(), flags | libc::O_CLOEXEC) };
-    if fd < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    // SAFETY: the kernel has just given us this descriptor, and nobody else knows it.
-    Ok(File::from(unsafe { OwnedFd::from_raw_fd(fd) }))
+    // SAFETY: `name` is NUL-terminated and lives through the call; no mode is read without O_CREAT. The descriptor is new.
+    unsafe { opened(libc::openat(directory, name.as_ptr(), flags | libc::O_CLOEXEC)) }.map(File::from)
 }
 
 #[cfg(test)]

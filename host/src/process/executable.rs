@@ -54,6 +54,11 @@ pub struct Executable {
     seen_in: AtomicU32,
 }
 
+/// Returns the last part of a path.
+pub(crate) fn base_name(path: &str) -> &str {
+    path.rsplit('/').next().unwrap_or(path)
+}
+
 impl PartialEq for Executable {
     fn eq(&self, other: &Self) -> bool {
         self.id == other.id
@@ -83,7 +88,7 @@ impl Executable {
 
     /// Returns its name, without folders.
     pub fn name(&self) -> &str {
-        self.path.rsplit('/').next().unwrap_or(&self.path)
+        base_name(&self.path)
     }
 
     /// Returns the file, if anybody owns it; it stays as long as what this returns. Whoever has a profile has the files

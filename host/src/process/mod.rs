@@ -34,6 +34,7 @@ pub use pinned::PinnedFile;
 pub use reader::{FileReader, Unread, UnreadFiles, Unseen};
 pub use table::{Budget, Processes, TableCounters};
 
+pub(crate) use executable::base_name;
 pub(crate) use go::{GoFunction, GoFunctions};
 pub(crate) use labels::labels;
 pub(crate) use pieces::Pieces;

@@ -1,9 +1,9 @@
 //! The kernel's shared object in every process: no file shows it, so ours is copied into one.
 
+use crate::system_call::opened;
 use std::ffi::CStr;
 use std::fs::File;
 use std::io::{self, Write};
-use std::os::fd::FromRawFd;
 
 /// A copy of the vDSO of this process, which is the same in every process of its kind, in a file of memory.
 pub(super) fn copy_of_our_own() -> io::Result<File> {
@@ -17,12 +17,7 @@ pub(super) fn copy_of_our_own() -> io::Result<File> {
 /// Makes a file of memory with these bytes.
 pub(crate) fn in_memory(name: &CStr, bytes: &[u8]) -> io::Result<File> {
     // SAFETY: the name is a C string; a new descriptor or -1 comes back.
-    let descriptor = unsafe { libc::memfd_create(name.as_ptr(), libc::MFD_CLOEXEC) };
-    if descriptor < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    // SAFETY: the kernel just gave us this descriptor, nobody else owns it.
-    let mut file = unsafe { File::from_raw_fd(descriptor) };
+    let mut file = File::from(unsafe { opened(libc::memfd_create(name.as_ptr(), libc::MFD_CLOEXEC)) }?);
     file.write_all(bytes)?;
     Ok(file)
 }

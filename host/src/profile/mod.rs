@@ -53,7 +53,7 @@ pub struct Stack {
     pub inner: Box<[u32]>,
     /// Index into [`Profile::callers`] of the rest.
     pub callers: Option<u32>,
-    /// How many of the first are the kernel's.
+    /// The number of the first of them that are the kernel's.
     pub kernel_frames: u32,
     /// How the user part ended: a value of [`stacksonde_ebpf::user_end`].
     pub user_end: u8,

@@ -44,12 +44,7 @@ pub(crate) fn unpack(file: &dyn Bytes, offset: u64, bytes: u64, budget: u64) -> 
 /// Unpacks the symbols that some distributions leave in files that they strip: an ELF file in a section of its own, packed
 /// by xz (the section is described in GDB's manual, "MiniDebugInfo"). `None` as [`unpack`].
 pub(super) fn mini_debug_information(file: &dyn Bytes, budget: u64) -> io::Result<Option<Vec<u8>>> {
-    let mut found = None;
-    Sections::of(file)?.each_named(|name, section| {
-        if name == b".gnu_debugdata" && section.is_in_file() {
-            found.get_or_insert(section);
-        }
-    })?;
+    let found = Sections::of(file)?.named(b".gnu_debugdata")?;
     let Some(section) = found.filter(|section| section.bytes <= budget) else { return Ok(None) };
     let input = Range { file, at: section.offset, left: section.bytes };
     read_within(XzReader::new_mem_limit(input, false, XZ_KIB), budget)

@@ -2,6 +2,7 @@
 //! takes the same memory, and one that is truncated meanwhile is an error instead of a SIGBUS.
 //! Layouts as in the ELF specification (System V gABI, chapter 4), 64-bit, little-endian.
 
+use super::limit::CpuLimit;
 use std::fs::File;
 use std::io;
 use std::ops::ControlFlow;
@@ -102,6 +103,39 @@ impl Section {
     }
 }
 
+/// Rows of a table that one reading brings.
+const ROWS_AT_ONCE: usize = 1 << 10;
+
+/// Tells of each row of a section that is a table of rows of so many bytes, as far as the file has them, until it is told to
+/// stop. An error says that the file cannot be read, or not in time.
+pub(super) fn each_row<F: Bytes + ?Sized>(
+    file: &F,
+    table: &Section,
+    row_bytes: usize,
+    limit: CpuLimit,
+    mut show: impl FnMut(&[u8]) -> io::Result<ControlFlow<()>>,
+) -> io::Result<()> {
+    let mut buffer = vec![0; ROWS_AT_ONCE * row_bytes];
+    let (mut at, end) = (table.offset, table.offset.saturating_add(table.bytes));
+    while at < end {
+        if limit.is_over() {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        let wanted = usize::try_from(end - at).unwrap_or(usize::MAX).min(buffer.len());
+        let whole = file.some(&mut buffer[..wanted], at)? / row_bytes * row_bytes;
+        if whole == 0 {
+            break;
+        }
+        at += whole as u64;
+        for row in buffer[..whole].chunks_exact(row_bytes) {
+            if show(row)?.is_break() {
+                return Ok(());
+            }
+        }
+    }
+    Ok(())
+}
+
 /// The sections of a file, of which any number may be there and none is kept.
 pub(super) struct Sections<'f, F: Bytes + ?Sized> {
     file: &'f F,
@@ -169,6 +203,17 @@ impl<'f, F: Bytes + ?Sized> Sections<'f, F> {
             }
         }
         Ok(())
+    }
+
+    /// Finds the first section of a name whose bytes the file has.
+    pub(super) fn named(&self, wanted: &[u8]) -> io::Result<Option<Section>> {
+        let mut found = None;
+        self.each_named(|name, section| {
+            if name == wanted && section.is_in_file() {
+                found.get_or_insert(section);
+            }
+        })?;
+        Ok(found)
     }
 
     /// Tells of each section with the beginning of its name.

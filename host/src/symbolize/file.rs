@@ -3,16 +3,15 @@
 use super::compressed::mini_debug_information;
 use super::debug::{self, DebugFrame};
 use super::demangle::{readable, shortened};
-use super::elf::Bytes;
 use super::limit::{CpuLimit, cpu_time};
 use super::names::{Name, Names};
 use super::plt::stub_names;
 use super::split::Origin;
 use super::symtab::function_names;
 use super::texts::Texts;
-use crate::process::{GoFunctions, Pieces, PinnedFile};
+use crate::process::{GoFunctions, Pieces, PinnedFile, base_name};
 use crate::unwind::CallFrames;
-use std::cell::RefCell;
+use std::cell::{OnceCell, RefCell};
 use std::collections::HashMap;
 use std::fs::File;
 use std::io;
@@ -58,29 +57,37 @@ impl FileQuestion {
         let own = Arc::new(self.file.open()?);
         let debug_file = self.debug_file(&own, limit)?;
         let texts = Texts::within(self.names_bytes);
+        let mut named = Named { addresses: &self.addresses, frames: vec![Vec::new(); self.addresses.len()] };
         let mut cut = false;
-        let mut frames = vec![Vec::new(); self.addresses.len()];
         if let Some(with_lines) = debug_file.as_ref().filter(|_| self.lines) {
             let found = debug::look_up(&**with_lines, &self.addresses, self.debug_bytes, &texts, limit)?;
-            (frames, cut) = (found.frames, found.cut);
+            (named.frames, cut) = (found.frames, found.cut);
         }
         let split = debug_file.filter(|file| !Arc::ptr_eq(file, &own));
-        let functions = CallFrames::find(&own)?;
-        let start_of = |address| match &functions {
-            Some(functions) => Ok(functions.function_at(&own, address)?.map(|function| function.start)),
-            None => Ok(None),
-        };
+        let starts = Starts { file: &own, frames: OnceCell::new() };
+        let start_of = |address| starts.of(address);
         for file in std::iter::once(&own).chain(&split) {
-            self.add_symbols(&**file, start_of, &texts, limit, &mut frames)?;
+            named.add(|addresses| function_names(&**file, addresses, start_of, &texts, limit))?;
         }
-        if !self.wanting(&frames).0.is_empty()
-            && let Some(mini) = mini_debug_information(&*own, self.debug_bytes)?
-        {
-            self.add_symbols(mini.as_slice(), start_of, &texts, limit, &mut frames)?;
-        }
-        self.add_go(&own, &texts, &mut frames)?;
-        self.add_stubs(&own, &texts, limit, &mut frames)?;
-        self.add_starts(start_of, &texts, limit, &mut frames)?;
+        named.add(|addresses| match mini_debug_information(&*own, self.debug_bytes)? {
+            Some(mini) => function_names(mini.as_slice(), addresses, start_of, &texts, limit),
+            None => Ok(Vec::new()),
+        })?;
+        named.add(|addresses| go_names(&own, addresses, &texts))?;
+        named.add(|addresses| {
+            let stubs = stub_names(&*own, addresses, limit)?;
+            Ok(stubs.into_iter().map(|name| texts.one(&shortened(&name?))).collect())
+        })?;
+        named.add(|addresses| {
+            let name = base_name(&self.path);
+            let by_start = |address: &u64| {
+                if limit.is_over() {
+                    return Err(io::ErrorKind::TimedOut.into());
+                }
+                Ok(starts.of(*address)?.and_then(|start| texts.one(&format!("{name}+{start:#x}"))))
+            };
+            addresses.iter().map(by_start).collect()
+        })?;
         // Mangled ones go away with the question.
         let readable = Readable::within(self.names_bytes);
         let names = |frames: Vec<DebugFrame>| {
@@ -88,7 +95,7 @@ impl FileQuestion {
             // Nothing is known of an address whose names there was no room for.
             names.filter(|names| !names.is_empty() || !texts.refused())
         };
-        let names = frames.into_iter().map(names).collect();
+        let names = named.frames.into_iter().map(names).collect();
         Ok(FileAnswer { addresses: self.addresses, names, cut })
     }
 
@@ -101,93 +108,62 @@ impl FileQuestion {
         let origin = Origin { file: own, path: &self.path, build_id, task: self.task };
         Ok(origin.split(limit)?.map(Arc::new))
     }
+}
 
-    /// Functions by a file's symbol tables, where there is no name yet.
-    fn add_symbols<F: Bytes + ?Sized>(
-        &self,
-        file: &F,
-        start_of: impl FnMut(u64) -> io::Result<Option<u64>>,
-        texts: &Texts,
-        limit: CpuLimit,
-        frames: &mut [Vec<DebugFrame>],
-    ) -> io::Result<()> {
-        let (wanting, addresses) = self.wanting(frames);
+/// The functions of addresses, as far as they are known.
+struct Named<'q> {
+    addresses: &'q [u64],
+    frames: Vec<Vec<DebugFrame>>,
+}
+
+impl Named<'_> {
+    /// Names the functions that have no name yet, as far as `names_of` knows those at their addresses.
+    fn add(&mut self, names_of: impl FnOnce(&[u64]) -> io::Result<Vec<Option<Arc<str>>>>) -> io::Result<()> {
+        let nameless = |at: &usize| self.frames[*at].last().is_none_or(|frame| frame.function.is_none());
+        let wanting = (0..self.frames.len()).filter(nameless).map(|at| (at, self.addresses[at]));
+        let (wanting, addresses): (Vec<usize>, Vec<u64>) = wanting.unzip();
         if wanting.is_empty() {
             return Ok(());
         }
-        let found = function_names(file, &addresses, start_of, texts, limit)?;
-        for (at, name) in wanting.into_iter().zip(found) {
+        for (at, name) in wanting.into_iter().zip(names_of(&addresses)?) {
             if let Some(name) = name {
-                set_name(&mut frames[at], name);
+                set_name(&mut self.frames[at], name);
             }
         }
         Ok(())
     }
+}
 
-    /// The same by Go's own table, which stripping leaves in.
-    fn add_go(&self, file: &File, texts: &Texts, frames: &mut [Vec<DebugFrame>]) -> io::Result<()> {
-        let (wanting, addresses) = self.wanting(frames);
-        if wanting.is_empty() {
-            return Ok(());
-        }
-        let Some(functions) = GoFunctions::find(file)? else { return Ok(()) };
-        let mut pieces = Pieces::of(file);
-        for (at, address) in wanting.into_iter().zip(addresses) {
-            let function = functions.name_at(&mut pieces, address)?;
-            if let Some(function) = function.and_then(|function| texts.one(&shortened(&function))) {
-                set_name(&mut frames[at], function);
-            }
-        }
-        Ok(())
-    }
+/// The beginnings of functions, by what says how they are left; that is looked for when it is first wanted.
+struct Starts<'f> {
+    file: &'f File,
+    frames: OnceCell<Option<CallFrames>>,
+}
 
-    /// Stubs that lead to functions of other files.
-    fn add_stubs(
-        &self,
-        file: &File,
-        texts: &Texts,
-        limit: CpuLimit,
-        frames: &mut [Vec<DebugFrame>],
-    ) -> io::Result<()> {
-        let (wanting, addresses) = self.wanting(frames);
-        if wanting.is_empty() {
-            return Ok(());
-        }
-        for (at, name) in wanting.into_iter().zip(stub_names(file, &addresses, limit)?) {
-            if let Some(name) = name.and_then(|name| texts.one(&shortened(&name))) {
-                set_name(&mut frames[at], name);
+impl Starts<'_> {
+    /// Finds where the function at an address begins.
+    fn of(&self, address: u64) -> io::Result<Option<u64>> {
+        let frames = match self.frames.get() {
+            Some(known) => known,
+            None => {
+                let found = CallFrames::find(self.file)?;
+                self.frames.get_or_init(|| found)
             }
-        }
-        Ok(())
+        };
+        let Some(frames) = frames else { return Ok(None) };
+        Ok(frames.function_at(self.file, address)?.map(|function| function.start))
     }
+}
 
-    /// Functions without a name, by where they begin: all addresses of one are of one function.
-    fn add_starts(
-        &self,
-        start_of: impl Fn(u64) -> io::Result<Option<u64>>,
-        texts: &Texts,
-        limit: CpuLimit,
-        frames: &mut [Vec<DebugFrame>],
-    ) -> io::Result<()> {
-        let (wanting, addresses) = self.wanting(frames);
-        let name = self.path.rsplit('/').next().unwrap_or(&self.path);
-        for (at, address) in wanting.into_iter().zip(addresses) {
-            if limit.is_over() {
-                return Err(io::ErrorKind::TimedOut.into());
-            }
-            let Some(start) = start_of(address)? else { continue };
-            if let Some(name) = texts.one(&format!("{name}+{start:#x}")) {
-                set_name(&mut frames[at], name);
-            }
-        }
-        Ok(())
-    }
-
-    /// Numbers of the addresses without a name, and those addresses.
-    fn wanting(&self, frames: &[Vec<DebugFrame>]) -> (Vec<usize>, Vec<u64>) {
-        let nameless = |at: &usize| frames[*at].last().is_none_or(|frame| frame.function.is_none());
-        (0..frames.len()).filter(nameless).map(|at| (at, self.addresses[at])).unzip()
-    }
+/// Functions by Go's own table, which stripping leaves in.
+fn go_names(file: &File, addresses: &[u64], texts: &Texts) -> io::Result<Vec<Option<Arc<str>>>> {
+    let Some(functions) = GoFunctions::find(file)? else { return Ok(Vec::new()) };
+    let mut pieces = Pieces::of(file);
+    let name = |address: &u64| {
+        let function = functions.name_at(&mut pieces, *address)?;
+        Ok(function.and_then(|function| texts.one(&shortened(&function))))
+    };
+    addresses.iter().map(name).collect()
 }
 
 /// Names the outermost function, the only one that symbol tables know.

@@ -1,18 +1,17 @@
 //! Stubs of the procedure linkage table, which no symbol names: each jumps to where a word leads that a relocation fills, and
 //! the relocation names the function (x86-64 psABI, 5.2, and what linkers make of it).
 
-use super::elf::{Bytes, Section, Sections, u32_at, u64_at};
+use super::elf::{Bytes, Section, Sections, each_row, u32_at, u64_at};
 use super::limit::CpuLimit;
 use super::symtab::{SHT_DYNSYM, SYMBOL_BYTES, text_at};
 use std::collections::BTreeMap;
 use std::io;
+use std::ops::ControlFlow;
 
 /// The beginning of the names of sections of stubs: `.plt`, `.plt.sec`, `.plt.got`.
 const PREFIX: &[u8] = b".plt";
 const SHT_RELA: u32 = 4;
 const RELOCATION_BYTES: usize = 24;
-/// Relocations that one reading brings.
-const AT_ONCE: usize = 1 << 10;
 /// Stubs lie at multiples of this; those of some linkers (`-z retpolineplt`) are twice as long.
 const STUB_BYTES: usize = 16;
 /// Files have four at most.
@@ -63,8 +62,10 @@ pub fn stub_names(
     let Some(symbols) = found.symbols.filter(|_| !words.is_empty()) else { return Ok(names) };
     let Some(strings) = sections.get(symbols.link.into())? else { return Ok(names) };
     for section in &found.relocations {
-        each_relocation(file, section, limit, |place, symbol| {
-            let Some(numbers) = words.remove(&place) else { return Ok(()) };
+        each_row(file, section, RELOCATION_BYTES, limit, |relocation| {
+            // r_offset, and r_info with the symbol in its upper half.
+            let (place, symbol) = (u64_at(relocation, 0), u32_at(relocation, 12));
+            let Some(numbers) = words.remove(&place) else { return Ok(ControlFlow::Continue(())) };
             let mut row = [0; SYMBOL_BYTES];
             let at = symbols.offset.saturating_add(u64::from(symbol) * SYMBOL_BYTES as u64);
             let is_there = symbol > 0 && file.some(&mut row, at)? == SYMBOL_BYTES;
@@ -72,7 +73,7 @@ pub fn stub_names(
             if let Some(name) = name {
                 numbers.into_iter().for_each(|number| names[number] = Some(format!("{name}@plt")));
             }
-            Ok(())
+            Ok(if words.is_empty() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
         })?;
     }
     Ok(names)
@@ -109,31 +110,4 @@ fn word_of(file: &(impl Bytes + ?Sized), section: &Section, address: u64) -> io:
         }
     }
     Ok(None)
-}
-
-/// Tells of each relocation: the address that it fills, and the number of its symbol.
-fn each_relocation(
-    file: &(impl Bytes + ?Sized),
-    section: &Section,
-    limit: CpuLimit,
-    mut show: impl FnMut(u64, u32) -> io::Result<()>,
-) -> io::Result<()> {
-    let mut buffer = vec![0; AT_ONCE * RELOCATION_BYTES];
-    let (mut at, end) = (section.offset, section.offset.saturating_add(section.bytes));
-    while at < end {
-        if limit.is_over() {
-            return Err(io::ErrorKind::TimedOut.into());
-        }
-        let wanted = usize::try_from(end - at).unwrap_or(usize::MAX).min(buffer.len());
-        let whole = file.some(&mut buffer[..wanted], at)? / RELOCATION_BYTES * RELOCATION_BYTES;
-        if whole == 0 {
-            break;
-        }
-        at += whole as u64;
-        for relocation in buffer[..whole].chunks_exact(RELOCATION_BYTES) {
-            // r_offset, r_info: the symbol in its upper half.
-            show(u64_at(relocation, 0), u32_at(relocation, 12))?;
-        }
-    }
-    Ok(())
 }

@@ -97,13 +97,7 @@ fn is_absence(error: &io::Error) -> bool {
 
 /// Reads `.gnu_debuglink`.
 fn link_of(file: &File) -> io::Result<Option<Link>> {
-    let mut found = None;
-    Sections::of(file)?.each_named(|name, section| {
-        if name == b".gnu_debuglink" && section.is_in_file() {
-            found.get_or_insert(section);
-        }
-    })?;
-    let Some(section) = found else { return Ok(None) };
+    let Some(section) = Sections::of(file)?.named(b".gnu_debuglink")? else { return Ok(None) };
     let length = usize::try_from(section.bytes).unwrap_or(usize::MAX).min(LINK_BYTES);
     let mut bytes = vec![0; length];
     let read = file.some(&mut bytes, section.offset)?;

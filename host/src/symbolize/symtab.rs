@@ -2,7 +2,7 @@
 //! only the names of those are read, so that memory depends on the addresses and not on the file.
 
 use super::demangle::{NAME_BYTES_MAX, shortened};
-use super::elf::{Bytes, Section, Sections, u16_at, u32_at, u64_at};
+use super::elf::{Bytes, Section, Sections, each_row, u16_at, u32_at, u64_at};
 use super::limit::CpuLimit;
 use super::texts::Texts;
 use std::collections::HashMap;
@@ -14,8 +14,6 @@ use std::sync::Arc;
 const SHT_SYMTAB: u32 = 2;
 pub(super) const SHT_DYNSYM: u32 = 11;
 pub(super) const SYMBOL_BYTES: usize = 24;
-/// Symbols that one reading brings.
-const AT_ONCE: usize = 1 << 10;
 /// Functions that may cover an address, a symbol and address: damaged files may have any number that overlap, of which
 /// the first ones count.
 const COVERINGS_MAX: usize = 1 << 24;
@@ -123,42 +121,25 @@ fn look_up(
     let mut covering: Vec<Option<Candidate>> = vec![None; addresses.len()];
     let mut nearest = covering.clone();
     let mut coverings = 0;
-    let mut buffer = vec![0; AT_ONCE * SYMBOL_BYTES];
-    let end = table.offset.saturating_add(table.bytes);
-    let mut at = table.offset;
-    while at < end && coverings <= COVERINGS_MAX {
-        if limit.is_over() {
-            return Err(io::ErrorKind::TimedOut.into());
+    each_row(file, table, SYMBOL_BYTES, limit, |symbol| {
+        let Some(found) = function(symbol, code) else { return Ok(ControlFlow::Continue(())) };
+        let first = addresses.partition_point(|address| *address < found.start);
+        if let Some(slot) = nearest.get_mut(first)
+            && found.is_better_than(*slot)
+        {
+            *slot = Some(found);
         }
-        let wanted = usize::try_from(end - at).unwrap_or(usize::MAX).min(buffer.len());
-        let read = file.some(&mut buffer[..wanted], at)?;
-        let whole = read / SYMBOL_BYTES * SYMBOL_BYTES;
-        if whole == 0 {
-            break;
-        }
-        at += whole as u64;
-        for symbol in buffer[..whole].chunks_exact(SYMBOL_BYTES) {
-            let Some(found) = function(symbol, code) else { continue };
-            let first = addresses.partition_point(|address| *address < found.start);
-            if let Some(slot) = nearest.get_mut(first)
-                && found.is_better_than(*slot)
-            {
+        let ends = found.start.saturating_add(found.bytes);
+        for (slot, _) in
+            covering[first..].iter_mut().zip(&addresses[first..]).take_while(|(_, at)| **at < ends)
+        {
+            coverings += 1;
+            if found.is_better_than(*slot) {
                 *slot = Some(found);
             }
-            let ends = found.start.saturating_add(found.bytes);
-            for (slot, _) in
-                covering[first..].iter_mut().zip(&addresses[first..]).take_while(|(_, at)| **at < ends)
-            {
-                coverings += 1;
-                if found.is_better_than(*slot) {
-                    *slot = Some(found);
-                }
-            }
-            if coverings > COVERINGS_MAX {
-                break;
-            }
         }
-    }
+        Ok(if coverings > COVERINGS_MAX { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+    })?;
     let mut last = None;
     let sizeless = nearest.into_iter().zip(addresses).map(|(nearest, address)| {
         if let Some(nearest) = nearest

@@ -7,6 +7,7 @@
 //!
 //! ```text
 //! source   an executable's call frame information, read page by page
+//! index    which functions it describes, and where
 //! go       the same for Go's code, by Go's own table
 //! bare     code that both leave out, as far as it is known
 //! scan     the rest of it, by its instructions (instruction)
@@ -23,6 +24,7 @@ mod bare;
 mod beyond;
 mod cfi;
 mod go;
+mod index;
 mod instruction;
 mod page;
 mod pages;

@@ -130,13 +130,7 @@ fn supported<'a, S: UnwindSection<Bytes<'a>>>(
     };
     let (kind, cfa, added) = match row.cfa() {
         CfaRule::RegisterAndOffset { register, offset } => {
-            let kind = match *register {
-                register if register == architecture.sp() => rule_kind::SP,
-                register if register == architecture.fp() => rule_kind::FP,
-                Architecture::RBX if architecture == Architecture::X86_64 => rule_kind::BX,
-                register => rule_kind::REGISTER + architecture.leaf(register)?,
-            };
-            (kind, far_words(*offset)?, None)
+            (by_register(*register, architecture)?, far_words(*offset)?, None)
         }
         CfaRule::Expression(expression) => of_expression(&operations(expression)?, architecture)?,
     };
@@ -174,6 +168,25 @@ fn supported<'a, S: UnwindSection<Bytes<'a>>>(
     }
 }
 
+/// Chooses the kind of rule by which the CFA lies so many bytes from a register.
+pub(super) fn by_register(register: Register, architecture: Architecture) -> Option<u8> {
+    Some(match register {
+        register if register == architecture.sp() => rule_kind::SP,
+        register if register == architecture.fp() => rule_kind::FP,
+        Architecture::RBX if architecture == Architecture::X86_64 => rule_kind::BX,
+        register => rule_kind::REGISTER + architecture.leaf(register)?,
+    })
+}
+
+/// Chooses the kind of rule by which the CFA lies so many bytes from where a word points that a register leads to.
+pub(super) fn by_word(register: Register, architecture: Architecture) -> Option<u8> {
+    match register {
+        register if register == architecture.sp() => Some(rule_kind::DEREF_SP),
+        register if register == architecture.fp() => Some(rule_kind::DEREF_FP),
+        _ => None,
+    }
+}
+
 /// The CFA by an expression: of lazy binding stubs, or by a register and perhaps a word that it points at, as where a frame's
 /// base was saved in it.
 fn of_expression(
@@ -204,12 +217,10 @@ fn of_expression(
         Value::Loaded(register, offset, added) => (register, offset, Some(words(added)?)),
         Value::Number(_) => return None,
     };
-    let kind = match (register, added) {
-        (register, None) if register == architecture.sp() => rule_kind::SP,
-        (register, None) if register == architecture.fp() => rule_kind::FP,
-        (register, Some(_)) if register == architecture.sp() => rule_kind::DEREF_SP,
-        (register, Some(_)) if register == architecture.fp() => rule_kind::DEREF_FP,
-        _ => return None,
+    let kind = match added {
+        None => by_register(register, architecture)
+            .filter(|kind| matches!(*kind, rule_kind::SP | rule_kind::FP))?,
+        Some(_) => by_word(register, architecture)?,
     };
     Some((kind, far_words(offset)?, added))
 }

@@ -10,7 +10,7 @@
 //! does not, whose next instruction is another function's.
 
 use super::instruction::{Flow, Instruction, Stored, Value};
-use super::rule::{Rule, at_fp, far_words, words};
+use super::rule::{Architecture, Rule, at_fp, by_register, by_word, far_words, words};
 use iced_x86::{InstructionInfoFactory, Register};
 use stacksonde_ebpf::tables::{NOT_SAVED, rule_kind};
 use std::collections::{BTreeMap, BTreeSet};
@@ -229,31 +229,23 @@ impl Caller {
             // The return address is not below the stack pointer.
             Place::At(Register::RSP, bytes) if bytes < 8 => None,
             Place::At(register, bytes) => {
-                let kind = match register {
-                    Register::RSP => rule_kind::SP,
-                    Register::RBP => rule_kind::FP,
-                    Register::RBX => rule_kind::BX,
-                    register => rule_kind::REGISTER + number(register)?,
-                };
+                let kind = by_register(in_dwarf(register)?, Architecture::X86_64)?;
                 Some(Rule { kind, cfa: far_words(bytes)?, fp, other })
             }
             Place::Load(register, at, more) => {
-                let kind = match register {
-                    Register::RSP => rule_kind::DEREF_SP,
-                    Register::RBP => rule_kind::DEREF_FP,
-                    _ => return None,
-                };
+                let kind = by_word(in_dwarf(register)?, Architecture::X86_64)?;
                 Some(Rule { kind, cfa: far_words(at)?, fp, other: words(more)? })
             }
         }
     }
 }
 
-/// The number that DWARF has for a register (x86-64 psABI, figure 3.36).
-fn number(register: Register) -> Option<u8> {
+/// A register as DWARF numbers it (x86-64 psABI, figure 3.36).
+fn in_dwarf(register: Register) -> Option<gimli::Register> {
     use Register::{R8, R9, R10, R11, R12, R13, R14, R15, RAX, RBP, RBX, RCX, RDI, RDX, RSI, RSP};
     let order = [RAX, RDX, RCX, RBX, RSI, RDI, RBP, RSP, R8, R9, R10, R11, R12, R13, R14, R15];
-    order.iter().position(|known| *known == register).and_then(|number| u8::try_from(number).ok())
+    let number = order.iter().position(|known| *known == register)?;
+    u16::try_from(number).ok().map(gimli::Register)
 }
 
 /// Finds the callers at each instruction from which a return is reached; `None` where ways to one disagree.

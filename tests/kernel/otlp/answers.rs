@@ -53,13 +53,7 @@ fn what_is_sent_by_the_wrong_protocol_is_kept_and_told_with_the_right_one() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
     collector::certificates(folder);
-    let secured = |name, protocol| Receiver { token: Some("token"), ..Receiver::new(name, protocol) };
-    let receivers = [
-        Receiver::new("grpc", "grpc"),
-        Receiver::new("http", "http"),
-        secured("grpc-tls", "grpc"),
-        secured("http-tls", "http"),
-    ];
+    let receivers = Receiver::of_each_kind("token");
     let collector = collector::start(folder, &receivers);
     let [grpc, http, grpc_tls, http_tls] = receivers.each_ref().map(|receiver| receiver.port);
     let tls = format!(", \"tls\": {{ \"ca_file\": {:?} }}", folder.join("authority.pem"));

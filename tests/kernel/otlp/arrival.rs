@@ -14,13 +14,7 @@ fn what_was_sampled_arrives_over_grpc_and_http_with_tls_and_headers_too() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
     collector::certificates(folder);
-    let secured = |name, protocol| Receiver { token: Some(TOKEN), ..Receiver::new(name, protocol) };
-    let receivers = [
-        Receiver::new("grpc", "grpc"),
-        Receiver::new("http", "http"),
-        secured("grpc-tls", "grpc"),
-        secured("http-tls", "http"),
-    ];
+    let receivers = Receiver::of_each_kind(TOKEN);
     let collector = collector::start(folder, &receivers);
     fs::write(folder.join("token"), format!("{TOKEN}\n")).unwrap();
     fs::create_dir(folder.join("folded")).unwrap();

@@ -11,14 +11,8 @@ fn every_protocol_goes_through_the_proxy_of_the_environment_and_exceptions_do_no
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
     collector::certificates(folder);
-    let secured = |name, protocol| Receiver { token: Some("token"), ..Receiver::new(name, protocol) };
-    let receivers = [
-        Receiver::new("grpc", "grpc"),
-        Receiver::new("http", "http"),
-        secured("grpc-tls", "grpc"),
-        secured("http-tls", "http"),
-        Receiver::new("direct", "http"),
-    ];
+    let mut receivers = Vec::from(Receiver::of_each_kind("token"));
+    receivers.push(Receiver::new("direct", "http"));
     let collector = collector::start(folder, &receivers);
     let port = collector::free_port();
     let _proxy = collector::proxy(folder, port, Some("user:p@ss"));

@@ -83,7 +83,7 @@ pub(super) fn check(row: &'static Row, results: Results) -> Outcome {
     Outcome { row, results: Some(results), complaints }
 }
 
-/// What a lockdown takes is told by its name.
+/// Complains of a feature that a lockdown takes and that does not name it.
 fn locked(row: &Row, plan: &Value) -> Vec<String> {
     if !row.guest.contains(&LOCKED) {
         return Vec::new();

@@ -1,10 +1,11 @@
 //! Paths of another program, followed below its root: no link of a container leads to a file of the host.
 
+use crate::system_call::{self, file_system_of};
 use std::ffi::{CStr, CString, OsStr};
 use std::fs::File;
 use std::io;
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
@@ -36,17 +37,17 @@ fn by_kernel(root: BorrowedFd<'_>, path: &Path) -> io::Result<OwnedFd> {
     how.resolve = libc::RESOLVE_IN_ROOT | libc::RESOLVE_NO_MAGICLINKS;
     let mut opened = Err(io::Error::other("the path was not followed"));
     for _ in 0..ATTEMPTS {
-        // SAFETY: the folder is open, the path is a C string, and the structure outlives the call, which is told its size.
-        let descriptor = unsafe {
-            libc::syscall(
+        // SAFETY: the folder is open, the path is a C string, and the structure outlives the call, which is told its size
+        // and makes a new descriptor.
+        opened = unsafe {
+            system_call::opened(libc::syscall(
                 libc::SYS_openat2,
                 root.as_raw_fd(),
                 path.as_ptr(),
                 &raw const how,
                 size_of::<libc::open_how>(),
-            )
+            ))
         };
-        opened = taken(descriptor);
         // openat2(2): "EAGAIN: ... the caller may choose to retry", where a folder was renamed meanwhile.
         let raced = |error: &io::Error| matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::EINTR));
         if !opened.as_ref().is_err_and(raced) {
@@ -74,8 +75,8 @@ fn by_steps(root: BorrowedFd<'_>, path: &Path) -> io::Result<OwnedFd> {
         }
         let here = folders.last().map_or(root, OwnedFd::as_fd);
         let flags = libc::O_PATH | libc::O_NOFOLLOW | libc::O_CLOEXEC;
-        // SAFETY: the folder is open and the name a C string.
-        let found = taken(unsafe { libc::openat(here.as_raw_fd(), name.as_ptr(), flags) }.into())?;
+        // SAFETY: the folder is open and the name a C string; the descriptor is new.
+        let found = unsafe { system_call::opened(libc::openat(here.as_raw_fd(), name.as_ptr(), flags)) }?;
         let Some(target) = link(&found)? else {
             folders.push(found);
             continue;
@@ -122,22 +123,7 @@ fn link(file: &OwnedFd) -> io::Result<Option<Vec<u8>>> {
 
 /// Tells whether a link is one of procfs, which may lead anywhere, whatever its text is.
 fn is_magic(link: &OwnedFd) -> io::Result<bool> {
-    // SAFETY: a structure of plain integers, for which zero is a value.
-    let mut found: libc::statfs = unsafe { MaybeUninit::zeroed().assume_init() };
-    // SAFETY: the descriptor is open and the structure is ours for the call.
-    match unsafe { libc::fstatfs(link.as_raw_fd(), &raw mut found) } {
-        0 => Ok(found.f_type == libc::PROC_SUPER_MAGIC),
-        _ => Err(io::Error::last_os_error()),
-    }
-}
-
-/// Takes what a call that opens returned.
-fn taken(returned: libc::c_long) -> io::Result<OwnedFd> {
-    match i32::try_from(returned) {
-        // SAFETY: the kernel just gave us this descriptor, nobody else owns it.
-        Ok(descriptor @ 0..) => Ok(unsafe { OwnedFd::from_raw_fd(descriptor) }),
-        _ => Err(io::Error::last_os_error()),
-    }
+    Ok(file_system_of(link)? == libc::PROC_SUPER_MAGIC)
 }
 
 #[cfg(test)]

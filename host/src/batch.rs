@@ -5,7 +5,7 @@ use crate::profile::Profile;
 use crate::symbolize::Names;
 use stacksonde_batch::tables::{
     Attribute, EXCLUDED, Frame as FrameRow, Function, Label, Line, Location, Loss, Mapping, NONE, Process,
-    Sample, Stack, Thread, Timestamp, ValueType,
+    Sample, Stack, Thread, Timestamp, Value, ValueType,
 };
 use stacksonde_batch::{Header, TooLarge, Writer};
 use std::collections::HashMap;
@@ -172,18 +172,28 @@ impl Batch {
         }
         for sample in &profile.samples {
             let mut timestamps_start = 0;
-            for (index, time_ns) in sample.times_ns.iter().enumerate() {
-                let row = self.writer.timestamp(Timestamp { time_ns: *time_ns });
+            for (index, tick) in sample.ticks.iter().enumerate() {
+                let value = if tick.cpu_time_ns == profile.period_ns { 0 } else { tick.cpu_time_ns };
+                let row = self.writer.timestamp(Timestamp { time_ns: tick.time_ns, value });
                 if index == 0 {
                     timestamps_start = row;
                 }
             }
+            let (count, cpu_time_ns) = (sample.count(), sample.cpu_time_ns());
+            let (mut values_start, mut values_count) = (0, 0);
+            if cpu_time_ns != count.saturating_mul(profile.period_ns) {
+                values_start = self.writer.value(Value { value: count });
+                self.writer.value(Value { value: cpu_time_ns });
+                values_count = 2;
+            }
             self.writer.sample(Sample {
                 thread: threads[sample.thread as usize],
                 stack: sample.stack,
-                count: sample.times_ns.len() as u64,
+                count,
                 timestamps_start,
-                timestamps_count: u32::try_from(sample.times_ns.len()).unwrap_or(u32::MAX),
+                timestamps_count: u32::try_from(sample.ticks.len()).unwrap_or(u32::MAX),
+                values_start,
+                values_count,
             });
         }
     }

@@ -25,8 +25,10 @@ pub struct Summary {
     pub idle: u64,
     /// Samples that the filter leaves out.
     pub excluded: u64,
-    /// CPU time that one sample stands for, in nanoseconds.
+    /// CPU time that one sample stands for in the mean, in nanoseconds.
     pub period_ns: u64,
+    /// CPU time that all samples stand for, in nanoseconds.
+    pub cpu_time_ns: u64,
     /// Samples that were lost.
     pub losses: Losses,
     /// Attempts in vain to look at files of the programs.
@@ -37,9 +39,9 @@ pub struct Summary {
     pub names: SymbolizeCounters,
     /// What each exporter did.
     pub exporters: Vec<(String, ExporterCounters)>,
-    /// Samples by process and its name.
+    /// CPU time by process and its name, in nanoseconds.
     processes: HashMap<(u32, String), u64>,
-    /// Samples by the function at the leaf.
+    /// CPU time by the function at the leaf, in nanoseconds.
     functions: HashMap<String, u64>,
 }
 
@@ -55,13 +57,14 @@ impl Summary {
         self.unread.merge(&profile.unread);
         self.mappings_left_out = self.mappings_left_out.max(profile.mappings_left_out);
         for sample in &profile.samples {
-            let count = sample.times_ns.len() as u64;
+            let (count, cpu_time_ns) = (sample.count(), sample.cpu_time_ns());
+            self.cpu_time_ns = self.cpu_time_ns.saturating_add(cpu_time_ns);
             let stack = &profile.stacks[sample.stack as usize];
             let thread = &profile.threads[sample.thread as usize];
             let process = &thread.process;
             match self.processes.get_mut(&(process.pid, process.comm.clone())) {
-                Some(samples) => *samples += count,
-                None => drop(self.processes.insert((process.pid, process.comm.clone()), count)),
+                Some(sum) => *sum += cpu_time_ns,
+                None => drop(self.processes.insert((process.pid, process.comm.clone()), cpu_time_ns)),
             }
             if !stack.is_complete() {
                 *self.incomplete.entry(stack.outcome()).or_default() += count;
@@ -71,16 +74,16 @@ impl Summary {
                 || format!("[no frames of {}]", comm_text(&thread.comm)),
                 |leaf| function_name(&profile.frames[leaf], &names[leaf]),
             );
-            *self.functions.entry(function).or_default() += count;
+            *self.functions.entry(function).or_default() += cpu_time_ns;
         }
     }
 
-    /// The functions that were on the CPU most often, with their samples.
+    /// The functions that were on the CPU most of the time, with that in nanoseconds.
     pub fn hottest(&self) -> Vec<(&str, u64)> {
         hottest(self.functions.iter().map(|(name, count)| (name.as_str(), *count)))
     }
 
-    /// The processes that were on a CPU most often: their ids and names, with their samples.
+    /// The processes that were on CPUs most of the time: their ids and names, with that in nanoseconds.
     pub fn hottest_processes(&self) -> Vec<(&(u32, String), u64)> {
         hottest(self.processes.iter().map(|(process, count)| (process, *count)))
     }
@@ -128,7 +131,7 @@ impl fmt::Display for Painted<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (summary, paint) = (self.summary, self.paint);
         let cpu_seconds = |samples: u64| samples as f64 * summary.period_ns as f64 / 1e9;
-        let seconds = cpu_seconds(summary.samples);
+        let seconds = summary.cpu_time_ns as f64 / 1e9;
         let pids: HashSet<u32> = summary.processes.keys().map(|(pid, _)| *pid).collect();
         writeln!(
             f,
@@ -207,9 +210,9 @@ impl fmt::Display for Painted<'_> {
 impl Painted<'_> {
     fn hottest(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (summary, paint) = (self.summary, self.paint);
-        writeln!(f, "{}", paint.bold("hottest processes (share of samples)"))?;
-        for ((pid, comm), count) in summary.hottest_processes() {
-            let share = share(count, summary.samples);
+        writeln!(f, "{}", paint.bold("hottest processes (share of CPU time)"))?;
+        for ((pid, comm), cpu_time_ns) in summary.hottest_processes() {
+            let share = share(cpu_time_ns, summary.cpu_time_ns);
             let comm = pad(&self.charset.plain(comm), 15, self.charset);
             let line = match pid {
                 0 => format!("  {share:5.1} %    {comm}"),
@@ -217,9 +220,14 @@ impl Painted<'_> {
             };
             writeln!(f, "{}", line.trim_end())?;
         }
-        writeln!(f, "{}", paint.bold("hottest functions (share of samples)"))?;
-        for (name, count) in summary.hottest() {
-            writeln!(f, "  {:5.1} %    {}", share(count, summary.samples), self.charset.plain(name))?;
+        writeln!(f, "{}", paint.bold("hottest functions (share of CPU time)"))?;
+        for (name, cpu_time_ns) in summary.hottest() {
+            writeln!(
+                f,
+                "  {:5.1} %    {}",
+                share(cpu_time_ns, summary.cpu_time_ns),
+                self.charset.plain(name)
+            )?;
         }
         Ok(())
     }

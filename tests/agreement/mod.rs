@@ -162,6 +162,7 @@ fn encoded(sample: &Walked) -> Vec<u8> {
 fn sample(pid: u32, time: Duration, hertz: u64) -> Vec<Walked> {
     let settings = Settings {
         period_ns: 1_000_000_000 / hertz,
+        period_spread: 0,
         ring_bytes: 16 << 20,
         sideband_bytes: 1 << 17,
         entry_registers: None,

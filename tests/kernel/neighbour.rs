@@ -53,8 +53,9 @@ fn who_spoils_its_own_files_and_names_harms_nobody_else() {
         std::thread::sleep(Duration::from_millis(500));
     }
     let due = cpu_time(bystander.0.id()).unwrap().as_secs_f64() * HZ;
-    drop((bystander, neighbour));
+    // They live until it ends: of who is dying the callers are not known.
     let said = daemon.terminate();
+    drop((bystander, neighbour));
     let profiles = daemon.profiles();
     let of_bystander: Vec<_> = profiles.iter().map(|profile| profile.of("bystander")).collect();
     let samples: u64 = of_bystander.iter().map(|stacks| stacks.samples()).sum();

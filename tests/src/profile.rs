@@ -110,9 +110,17 @@ pub fn batch_numbered(sequence: u64, samples: u32, stacks: u32, functions: u32) 
         w.stack(Stack { frames_start, frames_count: DEPTH, kernel_frames: 0, outcome, complete: 1 });
     }
     for sample in 0..samples {
-        let timestamps_start = w.timestamp(Timestamp { time_ns: u64::from(sample) * 999_999 });
+        let timestamps_start =
+            w.timestamp(Timestamp { time_ns: u64::from(sample) * 999_999, ..Timestamp::default() });
         let stack = sample % stacks;
-        w.sample(Sample { thread, stack, count: 1, timestamps_start, timestamps_count: 1 });
+        w.sample(Sample {
+            thread,
+            stack,
+            count: 1,
+            timestamps_start,
+            timestamps_count: 1,
+            ..Sample::default()
+        });
     }
     w.finish().unwrap()
 }
@@ -257,10 +265,18 @@ impl Hand {
         let mut timestamps_start = 0;
         for index in 0..count {
             let time_ns = 100_000_000_000 + u64::from(index) * 10_000_000;
-            timestamps_start = self.writer.timestamp(Timestamp { time_ns }) - index;
+            timestamps_start = self.writer.timestamp(Timestamp { time_ns, ..Timestamp::default() }) - index;
         }
         let timestamps_count = count;
-        self.writer.sample(Sample { thread, stack, count: count.into(), timestamps_start, timestamps_count });
+        let count = count.into();
+        self.writer.sample(Sample {
+            thread,
+            stack,
+            count,
+            timestamps_start,
+            timestamps_count,
+            ..Sample::default()
+        });
     }
 
     fn finish(mut self) -> Vec<u8> {

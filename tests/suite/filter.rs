@@ -60,6 +60,7 @@ impl Task {
         }
         let sample = RawSample {
             time_ns: 1,
+            cpu_time_ns: 1,
             pid: self.pid,
             tid: self.tid,
             cpu: 0,

@@ -1,6 +1,7 @@
 //! CPU accounting: which ticks were due, which ran, and what became of them.
 //!
-//! Ticks are due by time: CLOCK_MONOTONIC, by which the kernel's timers go, while a CPU is online and sampled. The
+//! Ticks are due by time, over the periods that were in force ([`super::Course`]): CLOCK_MONOTONIC, by which the kernel's
+//! timers go, while a CPU is online and sampled. The
 //! event's own count is a second witness, and cannot be the only one: it stands still while the kernel throttles the
 //! event, and after the CPU was offline.
 
@@ -115,7 +116,9 @@ impl Reading {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct CpuTotals {
     counters: Counters,
-    /// Time in which ticks were due, in nanoseconds.
+    /// Ticks that were due.
+    due: u64,
+    /// Time in which they were, in nanoseconds.
     due_ns: u64,
     /// Of that, time in which the event did not count though it was on.
     throttled_ns: u64,
@@ -135,6 +138,8 @@ struct CpuAccount {
     told: CpuTotals,
     /// The last reading of its event; `None` while it has none.
     event: Option<Reading>,
+    /// Ticks that were due before its event was opened.
+    due_before: u64,
     /// Times of the CPU when its event was last known to go on, and CLOCK_MONOTONIC then.
     seen: Option<(CpuTimes, u64)>,
     /// When its event ended, if it did: CLOCK_MONOTONIC.
@@ -186,6 +191,7 @@ impl TickAccounting {
             let unwatched_ns = unwatched_ns(account.seen.map(|(times, _)| times), times, sampled_ns, gap_ns);
             account.now.due_ns += unwatched_ns;
             account.now.unwatched_ns += unwatched_ns;
+            account.due_before += unwatched_ns / self.period_ns;
         }
         account.seen = times.zip(account.event).map(|(times, event)| (times, event.at_ns));
         // Of a CPU that comes online for the first time what it did before is not ours to tell.
@@ -205,6 +211,8 @@ impl TickAccounting {
             account.now.advance(last, until, self.period_ns);
             ended_ns = until.at_ns;
         }
+        account.due_before += cpu.course.due(ended_ns);
+        account.now.due = account.due_before;
         account.ended_ns = Some(ended_ns);
     }
 
@@ -225,6 +233,7 @@ impl TickAccounting {
                 going_on.insert(cpu.number);
             }
             account.now.advance(last, now, self.period_ns);
+            account.now.due = account.due_before + cpu.course.due(now.at_ns);
             account.event = Some(now);
         }
         let times = self.times.read();
@@ -242,11 +251,9 @@ impl TickAccounting {
             {
                 account.seen = Some((*times, event.at_ns));
             }
-            // A tick counts as due half a period late: until then it may just be on its way.
-            let due = now.due_ns.saturating_sub(self.period_ns / 2) / self.period_ns;
-            now.missing = due.saturating_sub(counters.runs).max(now.missing);
+            now.missing = now.due.saturating_sub(counters.runs).max(now.missing);
             let before = ticks;
-            ticks.add(now, &account.told, self.period_ns);
+            ticks.add(now, &account.told);
             frames.add(&counters, &account.told.counters);
             tracing::debug!(
                 cpu = number,
@@ -319,7 +326,7 @@ impl Ticks {
     }
 
     /// Adds what happened on one CPU between two readings.
-    fn add(&mut self, now: &CpuTotals, before: &CpuTotals, period_ns: u64) {
+    fn add(&mut self, now: &CpuTotals, before: &CpuTotals) {
         let since =
             |field: fn(&Counters) -> u64| field(&now.counters).saturating_sub(field(&before.counters));
         let (ran, idle) = (since(|c| c.runs), since(|c| c.idle));
@@ -332,16 +339,15 @@ impl Ticks {
         let idle_ns = times(|times| times.idle_ns).min(due_ns);
         // While there was no tick the CPU was idle as often as at other times.
         let idle_in = |ticks: u64| share(ticks, idle_ns, due_ns);
-        let ticks_of =
-            |ns: fn(&CpuTotals) -> u64| (ns(now) / period_ns).saturating_sub(ns(before) / period_ns);
-        let throttled = ticks_of(|totals| totals.throttled_ns).min(missing);
-        let unwatched = ticks_of(|totals| totals.unwatched_ns).min(missing - throttled);
+        let ticks_in = |ns: u64| share(ran + missing, ns, due_ns);
+        let throttled = ticks_in(now.throttled_ns - before.throttled_ns).min(missing);
+        let unwatched = ticks_in(now.unwatched_ns - before.unwatched_ns).min(missing - throttled);
         let untold = missing - throttled - unwatched;
         let idle_told = idle_in(throttled) + idle_in(unwatched);
-        let idle_ticks = (idle_ns / period_ns).saturating_sub(idle_told);
+        let idle_ticks = ticks_in(idle_ns).saturating_sub(idle_told);
         let idle_undelivered = idle_share(untold, idle, ran.saturating_sub(idle), idle_ticks);
         // A timer that comes due while the hypervisor runs something else ticks once, however long that was.
-        let stolen = (times(|times| times.stolen_ns) / period_ns).min(untold - idle_undelivered);
+        let stolen = ticks_in(times(|times| times.stolen_ns)).min(untold - idle_undelivered);
         self.due += ran + missing;
         self.ran += ran;
         self.idle += idle;
@@ -378,6 +384,7 @@ mod tests {
         let times = CpuTimes { idle_ns: idle_ms * MS, stolen_ns: 0, online_ns: due_ms * MS };
         CpuTotals {
             counters: Counters { runs, idle, ..Counters::default() },
+            due: due_ms,
             due_ns: due_ms * MS,
             throttled_ns: throttled_ms * MS,
             unwatched_ns: 0,
@@ -418,7 +425,7 @@ mod tests {
             (totals(1000, 0, 985, 970, 15, 0), (985, 0, 0)),
         ] {
             let mut ticks = Ticks::default();
-            ticks.add(&now, &CpuTotals { times: Some(CpuTimes::default()), ..CpuTotals::default() }, MS);
+            ticks.add(&now, &CpuTotals { times: Some(CpuTimes::default()), ..CpuTotals::default() });
             assert_eq!((ticks.idle_undelivered, ticks.throttled, ticks.undelivered), told, "{now:?}");
             assert_eq!(ticks.due, 1000);
             assert_eq!(ticks.ran + ticks.idle_undelivered + ticks.lost(), ticks.due);

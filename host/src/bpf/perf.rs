@@ -3,8 +3,9 @@
 use super::opener;
 use crate::system_call::opened;
 use aya_obj::generated::{
-    PERF_EVENT_IOC_DISABLE, PERF_EVENT_IOC_ENABLE, PERF_EVENT_IOC_SET_BPF, PERF_FLAG_FD_CLOEXEC,
-    perf_event_attr, perf_event_sample_format::*, perf_sw_ids::*, perf_type_id::PERF_TYPE_SOFTWARE,
+    PERF_EVENT_IOC_DISABLE, PERF_EVENT_IOC_ENABLE, PERF_EVENT_IOC_PERIOD, PERF_EVENT_IOC_SET_BPF,
+    PERF_FLAG_FD_CLOEXEC, perf_event_attr, perf_event_sample_format::*, perf_sw_ids::*,
+    perf_type_id::PERF_TYPE_SOFTWARE,
 };
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
@@ -29,8 +30,6 @@ pub(super) struct Event {
 
 impl Event {
     /// A tick of the CPU's software clock every `period_ns`, switched off. It counts nanoseconds.
-    ///
-    /// The period is fixed, so a tick stands for exactly that much time of the CPU.
     pub(super) fn cpu_clock(cpu: u32, period_ns: u64) -> io::Result<Self> {
         let mut attributes = software(PERF_COUNT_SW_CPU_CLOCK as u64);
         attributes.__bindgen_anon_1.sample_period = period_ns;
@@ -72,6 +71,15 @@ impl Event {
     /// Stops; the count stays readable.
     pub(super) fn disable(&self) -> io::Result<()> {
         self.control(PERF_EVENT_IOC_DISABLE, 0)
+    }
+
+    /// Ticks every `period_ns` from now on: for the first time so long after this moment, however long ago the last tick was.
+    pub(super) fn set_period(&self, period_ns: u64) -> io::Result<()> {
+        // SAFETY: the kernel reads the eight bytes of a number that outlives the call.
+        let result = unsafe {
+            libc::ioctl(self.as_raw_fd(), PERF_EVENT_IOC_PERIOD.into(), std::ptr::from_ref(&period_ns))
+        };
+        if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
     }
 
     /// Reads a clock. `None` where the kernel has nothing to say of it any more: its CPU went offline.

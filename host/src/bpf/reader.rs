@@ -3,6 +3,7 @@
 use super::accounting::{Interval, Received, TickAccounting};
 use super::early::EarlyStacks;
 use super::merge::{Event, Merge};
+use super::period::Changes;
 use super::sampler::{Cpu, LoadError, Sampler};
 use super::{Notice, RawSample};
 use crate::system_call::opened;
@@ -17,6 +18,9 @@ use tokio::sync::mpsc;
 
 /// How long samples may lie in a ring that does not fill. A wake-up on cold caches costs as much as dozens of samples.
 const POLL: Duration = Duration::from_secs(1);
+
+/// The same where no sample came since the last look: then only notices wait.
+const IDLE_POLL: Duration = Duration::from_secs(2);
 
 /// The same where tables were wanting lately: each sample there has a copy of the stack until they are put in.
 const WANTING_POLL: Duration = Duration::from_millis(250);
@@ -93,6 +97,11 @@ pub struct Reader {
     received: Received,
     /// When the interval under way began: CLOCK_MONOTONIC, nanoseconds.
     start_ns: u64,
+    /// When the rings were last emptied, and how many samples had come by then.
+    drained_ns: u64,
+    drained_sent: u64,
+    /// When periods change; `None` where they are fixed.
+    changes: Option<Changes>,
     /// When the list of CPUs was last looked at.
     looked_ns: u64,
     /// Whether there was a sample yet.
@@ -110,12 +119,13 @@ pub struct Reader {
 
 impl Reader {
     /// Starts the ticks. They wait in the rings for [`Reader::run`].
-    pub fn start(sampler: Sampler) -> Result<Self, LoadError> {
+    pub fn start(mut sampler: Sampler) -> Result<Self, LoadError> {
         let stop = Stop::new().map_err(LoadError::Wait)?;
         let epoll = wait_for(&sampler, &stop).map_err(LoadError::Wait)?;
         let start_ns = monotonic_ns();
         sampler.enable().map_err(LoadError::Wait)?;
         let accounting = TickAccounting::new(&sampler);
+        let changes = sampler.period_changes();
         Ok(Self {
             sampler,
             epoll,
@@ -124,6 +134,9 @@ impl Reader {
             accounting,
             received: Received::default(),
             start_ns,
+            drained_ns: start_ns,
+            drained_sent: 0,
+            changes,
             looked_ns: start_ns,
             has_sampled: false,
             lost: None,
@@ -161,12 +174,19 @@ impl Reader {
         let mut unix_minus_monotonic_ns = unix_minus_monotonic_ns_now();
         loop {
             let deadline = length_ns.map(|length| start_ns.saturating_add(length));
-            let stopped = self.wait(deadline).map_err(LoadError::Wait)?;
+            let woken = self.wait(deadline).map_err(LoadError::Wait)?;
+            let stopped = woken == Woken::Stop;
             if stopped {
                 self.sampler.disable().map_err(LoadError::Wait)?;
             }
+            if woken == Woken::Change {
+                self.change_periods();
+                continue;
+            }
             let now = monotonic_ns();
             self.drain();
+            self.drained_ns = now;
+            self.drained_sent = self.sampler.sent();
             if !stopped {
                 self.follow_cpus(now);
             }
@@ -195,6 +215,19 @@ impl Reader {
                 }
                 start_ns = end_ns;
             }
+        }
+    }
+
+    /// Gives CPUs other periods. Nothing else is done then: right after a change no CPU ticks for a while, so that it would
+    /// not be seen what it costs.
+    fn change_periods(&mut self) {
+        let Some(changes) = &mut self.changes else { return };
+        if let Err(error) = self.sampler.change_periods(changes) {
+            tracing::warn!(
+                "sampling goes on at fixed periods, since the kernel does not change that of an event: {error}; programs \
+                 that work in step with it are seen too often or not at all"
+            );
+            self.changes = None;
         }
     }
 
@@ -230,34 +263,47 @@ impl Reader {
         to.blocking_send(Message::Events(events)).is_ok()
     }
 
-    /// Waits for a filling ring, the poll's end, the interval's end or the stop; true for the stop.
-    fn wait(&self, deadline_ns: Option<u64>) -> io::Result<bool> {
+    /// Waits for a filling ring, the poll's end, the interval's end, the next change of periods or the stop.
+    fn wait(&self, deadline_ns: Option<u64>) -> io::Result<Woken> {
         let now = monotonic_ns();
+        let lately = |at_ns: u64| now.saturating_sub(at_ns) < LATELY_NS;
         let poll = if self.merge.is_urgent() {
             Duration::ZERO
-        } else if now.saturating_sub(self.haste.0.load(Ordering::Relaxed)) < LATELY_NS {
+        } else if lately(self.haste.0.load(Ordering::Relaxed)) {
             HASTY_POLL
-        } else if now.saturating_sub(self.wanting_ns) < LATELY_NS {
+        } else if lately(self.wanting_ns) {
             WANTING_POLL
+        } else if self.sampler.sent() == self.drained_sent {
+            IDLE_POLL
         } else {
             POLL
         };
-        let left = deadline_ns
-            .map_or(poll, |end| Duration::from_nanos((end + SETTLE_NS + 1_000_000).saturating_sub(now)));
-        let timeout = i32::try_from(left.min(poll).as_millis()).unwrap_or(i32::MAX);
+        let poll_ns = self.drained_ns + u64::try_from(poll.as_nanos()).unwrap_or(u64::MAX);
+        let drain_ns = deadline_ns.map_or(poll_ns, |end| poll_ns.min(end + SETTLE_NS + 1_000_000));
+        let change_ns = self.changes.as_ref().map_or(u64::MAX, Changes::next_ns);
+        if change_ns <= now {
+            return Ok(Woken::Change);
+        }
+        let left = Duration::from_nanos(drain_ns.min(change_ns).saturating_sub(now));
+        let timeout = i32::try_from(left.as_millis()).unwrap_or(i32::MAX);
         let mut ready = [libc::epoll_event { events: 0, u64: 0 }; 16];
         // SAFETY: the array outlives the call and its length is stated.
         let count = unsafe {
             let room = i32::try_from(ready.len()).unwrap_or(1);
             libc::epoll_wait(self.epoll.as_raw_fd(), ready.as_mut_ptr(), room, timeout)
         };
-        match usize::try_from(count) {
-            Ok(count) => Ok(ready[..count].iter().any(|event| event.u64 == STOP)),
+        let count = match usize::try_from(count) {
+            Ok(count) => count,
             Err(_) => match io::Error::last_os_error() {
-                error if error.kind() == io::ErrorKind::Interrupted => Ok(false),
-                error => Err(error),
+                error if error.kind() == io::ErrorKind::Interrupted => return Ok(Woken::Drain),
+                error => return Err(error),
             },
-        }
+        };
+        Ok(match &ready[..count] {
+            [] if change_ns <= drain_ns => Woken::Change,
+            ready if ready.iter().any(|event| event.u64 == STOP) => Woken::Stop,
+            _ => Woken::Drain,
+        })
     }
 
     /// Samples first: every notice that explains one of them then lies in the side-band already.
@@ -272,7 +318,8 @@ impl Reader {
                         if record.head.stack_bytes > 0 {
                             self.wanting_ns = record.head.time_ns;
                         }
-                        let mut sample = RawSample::from(&record);
+                        let cpu_time_ns = cpu.course.stands_for(record.head.time_ns);
+                        let mut sample = RawSample::decode(&record, cpu_time_ns);
                         if let Some(rest) = sample.rest.as_mut().filter(|rest| rest.stack.is_full()) {
                             let early = self.early.as_ref();
                             rest.early = early
@@ -297,6 +344,17 @@ impl Reader {
         self.received.notices_lost += notices.iter().map(Notice::lost).sum::<u64>();
         self.merge.add(notices.into_iter().map(Event::Notice));
     }
+}
+
+/// Why a wait ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Woken {
+    /// It is time to look into the rings.
+    Drain,
+    /// It is time to change periods.
+    Change,
+    /// The stop was asked for.
+    Stop,
 }
 
 /// Marks the stop among what epoll reports.

@@ -8,6 +8,8 @@ use stacksonde_ebpf::{LEAF_WORDS, STACK_HOLE, STACK_PAGE, STACK_PAGES_USUAL, STA
 pub struct RawSample {
     /// CLOCK_MONOTONIC, nanoseconds.
     pub time_ns: u64,
+    /// CPU time that it stands for, in nanoseconds.
+    pub cpu_time_ns: u64,
     /// Process id.
     pub pid: u32,
     /// Thread id.
@@ -34,14 +36,16 @@ pub struct RawSample {
     pub kernel_end: u8,
 }
 
-impl From<&stacksonde_ebpf::sample::Record<'_>> for RawSample {
-    fn from(record: &stacksonde_ebpf::sample::Record<'_>) -> Self {
+impl RawSample {
+    /// Decodes a record, which stands for so much CPU time.
+    pub(super) fn decode(record: &stacksonde_ebpf::sample::Record<'_>, cpu_time_ns: u64) -> Self {
         let head = &record.head;
         // The kernel's own walk may end in a zero.
         let user = record.user_frames();
         let known = record.user_frames().position(|address| address == 0).unwrap_or(user.len());
         Self {
             time_ns: head.time_ns,
+            cpu_time_ns,
             pid: head.pid,
             tid: head.tid,
             cpu: head.cpu,

@@ -5,6 +5,8 @@ use super::cpus::{Cpus, is_offline};
 use super::lifecycle::Lifecycle;
 use super::memlock;
 use super::perf::Event;
+use super::period::{Changes, Course, Periods};
+use super::reader::monotonic_ns;
 use super::settings::{Notices, Settings};
 use super::shared::SharedWords;
 use super::sideband::SideBand;
@@ -78,15 +80,27 @@ pub(super) struct Cpu {
     pub(super) event: Event,
     pub(super) ring: Ring,
     pub(super) notices: Option<SideBand>,
+    /// Its ticks as they are due.
+    pub(super) course: Course,
     /// Runs of the program at the last look for events that stand still.
     looked_runs: u64,
 }
 
 impl Cpu {
     /// Starts its notices, then its ticks.
-    fn enable(&self) -> io::Result<()> {
+    fn enable(&mut self) -> io::Result<()> {
         self.notices.as_ref().map_or(Ok(()), SideBand::enable)?;
-        self.event.enable()
+        self.event.enable()?;
+        self.course = Course::new(monotonic_ns(), self.course.period_ns());
+        Ok(())
+    }
+
+    /// Gives its event another period.
+    fn change_period(&mut self, period_ns: u64) -> io::Result<()> {
+        let before = monotonic_ns();
+        self.event.set_period(period_ns)?;
+        self.course.change(before.midpoint(monotonic_ns()), period_ns);
+        Ok(())
     }
 }
 
@@ -96,6 +110,9 @@ const COUNTER_WORDS: usize = size_of::<Counters>().next_multiple_of(64) / size_o
 /// Time in which the kernel gives back the memory of maps that are gone, on a busy machine, too.
 const RELEASE: std::time::Duration = std::time::Duration::from_millis(250);
 
+/// CPUs whose periods change at once: each change is an interrupt of that CPU, for which we wait.
+const CHANGES_AT_ONCE: usize = 32;
+
 /// The smallest ring: a page, of any size that kernels have.
 const SMALLEST_RING: u32 = 64 << 10;
 
@@ -104,6 +121,10 @@ const SMALLEST_RING: u32 = 64 << 10;
 pub struct Sampler {
     pub(super) cpus: Vec<Cpu>,
     pub(super) period_ns: u64,
+    periods: Periods,
+    random: fastrand::Rng,
+    /// Which CPU's period is the next to change, by its place among them.
+    turn: usize,
     pub(super) lifecycle: Option<Lifecycle>,
     settings: Settings,
     program: OwnedFd,
@@ -197,6 +218,9 @@ impl Sampler {
         let mut sampler = Self {
             cpus: Vec::new(),
             period_ns: settings.period_ns,
+            periods: Periods::new(settings.period_ns, settings.period_spread),
+            random: fastrand::Rng::new(),
+            turn: 0,
             lifecycle,
             settings: settings.clone(),
             program,
@@ -223,7 +247,8 @@ impl Sampler {
     /// Opens the event of a CPU, switched off, with the ring that it has or a new one. A CPU that refuses it is
     /// remembered, and the others go on.
     fn open(&mut self, number: u32, ring: Option<Ring>) -> Result<bool, LoadError> {
-        let event = Event::cpu_clock(number, self.settings.period_ns)
+        let period_ns = self.periods.draw(&mut self.random);
+        let event = Event::cpu_clock(number, period_ns)
             .and_then(|event| event.attach(std::os::fd::AsFd::as_fd(&self.program)).map(|()| event));
         let event = match event {
             Ok(event) => event,
@@ -247,7 +272,8 @@ impl Sampler {
         };
         let looked_runs = self.counters(number).runs;
         self.refused.retain(|(refused, _)| *refused != number);
-        self.cpus.push(Cpu { number, event, ring, notices, looked_runs });
+        let course = Course::new(monotonic_ns(), period_ns);
+        self.cpus.push(Cpu { number, event, ring, notices, course, looked_runs });
         Ok(true)
     }
 
@@ -270,7 +296,7 @@ impl Sampler {
             if self.cpus.iter().any(|cpu| cpu.number == number) || !self.open(number, None)? {
                 continue;
             }
-            if let Some(cpu) = self.cpus.last() {
+            if let Some(cpu) = self.cpus.last_mut() {
                 cpu.enable().map_err(LoadError::Wait)?;
                 accounting.open(cpu);
             }
@@ -313,8 +339,26 @@ impl Sampler {
     }
 
     /// Starts the notices, then the ticks, so that no sample precedes what explains it.
-    pub(super) fn enable(&self) -> io::Result<()> {
-        self.cpus.iter().try_for_each(Cpu::enable)
+    pub(super) fn enable(&mut self) -> io::Result<()> {
+        self.cpus.iter_mut().try_for_each(Cpu::enable)
+    }
+
+    /// Returns the times at which [`Sampler::change_periods`] is to be called; `None` where periods are fixed.
+    pub(super) fn period_changes(&mut self) -> Option<Changes> {
+        let changes = Changes::new(self.period_ns, monotonic_ns(), &mut self.random);
+        (!self.periods.is_fixed()).then_some(changes)
+    }
+
+    /// Gives CPUs periods at random, [`CHANGES_AT_ONCE`] of them at most, those first whose periods are the oldest. `changes`
+    /// then has the time of the next call.
+    pub(super) fn change_periods(&mut self, changes: &mut Changes) -> io::Result<()> {
+        for _ in 0..self.cpus.len().min(CHANGES_AT_ONCE) {
+            self.turn = (self.turn + 1) % self.cpus.len();
+            let period_ns = self.periods.draw(&mut self.random);
+            self.cpus[self.turn].change_period(period_ns)?;
+        }
+        changes.advance(monotonic_ns(), &mut self.random);
+        Ok(())
     }
 
     /// Stops the ticks; what was sampled stays in the rings, counts stay readable.
@@ -331,6 +375,11 @@ impl Sampler {
             to.copy_from_slice(&word.load(Ordering::Relaxed).to_ne_bytes());
         }
         Counters::from_bytes(&bytes)
+    }
+
+    /// Counts samples that were put into rings since the sampler was loaded.
+    pub(super) fn sent(&self) -> u64 {
+        (0..self.known_cpus.limit).map(|cpu| self.counters(cpu).sent).sum()
     }
 
     /// Counts samples that did not fit into rings since the sampler was loaded.

@@ -7,8 +7,10 @@ use stacksonde_ebpf::object::{ObjectError, Unloaded};
 /// What the sampler is told before it is loaded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
-    /// Time between two ticks of a CPU, in nanoseconds.
+    /// Time between two ticks of a CPU, in nanoseconds: in the mean of their rates.
     pub period_ns: u64,
+    /// How far below that mean a rate may be, in per cent, up to [`super::LARGEST_SPREAD`]; 0: periods are fixed.
+    pub period_spread: u32,
     /// Bytes of each CPU's ring of samples; a power of two of at least a page.
     pub ring_bytes: u32,
     /// Bytes of each CPU's ring of notices; a power of two of at least a page.

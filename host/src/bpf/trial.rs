@@ -32,6 +32,8 @@ pub enum Trial {
     ArrayOfMaps,
     /// Opens a CPU's software clock as a sampling event, switched off.
     CpuClock,
+    /// Gives such an event another period.
+    Period,
     /// Opens the notices of processes of a CPU, switched off, with the smallest buffer.
     SideBand,
 }
@@ -54,11 +56,14 @@ pub fn attempt(trial: Trial, cpu: u32) -> io::Result<()> {
         Trial::ArrayOfMaps => {
             create_map(BPF_MAP_TYPE_ARRAY_OF_MAPS, 4, 4, 1, Some(ring()?.as_fd())).map(drop)
         }
-        // An hour: it is never switched on.
-        Trial::CpuClock => Event::cpu_clock(cpu, 3_600_000_000_000).map(drop),
+        Trial::CpuClock => Event::cpu_clock(cpu, HOUR_NS).map(drop),
+        Trial::Period => Event::cpu_clock(cpu, HOUR_NS)?.set_period(2 * HOUR_NS),
         Trial::SideBand => side_band(),
     }
 }
+
+/// A period of an event that is never switched on.
+const HOUR_NS: u64 = 3_600_000_000_000;
 
 fn page_bytes() -> io::Result<u32> {
     // SAFETY: a plain question.

@@ -30,6 +30,10 @@ pub struct Arguments {
     /// Samples per second and CPU.
     #[arg(short = 'F', long, value_name = "HZ", default_value_t = 99)]
     frequency: u32,
+    /// How far below that a rate may be, in per cent, since periods change at random so that no program hides between the
+    /// samples; 0: the period is fixed.
+    #[arg(long, value_name = "PERCENT")]
+    period_spread: Option<u32>,
     /// File to write: .html (flame graph to search and zoom in), .svg (flame graph), .pb.gz (pprof), .folded, .json or
     /// .json.gz (Firefox Profiler), .speedscope.json; may be given several times.
     #[arg(short = 'o', long, value_name = "FILE", num_args = 1.., default_value = "profile.svg")]
@@ -51,8 +55,9 @@ pub struct Arguments {
 
 /// Records; the exit code is 0 if the files were written.
 pub fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
-    let mut config =
-        arguments.config.load(Some("warn"), &[("sampling.frequency_hz", arguments.frequency.to_string())])?;
+    let mut flags = vec![("sampling.frequency_hz", arguments.frequency.to_string())];
+    flags.extend(arguments.period_spread.map(|spread| ("sampling.period_spread", spread.to_string())));
+    let mut config = arguments.config.load(Some("warn"), &flags)?;
     arguments.filter.check()?;
     config.exporters = [("record".to_owned(), file_exporter(&arguments.output)?)].into();
     config.shutdown.budget_ms = WRITE_MS;

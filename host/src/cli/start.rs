@@ -216,6 +216,10 @@ fn sampler_settings(config: &Config, shares: &Shares, plan: &Plan) -> Settings {
     let stack = fact(stacksonde_plugin::fact::TASK_STRUCT_STACK);
     Settings {
         period_ns: 1_000_000_000 / u64::from(config.sampling.frequency_hz.max(1)),
+        period_spread: match plan.way(features::SAMPLING_TIMES) {
+            features::RANDOM => config.sampling.period_spread,
+            _ => 0,
+        },
         ring_bytes: shares.ring_bytes,
         sideband_bytes: shares.sideband_bytes,
         entry_registers: stack.zip(fact(stacksonde_plugin::fact::STACK_PT_REGS)),

@@ -4,6 +4,7 @@
 //! type does not say (a range, a choice) is written down.
 
 use super::{Config, Exporter};
+use crate::bpf::LARGEST_SPREAD;
 use crate::health::Listen;
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
@@ -11,8 +12,14 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
 /// Features that `sampling.require` may name.
-pub(super) const FEATURES: &[&str] =
-    &["user_stacks", "user_stacks_in_kernel", "kernel_stacks", "kernel_names", "process_notices"];
+pub(super) const FEATURES: &[&str] = &[
+    "user_stacks",
+    "user_stacks_in_kernel",
+    "kernel_stacks",
+    "kernel_names",
+    "process_notices",
+    "sampling_times",
+];
 
 /// Hazards that `hazards.assume` may name.
 pub(super) const HAZARDS: &[&str] = &["copy_from_user_nofault"];
@@ -68,6 +75,7 @@ pub(super) enum Rule {
 /// What the type of a key does not say. `*` stands for an exporter's name.
 const RULES: &[(&str, Rule)] = &[
     ("sampling.frequency_hz", Rule::Whole(1, 10_000)),
+    ("sampling.period_spread", Rule::Whole(0, LARGEST_SPREAD as u64)),
     ("sampling.interval_seconds", Rule::Whole(1, 3600)),
     ("sampling.require", Rule::Choices(FEATURES)),
     ("filter.pid", PIDS),

@@ -28,6 +28,7 @@ pub use problem::{ConfigError, Origin, Problem};
 pub(crate) use problem::{dotted, shown};
 pub use shares::Shares;
 
+use crate::bpf::LARGEST_SPREAD;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -72,10 +73,13 @@ pub struct Config {
 pub struct Sampling {
     /// Samples per second and CPU, 1 to 10000 (`run`; `record` has its own default, 99).
     pub frequency_hz: u32,
+    /// How much the period changes at random, in per cent: how far below `frequency_hz` a rate may be. 0 to 50; 0: the
+    /// period is fixed.
+    pub period_spread: u32,
     /// Length of one profile, in seconds (`run`).
     pub interval_seconds: u32,
     /// Features without which the agent shall not start: `user_stacks`, `user_stacks_in_kernel`,
-    /// `kernel_stacks`, `kernel_names`, `process_notices`.
+    /// `kernel_stacks`, `kernel_names`, `process_notices`, `sampling_times`.
     pub require: Vec<String>,
     /// Whether what the sampler remembers of unwinding is looked up, too, and differences are counted.
     pub verify_unwinding: bool,
@@ -272,7 +276,13 @@ pub struct Shutdown {
 
 impl Default for Sampling {
     fn default() -> Self {
-        Self { frequency_hz: 19, interval_seconds: 10, require: Vec::new(), verify_unwinding: false }
+        Self {
+            frequency_hz: 19,
+            period_spread: LARGEST_SPREAD,
+            interval_seconds: 10,
+            require: Vec::new(),
+            verify_unwinding: false,
+        }
     }
 }
 

@@ -16,7 +16,7 @@ use std::io::{self, Read};
 use std::path::Path;
 
 /// Capabilities that are probed by trying them.
-const TRIALS: [(&str, Trial); 12] = [
+const TRIALS: [(&str, Trial); 13] = [
     ("bpf.syscall", Trial::Map),
     ("bpf.prog.perf_event", Trial::PerfEventProgram),
     ("bpf.prog.raw_tracepoint", Trial::RawTracepointProgram),
@@ -28,6 +28,7 @@ const TRIALS: [(&str, Trial); 12] = [
     ("bpf.map.ringbuf", Trial::RingBuffer),
     ("bpf.map.array_of_maps", Trial::ArrayOfMaps),
     ("perf.cpu_clock", Trial::CpuClock),
+    ("perf.period", Trial::Period),
     ("perf.sideband", Trial::SideBand),
 ];
 

@@ -43,7 +43,7 @@ const PERF: &str = "perf_event_open(2)";
 
 fn call(trial: Trial) -> &'static str {
     match trial {
-        Trial::CpuClock | Trial::SideBand => PERF,
+        Trial::CpuClock | Trial::Period | Trial::SideBand => PERF,
         Trial::Map
         | Trial::PerfEventProgram
         | Trial::RawTracepointProgram
@@ -137,6 +137,9 @@ fn not_permitted(call: &str, standing: &Standing) -> Outcome {
 fn unknown_to_kernel(trial: Trial) -> (&'static str, &'static str) {
     match trial {
         Trial::Map => ("bpf(2) refused the simplest map", "report this, with the kernel's version"),
+        Trial::Period => {
+            ("this kernel does not change the period of an event", "report this, with the kernel's version")
+        }
         Trial::PerfEventProgram => {
             ("this kernel has no BPF programs for perf events", "a kernel with CONFIG_BPF_EVENTS=y")
         }

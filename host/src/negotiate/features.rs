@@ -21,6 +21,8 @@ pub const KERNEL_STACKS: &str = "kernel_stacks";
 pub const KERNEL_NAMES: &str = "kernel_names";
 /// Notices of fork, exec, mappings and exit.
 pub const PROCESS_NOTICES: &str = "process_notices";
+/// Times of samples that no program is in step with.
+pub const SAMPLING_TIMES: &str = "sampling_times";
 /// Ids as our own pid namespace has them; only wanted where that is not the initial one.
 pub const PROCESS_IDS: &str = "process_ids";
 
@@ -83,7 +85,7 @@ const KERNELS_OWN_WALK: (&str, &str) = (
 );
 
 /// Every feature; each after those that it needs.
-const FEATURES: [Feature; 7] = [
+const FEATURES: [Feature; 8] = [
     Feature {
         name: SAMPLES,
         ways: &[Way {
@@ -161,6 +163,14 @@ const FEATURES: [Feature; 7] = [
         ],
     },
     Feature {
+        name: SAMPLING_TIMES,
+        ways: &[
+            Way { name: RANDOM, features: &[SAMPLES], capabilities: &["perf.period"], ..WAY },
+            // What a program does in step with the period is seen too often or not at all.
+            Way { name: FIXED, gives: State::Reduced, features: &[SAMPLES], ..WAY },
+        ],
+    },
+    Feature {
         name: PROCESS_IDS,
         ways: &[
             Way {
@@ -188,6 +198,10 @@ pub const SIDE_BAND: &str = "side-band";
 pub const TRACEPOINTS: &str = "tracepoints";
 /// The way of [`PROCESS_NOTICES`] by looking through `/proc`.
 pub const SWEEP: &str = "sweep";
+/// The way of [`SAMPLING_TIMES`] by periods that change at random.
+pub const RANDOM: &str = "random";
+/// The way of [`SAMPLING_TIMES`] by a fixed period.
+pub const FIXED: &str = "fixed";
 /// The way of [`PROCESS_IDS`] by offsets.
 pub const FACTS: &str = "facts";
 /// The way of [`PROCESS_IDS`] by `bpf_get_ns_current_pid_tgid`.

@@ -1,6 +1,6 @@
 //! Makes a profile out of attributed samples.
 
-use super::{Profile, Sample, Stack, Thread};
+use super::{Profile, Sample, Stack, Thread, Tick};
 use crate::bpf::{Interval, RawSample};
 use crate::map::{Map, entry_bytes};
 use crate::process::{AttributedSample, Callers, Executable, Frame, PinnedFile, UnreadFiles};
@@ -14,7 +14,7 @@ use std::sync::Arc;
 pub struct Budget {
     /// Distinct stacks.
     pub stacks: usize,
-    /// Bytes of all stacks, frames and times, about.
+    /// Bytes of all stacks, frames and ticks, about.
     pub bytes: usize,
 }
 
@@ -24,8 +24,8 @@ const FRAME_BYTES: usize = entry_bytes::<(Frame, u32)>();
 const STACK_BYTES: usize = size_of::<Stack>() + entry_bytes::<(Box<[u32]>, u32)>();
 /// A distinct thread.
 const THREAD_BYTES: usize = entry_bytes::<(Thread, u32)>();
-/// That a thread has a stack: with room for its first four times.
-const SAMPLE_BYTES: usize = entry_bytes::<((u32, u32), Vec<u64>)>() + 4 * size_of::<u64>();
+/// That a thread has a stack: with room for its first four ticks.
+const SAMPLE_BYTES: usize = entry_bytes::<((u32, u32), Vec<Tick>)>() + 4 * size_of::<Tick>();
 
 /// Callers whose list is remembered.
 const CALLERS: usize = 8192;
@@ -39,7 +39,7 @@ pub struct Builder {
     /// As [`Key`] writes them.
     stacks: Interned<Box<[u32]>>,
     threads: Interned<Thread>,
-    samples: Map<(u32, u32), Vec<u64>>,
+    samples: Map<(u32, u32), Vec<Tick>>,
     losses: Losses,
     excluded: u64,
     /// Lists by [`crate::process::Callers::id`], of those that were added lately.
@@ -53,7 +53,7 @@ pub struct Builder {
 }
 
 impl Builder {
-    /// A profile within `budget`, in which a sample stands for `period_ns` of CPU time.
+    /// A profile within `budget`, in which a sample stands for `period_ns` of CPU time in the mean.
     pub fn new(period_ns: u64, budget: Budget) -> Self {
         Self {
             frames: Interned::default(),
@@ -96,9 +96,10 @@ impl Builder {
         };
         let AttributedSample { raw, process, .. } = sample;
         let (pairs, threads) = (self.samples.len(), self.threads.len());
+        let tick = Tick { time_ns: raw.time_ns, cpu_time_ns: raw.cpu_time_ns };
         let thread = self.threads.id(Thread { tid: raw.tid, comm: raw.comm, process });
-        self.samples.entry((thread, stack)).or_default().push(raw.time_ns);
-        self.bytes += (self.samples.len() - pairs) * SAMPLE_BYTES + size_of::<u64>();
+        self.samples.entry((thread, stack)).or_default().push(tick);
+        self.bytes += (self.samples.len() - pairs) * SAMPLE_BYTES + size_of::<Tick>();
         self.bytes += (self.threads.len() - threads) * THREAD_BYTES;
         true
     }
@@ -141,7 +142,7 @@ impl Builder {
         let mut samples: Vec<_> = done
             .samples
             .into_iter()
-            .map(|((thread, stack), times_ns)| Sample { thread, stack, times_ns })
+            .map(|((thread, stack), ticks)| Sample { thread, stack, ticks })
             .collect();
         samples.sort_by_key(|sample| (sample.thread, sample.stack));
         let stacks = done.stacks.into_values().into_iter().map(|key| Key::read(&key)).collect();
@@ -252,6 +253,7 @@ mod tests {
     fn sample(tid: u32, time_ns: u64, frames: &[u64]) -> AttributedSample {
         let raw = RawSample {
             time_ns,
+            cpu_time_ns: 2 * time_ns,
             pid: 1,
             tid,
             cpu: 0,
@@ -284,7 +286,8 @@ mod tests {
         let profile = builder.finish(&interval(Ticks::default()), UnreadFiles::default());
         assert_eq!((profile.sample_count(), profile.stacks.len(), profile.frames.len()), (4, 2, 3));
         assert_eq!(profile.samples.len(), 3);
-        assert_eq!(profile.samples[0].times_ns, [5, 6]);
+        let ticks = [5, 6].map(|time_ns| Tick { time_ns, cpu_time_ns: 2 * time_ns });
+        assert_eq!((&profile.samples[0].ticks[..], profile.samples[0].cpu_time_ns()), (&ticks[..], 22));
         assert_eq!(builder.finish(&interval(Ticks::default()), UnreadFiles::default()).sample_count(), 0);
     }
 

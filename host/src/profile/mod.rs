@@ -18,7 +18,7 @@ pub struct Profile {
     pub end_ns: u64,
     /// CLOCK_REALTIME less CLOCK_MONOTONIC when it began, in nanoseconds.
     pub unix_minus_monotonic_ns: i64,
-    /// CPU time that one sample stands for, in nanoseconds.
+    /// CPU time that one sample stands for in the mean, in nanoseconds.
     pub period_ns: u64,
     /// Distinct frames.
     pub frames: Vec<Frame>,
@@ -100,8 +100,29 @@ pub struct Sample {
     pub thread: u32,
     /// Index into [`Profile::stacks`].
     pub stack: u32,
-    /// When each was taken: CLOCK_MONOTONIC, nanoseconds; as many as there are.
-    pub times_ns: Vec<u64>,
+    /// When each was taken and what it stands for; as many as there are.
+    pub ticks: Vec<Tick>,
+}
+
+/// A moment at which a thread was sampled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tick {
+    /// CLOCK_MONOTONIC, nanoseconds.
+    pub time_ns: u64,
+    /// CPU time that it stands for, in nanoseconds.
+    pub cpu_time_ns: u64,
+}
+
+impl Sample {
+    /// Returns how many there are.
+    pub fn count(&self) -> u64 {
+        self.ticks.len() as u64
+    }
+
+    /// Adds up the CPU time that they stand for, in nanoseconds.
+    pub fn cpu_time_ns(&self) -> u64 {
+        self.ticks.iter().fold(0, |sum, tick| sum.saturating_add(tick.cpu_time_ns))
+    }
 }
 
 impl Profile {
@@ -113,12 +134,12 @@ impl Profile {
 
     /// Samples in the profile.
     pub fn sample_count(&self) -> u64 {
-        self.samples.iter().map(|sample| sample.times_ns.len() as u64).sum()
+        self.samples.iter().map(Sample::count).sum()
     }
 
     /// Samples whose stack is complete.
     pub fn complete_count(&self) -> u64 {
         let complete = |sample: &&Sample| self.stacks[sample.stack as usize].is_complete();
-        self.samples.iter().filter(complete).map(|sample| sample.times_ns.len() as u64).sum()
+        self.samples.iter().filter(complete).map(Sample::count).sum()
     }
 }

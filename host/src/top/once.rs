@@ -29,14 +29,14 @@ impl Top {
             totals.busy_cpus(),
             self.cpus,
             totals.samples,
-            percent(tables.complete(), tables.samples),
+            percent(tables.complete(), tables.cpu_time_ns),
             totals.lost()
         );
         for (reason, count) in &totals.losses {
             let _ = writeln!(text, "{count} {reason}");
         }
         for (reason, count) in &tables.incomplete {
-            let _ = writeln!(text, "{:.1} % incomplete: {reason}", percent(*count, tables.samples));
+            let _ = writeln!(text, "{:.1} % incomplete: {reason}", percent(*count, tables.cpu_time_ns));
         }
         if totals.left_out > 0 {
             let _ =
@@ -46,13 +46,13 @@ impl Top {
         for row in tables.processes.iter().take(ROWS) {
             let Label::Process { pid, comm } = &row.label else { continue };
             let pid = if *pid == 0 { "-".into() } else { pid.to_string() };
-            let line = format!("{:6.1} {pid:>7}  {comm}", 100.0 * totals.cpus(row.samples));
+            let line = format!("{:6.1} {pid:>7}  {comm}", 100.0 * totals.cpus(row.cpu_time_ns));
             let _ = writeln!(text, "{}", fit(&line, most, self.charset));
         }
         more(&mut text, tables.processes.len(), "processes");
         let _ = writeln!(text, "\n{}", paint.bold(" SELF%  TOTAL%  FUNCTION"));
         for row in tables.functions.iter().take(ROWS) {
-            let (own, total) = (percent(row.own, tables.samples), percent(row.total, tables.samples));
+            let (own, total) = (percent(row.own, tables.cpu_time_ns), percent(row.total, tables.cpu_time_ns));
             let line = format!("{own:6.1} {total:7.1}  {}", name(row));
             let _ = writeln!(text, "{}", fit(&line, most, self.charset));
         }

@@ -1,4 +1,4 @@
-//! The functions and processes of what is shown, counted.
+//! The functions and processes of what is shown, with their CPU time.
 
 use super::labels::Label;
 use super::tree::{NodeId, ROOT, Tree};
@@ -28,24 +28,24 @@ pub enum ProcessOrder {
     Pid,
 }
 
-/// A function, and how many samples there are of it.
+/// A function, and its CPU time in nanoseconds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FunctionRow {
     /// Which; a process or [`Label::Incomplete`] for stacks without frames.
     pub label: Label,
-    /// Samples in itself.
+    /// In itself.
     pub own: u64,
-    /// Samples in itself or what it calls, recursion counted once.
+    /// In itself or what it calls, recursion counted once.
     pub total: u64,
 }
 
-/// A process, and how many samples there are of it.
+/// A process, and its CPU time.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProcessRow {
     /// Which.
     pub label: Label,
-    /// Its samples.
-    pub samples: u64,
+    /// Its CPU time, in nanoseconds.
+    pub cpu_time_ns: u64,
 }
 
 /// What is shown, counted.
@@ -55,11 +55,11 @@ pub struct Tables {
     pub functions: Vec<FunctionRow>,
     /// Processes, of the whole machine.
     pub processes: Vec<ProcessRow>,
-    /// Samples of the process that is looked at, or of all.
-    pub samples: u64,
-    /// Of those, samples whose stack is not whole, by reason.
+    /// CPU time of the process that is looked at, or of all, in nanoseconds.
+    pub cpu_time_ns: u64,
+    /// Of that, the part whose stacks are not whole, by reason.
     pub incomplete: BTreeMap<String, u64>,
-    /// Of those, samples with something on their stack that is searched for.
+    /// Of that, the part with something on their stack that is searched for.
     pub matching: u64,
 }
 
@@ -77,11 +77,12 @@ impl Tables {
                 false => 0,
             };
             if search.is_empty() || matching > 0 {
-                let row = ProcessRow { label: tree.label(*process).clone(), samples: tree.total(*process) };
+                let row =
+                    ProcessRow { label: tree.label(*process).clone(), cpu_time_ns: tree.total(*process) };
                 tables.processes.push(row);
             }
             if looked_at {
-                tables.samples += tree.total(*process);
+                tables.cpu_time_ns += tree.total(*process);
                 tables.matching += matching;
                 for child in tree.children(*process) {
                     if let Label::Incomplete(reason) = tree.label(*child) {
@@ -117,7 +118,7 @@ impl Tables {
         };
         self.processes.sort_unstable_by(|a, b| {
             let first = match processes {
-                ProcessOrder::Cpu => b.samples.cmp(&a.samples),
+                ProcessOrder::Cpu => b.cpu_time_ns.cmp(&a.cpu_time_ns),
                 ProcessOrder::Name => a.label.name().cmp(b.label.name()),
                 ProcessOrder::Pid => pid(&a.label).cmp(&pid(&b.label)),
             };
@@ -127,7 +128,7 @@ impl Tables {
 
     /// Samples with a whole stack.
     pub fn complete(&self) -> u64 {
-        self.samples.saturating_sub(self.incomplete.values().sum())
+        self.cpu_time_ns.saturating_sub(self.incomplete.values().sum())
     }
 }
 
@@ -136,7 +137,7 @@ struct Walk<'a> {
     tree: &'a Tree,
     /// By label: whether it is searched for.
     matches: Vec<bool>,
-    /// By label: samples in itself, and with what is below it.
+    /// By label: CPU time in itself, and with what is below it.
     counts: Vec<(u64, u64)>,
     /// By label: how often it is on the path that is walked.
     on_path: Vec<u32>,
@@ -213,9 +214,9 @@ mod tests {
         let expected = [("g", 9, 9), ("b (2)", 5, 12), ("f", 1, 3)]
             .map(|(name, own, total)| (name.to_owned(), own, total));
         assert_eq!(rows(&tables), expected);
-        assert_eq!((tables.samples, tables.complete()), (15, 12));
-        assert_eq!(tables.functions.iter().map(|row| row.own).sum::<u64>(), tables.samples);
-        assert_eq!(tables.processes.iter().map(|row| row.samples).collect::<Vec<_>>(), [12, 3]);
+        assert_eq!((tables.cpu_time_ns, tables.complete()), (15, 12));
+        assert_eq!(tables.functions.iter().map(|row| row.own).sum::<u64>(), tables.cpu_time_ns);
+        assert_eq!(tables.processes.iter().map(|row| row.cpu_time_ns).collect::<Vec<_>>(), [12, 3]);
     }
 
     #[test]
@@ -225,7 +226,7 @@ mod tests {
         let mut tables = Tables::count(&tree, Some(&a), "");
         tables.sort(FunctionOrder::Name, ProcessOrder::Pid);
         assert_eq!(rows(&tables), [("f".to_owned(), 1, 3), ("g".to_owned(), 2, 2)]);
-        assert_eq!((tables.samples, tables.processes.len(), tables.incomplete.len()), (3, 2, 0));
+        assert_eq!((tables.cpu_time_ns, tables.processes.len(), tables.incomplete.len()), (3, 2, 0));
     }
 
     #[test]

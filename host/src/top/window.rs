@@ -27,9 +27,10 @@ struct Slice {
     start_ns: u64,
     end_ns: u64,
     period_ns: u64,
-    /// Samples by the end of their stack.
+    /// CPU time by the end of its stack, in nanoseconds.
     ends: Vec<(NodeId, u64)>,
     samples: u64,
+    cpu_time_ns: u64,
     excluded: u64,
     /// Samples for which there was no room.
     left_out: u64,
@@ -43,10 +44,12 @@ pub struct Totals {
     pub seconds: f64,
     /// Batches that are shown.
     pub batches: usize,
-    /// CPU time that a sample stands for; 0 if that is not known.
+    /// CPU time that a sample stands for in the mean; 0 if that is not known.
     pub period_ns: u64,
     /// Samples that came.
     pub samples: u64,
+    /// CPU time that they stand for, in nanoseconds.
+    pub cpu_time_ns: u64,
     /// Samples that the filter leaves out.
     pub excluded: u64,
     /// Samples that came and are not shown, because there was no room.
@@ -66,14 +69,13 @@ impl Totals {
     /// CPU time used on the whole machine, in CPUs.
     pub fn busy_cpus(&self) -> f64 {
         let stolen = self.losses.get(crate::telemetry::Loss::Stolen.name()).copied().unwrap_or(0);
-        self.cpus(
-            self.samples.saturating_add(self.excluded).saturating_add(self.lost()).saturating_sub(stolen),
-        )
+        let elsewhere = self.excluded.saturating_add(self.lost()).saturating_sub(stolen);
+        self.cpus(self.cpu_time_ns.saturating_add(elsewhere.saturating_mul(self.period_ns)))
     }
 
-    /// The CPU time of so many samples, in CPUs.
-    pub fn cpus(&self, samples: u64) -> f64 {
-        if self.seconds > 0.0 { samples as f64 * self.period_ns as f64 / 1e9 / self.seconds } else { 0.0 }
+    /// So much CPU time, in CPUs.
+    pub fn cpus(&self, cpu_time_ns: u64) -> f64 {
+        if self.seconds > 0.0 { cpu_time_ns as f64 / 1e9 / self.seconds } else { 0.0 }
     }
 }
 
@@ -110,14 +112,16 @@ impl Window {
     /// The hottest first, so that what finds no room are the others.
     fn stacks(&mut self, batch: &Batch<'_>, slice: &mut Slice) {
         let mut samples: Vec<_> = batch.samples().iter().filter(|sample| sample.count > 0).collect();
-        samples.sort_by_key(|sample| std::cmp::Reverse(sample.count));
+        samples.sort_by_key(|sample| std::cmp::Reverse(batch.main_value(sample)));
         let mut ends = HashMap::<NodeId, u64>::new();
         // Labels by location, once one of its stacks is in the tree.
         let mut known = HashMap::<u32, Vec<u32>>::new();
         for sample in samples {
             // A batch is bytes of anybody; this way no sum of all of its rows overflows.
             let count = sample.count.min(u32::MAX.into());
+            let cpu_time_ns = batch.main_value(&sample).min(MOST_CPU_TIME_NS);
             slice.samples += count;
+            slice.cpu_time_ns = slice.cpu_time_ns.saturating_add(cpu_time_ns);
             let stack = batch.stacks().get(sample.stack).unwrap_or_default();
             let mut path = vec![self.tree.labels.acquire(process(batch, sample.thread, self.charset))];
             if stack.complete == 0 {
@@ -136,8 +140,8 @@ impl Window {
             }
             // What is kept of a batch beside the tree.
             let beside = ends.len() * 2 * size_of::<(NodeId, u64)>();
-            match self.add(&path, count, self.budget.saturating_sub(beside)) {
-                Some(end) => *ends.entry(end).or_default() += count,
+            match self.add(&path, cpu_time_ns, self.budget.saturating_sub(beside)) {
+                Some(end) => *ends.entry(end).or_default() += cpu_time_ns,
                 None => {
                     slice.left_out += count;
                     let labels = new.iter().filter_map(|location| known.remove(location)).flatten();
@@ -151,9 +155,9 @@ impl Window {
     }
 
     /// Adds a stack, if there is room once all that is older is forgotten.
-    fn add(&mut self, path: &[u32], count: u64, budget: usize) -> Option<NodeId> {
+    fn add(&mut self, path: &[u32], cpu_time_ns: u64, budget: usize) -> Option<NodeId> {
         loop {
-            let end = self.tree.add(path, count, budget);
+            let end = self.tree.add(path, cpu_time_ns, budget);
             if end.is_some() || self.slices.is_empty() {
                 return end;
             }
@@ -164,8 +168,8 @@ impl Window {
 
     fn forget_oldest(&mut self) {
         if let Some(slice) = self.slices.pop_front() {
-            for (end, count) in slice.ends {
-                self.tree.remove(end, count);
+            for (end, cpu_time_ns) in slice.ends {
+                self.tree.remove(end, cpu_time_ns);
             }
         }
     }
@@ -177,6 +181,7 @@ impl Window {
             totals.seconds += (slice.end_ns - slice.start_ns) as f64 / 1e9;
             totals.period_ns = slice.period_ns;
             totals.samples += slice.samples;
+            totals.cpu_time_ns = totals.cpu_time_ns.saturating_add(slice.cpu_time_ns);
             totals.excluded = totals.excluded.saturating_add(slice.excluded);
             totals.left_out += slice.left_out;
             for (reason, count) in &slice.losses {
@@ -188,7 +193,10 @@ impl Window {
     }
 }
 
-/// CPU time that one sample stands for.
+/// CPU time of equal stacks of a thread in one batch at most: more than the longest interval.
+const MOST_CPU_TIME_NS: u64 = 1 << 42;
+
+/// CPU time that one sample stands for in the mean.
 fn period_ns(batch: &Batch<'_>) -> u64 {
     let mut types = batch.value_types().iter();
     types.find(|value| batch.text(value.unit) == "nanoseconds").map_or(0, |value| value.per_sample)

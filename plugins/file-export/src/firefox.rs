@@ -39,7 +39,7 @@ pub(crate) fn profile(batch: &Batch<'_>) -> io::Result<Profile> {
 struct Translation<'b> {
     batch: &'b Batch<'b>,
     profile: Profile,
-    period_ns: u64,
+    period_ns: Option<u64>,
     categories: [Category; 2],
     incomplete: CategoryHandle,
     processes: HashMap<u32, ProcessHandle>,
@@ -58,11 +58,11 @@ impl<'b> Translation<'b> {
         let summary = Summary::of(batch);
         let header = batch.header();
         let start = Duration::from_nanos(header.unix_ns(header.start_ns));
-        let period_ns = summary.period_ns.unwrap_or(UNKNOWN_PERIOD_NS);
+        let period_ns = summary.period_ns;
         let mut profile = Profile::new(
             &format!("Stacksonde: {}", summary.sentence()),
             ReferenceTimestamp::from_duration_since_unix_epoch(start),
-            SamplingInterval::from_nanos(period_ns),
+            SamplingInterval::from_nanos(period_ns.unwrap_or(UNKNOWN_PERIOD_NS)),
         );
         // Names are there; nobody is to be asked for more.
         profile.set_symbolicated(true);
@@ -82,7 +82,11 @@ impl<'b> Translation<'b> {
         let since = time.time_ns.saturating_sub(self.batch.header().start_ns);
         let thread = self.thread(sample.thread);
         let stack = self.stack(sample.thread, sample.stack, thread);
-        let cpu = CpuDelta::from_nanos(time.count.saturating_mul(self.period_ns));
+        let cpu = match self.period_ns {
+            Some(_) => time.value,
+            None => time.count.saturating_mul(UNKNOWN_PERIOD_NS),
+        };
+        let cpu = CpuDelta::from_nanos(cpu);
         self.profile.add_sample(thread, Timestamp::from_nanos_since_reference(since), stack, cpu, weight);
     }
 

@@ -33,15 +33,22 @@ fn about(batch: &Batch<'_>) -> About {
         title: "CPU profile".into(),
         start_unix_ns: Some(header.unix_ns(header.start_ns)),
         duration_ns: Some(header.end_ns.saturating_sub(header.start_ns)),
-        unit: "samples".into(),
+        unit: if is_time(&summary) { "nanoseconds" } else { "samples" }.into(),
         period_ns: summary.period_ns,
+        samples: Some(summary.samples),
         losses: losses.map(|loss| (text(loss.reason), loss.count)).collect(),
         excluded: summary.excluded,
         notes: notes.collect(),
     }
 }
 
+/// Tells whether values are CPU time rather than counts.
+fn is_time(summary: &Summary) -> bool {
+    summary.is_weighted && summary.period_ns.is_some()
+}
+
 fn graph(batch: &Batch<'_>) -> Graph {
+    let is_time = is_time(&Summary::of(batch));
     let mut graph = Graph::new();
     let mut locations = Vec::with_capacity(batch.locations().len() as usize);
     for location in batch.locations() {
@@ -65,7 +72,7 @@ fn graph(batch: &Batch<'_>) -> Graph {
         for frame in batch.frames().range(stack.frames_start, stack.frames_count).rev() {
             frames.extend(locations.get(frame.location as usize).into_iter().flatten());
         }
-        graph.stack(frames, sample.count);
+        graph.stack(frames, if is_time { batch.main_value(&sample) } else { sample.count });
     }
     graph
 }

@@ -11,6 +11,8 @@ pub(crate) struct Time {
     pub(crate) sample: u32,
     /// How many samples.
     pub(crate) count: u64,
+    /// What they stand for, in the unit of the last value type.
+    pub(crate) value: u64,
 }
 
 /// All samples, the earliest first.
@@ -19,9 +21,15 @@ pub(crate) fn by_time(batch: &Batch<'_>) -> Vec<Time> {
     for (sample, row) in (0..).zip(batch.samples()).filter(|(_, row)| row.count > 0) {
         let stamps = batch.timestamps().range(row.timestamps_start, row.timestamps_count);
         if stamps.len() as u64 == row.count {
-            times.extend(stamps.map(|stamp| Time { time_ns: stamp.time_ns, sample, count: 1 }));
+            times.extend(stamps.map(|stamp| Time {
+                time_ns: stamp.time_ns,
+                sample,
+                count: 1,
+                value: batch.value_at(&stamp),
+            }));
         } else {
-            times.push(Time { time_ns: batch.header().start_ns, sample, count: row.count });
+            let (time_ns, value) = (batch.header().start_ns, batch.main_value(&row));
+            times.push(Time { time_ns, sample, count: row.count, value });
         }
     }
     times.sort_unstable();

@@ -44,7 +44,7 @@ fn profile(batch: &Batch<'_>) -> Profile {
         comment: to.comments(),
         string_table: Vec::new(),
     };
-    to.samples(&per_sample, &mut profile);
+    to.samples(&mut profile);
     profile.string_table = strings.table;
     profile
 }
@@ -69,7 +69,7 @@ impl Translation<'_, '_> {
     }
 
     /// Adds the samples, and what stands in for the frames of those that have none.
-    fn samples(&mut self, per_sample: &[u64], profile: &mut Profile) {
+    fn samples(&mut self, profile: &mut Profile) {
         let batch = self.batch;
         let mut without_frames = HashMap::new();
         for row in batch.samples() {
@@ -81,7 +81,10 @@ impl Translation<'_, '_> {
                     without_frames.entry(stack.outcome).or_insert_with(|| self.stand_in(&stack, profile));
                 location_id.push(*stand_in);
             }
-            let value = per_sample.iter().map(|each| signed(row.count.saturating_mul(*each))).collect();
+            let mut value: Vec<i64> = batch.values(&row).map(signed).collect();
+            if value.is_empty() {
+                value.push(signed(row.count));
+            }
             profile.sample.push(Sample { location_id, value, label: self.labels(&row, &stack) });
         }
     }

@@ -63,7 +63,7 @@ fn profile(
     to: &mut dyn Write,
 ) -> io::Result<()> {
     let unit = if summary.period_ns.is_some() { "nanoseconds" } else { "none" };
-    let weight = |time: &order::Time| time.count.saturating_mul(summary.period_ns.unwrap_or(1));
+    let weight = |time: &order::Time| if summary.period_ns.is_some() { time.value } else { time.count };
     let end = times.iter().fold(0_u64, |sum, time| sum.saturating_add(weight(time)));
     write!(to, "{{\"type\":\"sampled\",\"name\":{},\"unit\":\"{unit}\"", Value::from(name))?;
     write!(to, ",\"startValue\":0,\"endValue\":{end}")?;

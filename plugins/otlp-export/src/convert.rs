@@ -44,6 +44,8 @@ pub struct Messages<'b> {
     kernel: HashSet<u32>,
     /// Whether samples carry their times rather than counts; all of them do, or none.
     with_times: bool,
+    /// Whether samples stand for different amounts of CPU time. Then values are those, else counts.
+    is_weighted: bool,
 }
 
 /// One message.
@@ -89,7 +91,8 @@ impl<'b> Messages<'b> {
             }
         }
         let items = std::iter::once(Item::Host).chain(by_process.into_values().flatten()).collect();
-        Self { batch, items, host: resource::host(&batch), kernel, with_times }
+        let is_weighted = batch.samples().iter().any(|sample| sample.values_count > 0);
+        Self { batch, items, host: resource::host(&batch), kernel, with_times, is_weighted }
     }
 
     /// The message that begins with item `from`, of at most `most` bytes; `None` after the last.
@@ -239,7 +242,12 @@ impl<'m, 'b> Draft<'m, 'b> {
         let mut entry = Sample { stack_index, attribute_indices: attributes, ..Sample::default() };
         if self.of.with_times {
             let times = batch.timestamps().range(sample.timestamps_start, sample.timestamps_count);
+            if self.of.is_weighted {
+                entry.values = times.clone().map(|time| signed(batch.value_at(&time))).collect();
+            }
             entry.timestamps_unix_nano = times.map(|time| batch.header().unix_ns(time.time_ns)).collect();
+        } else if self.of.is_weighted {
+            entry.values = vec![signed(batch.main_value(sample))];
         } else {
             entry.values = vec![signed(sample.count)];
         }
@@ -316,7 +324,8 @@ impl<'m, 'b> Draft<'m, 'b> {
                 unit_strindex: self.dictionary.string(unit),
             })
         };
-        let (sample_type, period_type) = (value_type(types.first()), value_type(types.last()));
+        let counted = if self.of.is_weighted { types.last() } else { types.first() };
+        let (sample_type, period_type) = (value_type(counted), value_type(types.last()));
         let period = types.last().map_or(0, |(_, _, per_sample)| signed(*per_sample));
         let id = |number: usize| {
             let mut hash = Sha256::new();

@@ -28,6 +28,11 @@ pub(crate) fn references(batch: &Batch<'_>) -> Result<(), ReadError> {
             sample.timestamps_count == 0 || u64::from(sample.timestamps_count) == sample.count,
             "there are as many timestamps as samples, or none",
         )?;
+        at.range("values", sample.values_start, sample.values_count, batch.value_rows())?;
+        at.holds(
+            sample.values_count == 0 || sample.values_count == batch.value_types().len(),
+            "there are as many values as value types, or none",
+        )?;
     }
     for (row, stack) in (0..).zip(batch.stacks()) {
         let at = At { table: "stacks", row };

@@ -2,7 +2,7 @@
 
 use crate::tables::{
     Attribute, Frame, Function, Label, Line, Location, Loss, Mapping, NONE, Process, Sample, Stack, StringId,
-    Thread, Timestamp, ValueType,
+    Thread, Timestamp, Value, ValueType,
 };
 use crate::{Batch, Header, Writer};
 use std::collections::{BTreeMap, HashMap};
@@ -60,7 +60,8 @@ struct Merged {
     stacks: Known<(Vec<u32>, u32, u32, u32)>,
     processes: Known<([u32; 5], Vec<[u32; 2]>)>,
     threads: Known<[u32; 3]>,
-    counts: BTreeMap<(u32, u32), u64>,
+    /// Counts and values of stacks by thread.
+    counts: BTreeMap<(u32, u32), (u64, Vec<u64>)>,
     losses: BTreeMap<String, u64>,
 }
 
@@ -133,13 +134,18 @@ impl Merged {
         for sample in batch.samples() {
             let (thread, stack) = (threads[sample.thread as usize], stacks[sample.stack as usize]);
             if sample.timestamps_count == 0 {
-                let count = self.counts.entry((thread, stack)).or_default();
+                let (count, sums) = self.counts.entry((thread, stack)).or_default();
                 *count = count.saturating_add(sample.count);
+                sums.resize(batch.value_types().len() as usize, 0);
+                for (sum, value) in sums.iter_mut().zip(batch.values(&sample)) {
+                    *sum = sum.saturating_add(value);
+                }
                 continue;
             }
             let times = batch.timestamps().range(sample.timestamps_start, sample.timestamps_count);
             let timestamps_start = all(times, |time: Timestamp| w.timestamp(time));
-            w.sample(Sample { thread, stack, timestamps_start, ..sample });
+            let values_start = all(batch.values_of(&sample), |value: Value| w.value(value));
+            w.sample(Sample { thread, stack, timestamps_start, values_start, ..sample });
         }
         for loss in batch.losses() {
             let count = self.losses.entry(batch.text(loss.reason).to_owned()).or_default();
@@ -175,8 +181,15 @@ impl Merged {
 
     fn finish(self, first: &Batch<'_>, last: &Batch<'_>) -> Result<Vec<u8>, MergeError> {
         let Some(mut w) = self.writer else { return Err(MergeError::Nothing) };
-        for ((thread, stack), count) in self.counts {
-            w.sample(Sample { thread, stack, count, ..Sample::default() });
+        for ((thread, stack), (count, values)) in self.counts {
+            let says_all = values
+                .iter()
+                .zip(first.value_types())
+                .all(|(value, kind)| *value == count.saturating_mul(kind.per_sample));
+            let values = if says_all { &[] } else { &values[..] };
+            let values_start = all(values.iter(), |&value| w.value(Value { value }));
+            let values_count = self::count(values);
+            w.sample(Sample { thread, stack, count, values_start, values_count, ..Sample::default() });
         }
         for value in first.value_types() {
             let [kind, unit] = [value.kind, value.unit].map(|id| text(&mut w, first, id));

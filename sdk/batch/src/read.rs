@@ -3,12 +3,12 @@
 use crate::check;
 use crate::header::{Entry, FORMAT, Front, Header, MAGIC};
 use crate::row::Row;
-use crate::table::Table;
+use crate::table::{Rows, Table};
 use crate::tables::{
     Attribute, Frame, Function, Label, Line, Location, Loss, Mapping, Process, Sample, Stack, Thread,
-    Timestamp, ValueType,
+    Timestamp, Value, ValueType,
 };
-use crate::tables::{STRING_BYTES, STRINGS, StringId, Text, every_table};
+use crate::tables::{LAST_ID, STRING_BYTES, STRINGS, StringId, Text, every_table};
 use std::fmt;
 
 /// Why bytes are not a batch.
@@ -155,6 +155,35 @@ impl<'a> Batch<'a> {
         self.strings.get(id.0).and_then(|string| string.of(self.text)).unwrap_or("")
     }
 
+    /// Returns the values of a sample, one for each value type, in their order.
+    pub fn values(&self, sample: &Sample) -> impl Iterator<Item = u64> + use<'a> {
+        let own = self.values_of(sample);
+        let count = sample.count;
+        let types = self.value_types().into_iter().enumerate();
+        types.map(move |(index, kind)| {
+            own.clone().nth(index).map_or(count.saturating_mul(kind.per_sample), |own| own.value)
+        })
+    }
+
+    /// Returns the value of a sample for the last value type, the one that profiles are read by; its count if there is
+    /// none.
+    pub fn main_value(&self, sample: &Sample) -> u64 {
+        self.values(sample).last().unwrap_or(sample.count)
+    }
+
+    /// Returns what a sample of its own stands for, in the unit of the last value type.
+    pub fn value_at(&self, timestamp: &Timestamp) -> u64 {
+        match timestamp.value {
+            0 => self.value_types().iter().last().map_or(1, |kind| kind.per_sample),
+            value => value,
+        }
+    }
+
+    /// Returns the values that a sample carries itself; none where its count says all.
+    pub fn values_of(&self, sample: &Sample) -> Rows<'a, Value> {
+        self.tables.value_rows.range(sample.values_start, sample.values_count)
+    }
+
     /// Number of strings; 0 and 1 both mean that there is only the empty text.
     pub(crate) fn strings_len(&self) -> u32 {
         self.strings.len()
@@ -218,7 +247,7 @@ impl<'a> Directory<'a> {
         for entry in entries {
             slice(bytes, entry.offset, entry.count, entry.stride).ok_or(ReadError::Outside(entry.id))?;
             // Only the ids that are read matter; all of them are below 32.
-            if entry.id <= STRING_BYTES {
+            if entry.id <= LAST_ID {
                 if seen & 1 << entry.id != 0 {
                     return Err(ReadError::Twice(entry.id));
                 }

@@ -41,6 +41,7 @@ macro_rules! every_table {
             12 Label labels label,
             13 Attribute attributes attribute,
             14 Loss losses loss,
+            17 Value value_rows value,
         }
     };
 }
@@ -50,15 +51,17 @@ pub(crate) use every_table;
 pub(crate) const STRINGS: u32 = 15;
 /// Id of the table of the bytes that they lie in; its stride is 1.
 pub(crate) const STRING_BYTES: u32 = 16;
+/// The highest id that is read.
+pub(crate) const LAST_ID: u32 = 17;
 
 rows! {
-    /// A value that every sample carries: `count * per_sample` of `unit`.
+    /// A value that every sample carries, in `unit`: the one in the table of values, or else `count * per_sample`.
     pub struct ValueType {
         /// `"samples"`, `"cpu"`.
         pub kind: StringId,
         /// `"count"`, `"nanoseconds"`.
         pub unit: StringId,
-        /// What one sample stands for, in `unit`.
+        /// What one sample stands for in the mean, in `unit`.
         pub per_sample: u64,
     }
 
@@ -74,12 +77,20 @@ rows! {
         pub timestamps_start: u32,
         /// Number of timestamps.
         pub timestamps_count: u32,
+    } + {
+        /// First row in the table of values; there is one for each value type, in their order, or none.
+        pub values_start: u32,
+        /// Number of values.
+        pub values_count: u32,
     }
 
     /// When a sample was taken.
     pub struct Timestamp {
         /// CLOCK_MONOTONIC, nanoseconds.
         pub time_ns: u64,
+    } + {
+        /// What it stands for, in the unit of the last value type; 0: as much as that type says.
+        pub value: u64,
     }
 
     /// A call stack, leaf first: kernel frames, then user frames.
@@ -209,6 +220,12 @@ rows! {
         pub reason: StringId,
         /// How many in this interval.
         pub count: u64,
+    }
+
+    /// A value of a sample.
+    pub struct Value {
+        /// In the unit of its type; of all that the sample counts together.
+        pub value: u64,
     }
 
     /// A string: a range of the string bytes.

@@ -4,7 +4,7 @@ use crate::header::{ALIGNMENT, Entry, FORMAT, Front, Header, MAGIC};
 use crate::row::Row;
 use crate::tables::{
     Attribute, Frame, Function, Label, Line, Location, Loss, Mapping, Process, Sample, Stack, Thread,
-    Timestamp, ValueType,
+    Timestamp, Value, ValueType,
 };
 use crate::tables::{NONE, STRING_BYTES, STRINGS, StringId, Text, every_table};
 use std::collections::HashMap;

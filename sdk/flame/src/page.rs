@@ -14,8 +14,10 @@ pub struct About {
     pub duration_ns: Option<u64>,
     /// What values count: `samples`, or a unit such as `nanoseconds` or `bytes`.
     pub unit: String,
-    /// CPU time that one sample stands for, in nanoseconds, where values are samples of a clock.
+    /// CPU time that one sample stands for in the mean, in nanoseconds, where they are of a clock.
     pub period_ns: Option<u64>,
+    /// How many samples there are, where values may be something else.
+    pub samples: Option<u64>,
     /// Samples that are missing, by reason.
     pub losses: Vec<(String, u64)>,
     /// Samples that the operator's filter left out.
@@ -65,7 +67,8 @@ fn head(about: &About, to: &mut dyn Write) -> io::Result<()> {
         number(about.start_unix_ns),
         number(about.duration_ns)
     )?;
-    write!(to, ",\"period_ns\":{},\"excluded\":{}", number(about.period_ns), about.excluded)?;
+    let (period_ns, samples) = (number(about.period_ns), number(about.samples));
+    write!(to, ",\"period_ns\":{period_ns},\"samples\":{samples},\"excluded\":{}", about.excluded)?;
     let losses: Vec<_> =
         about.losses.iter().map(|(reason, count)| format!("[{},{count}]", text(reason))).collect();
     let notes: Vec<_> =

@@ -10,23 +10,18 @@ pub(super) struct Backoff {
     first: Duration,
     last: Duration,
     next: Duration,
-    random: u64,
+    random: fastrand::Rng,
 }
 
 impl Backoff {
     pub(super) fn new(first: Duration, last: Duration, seed: u64) -> Self {
-        Self { first, last, next: first, random: seed | 1 }
+        Self { first, last, next: first, random: fastrand::Rng::with_seed(seed) }
     }
 
     pub(super) fn next(&mut self) -> Duration {
         let full = self.next;
         self.next = (full * 2).min(self.last);
-        // xorshift64 (Marsaglia, 2003): spread, not secrecy.
-        self.random ^= self.random << 13;
-        self.random ^= self.random >> 7;
-        self.random ^= self.random << 17;
-        let share = u32::try_from(self.random % 512).unwrap_or(0);
-        full - full * share / 1024
+        full - full.mul_f64(self.random.f64() / 2.0)
     }
 
     pub(super) fn reset(&mut self) {

@@ -56,7 +56,7 @@ pub(super) fn draw(top: &Top, canvas: &mut Canvas<'_>) {
         ("", false) => String::new(),
         (search, true) => format!("search: {search}_"),
         (search, false) => {
-            format!("search: {search} ({:.1} %)", percent(tables.matching, tables.samples))
+            format!("search: {search} ({:.1} %)", percent(tables.matching, tables.cpu_time_ns))
         }
     };
     let only = top.view.only.as_ref().map(|only| format!("only {}", only.text())).unwrap_or_default();
@@ -92,7 +92,7 @@ fn number(count: usize, one: &str, many: &str) -> String {
 }
 
 fn complete(top: &Top) -> String {
-    match top.tables.samples {
+    match top.tables.cpu_time_ns {
         0 => "no samples".into(),
         samples => format!("complete {:.1} %", percent(top.tables.complete(), samples)),
     }

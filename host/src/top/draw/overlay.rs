@@ -70,7 +70,7 @@ fn details(top: &Top) -> Vec<String> {
         lines.push("every stack is whole".into());
     }
     for (reason, count) in &tables.incomplete {
-        lines.push(format!("{:.1} % of stacks end early: {reason}", percent(*count, tables.samples)));
+        lines.push(format!("{:.1} % of stacks end early: {reason}", percent(*count, tables.cpu_time_ns)));
     }
     lines.push(String::new());
     let (messages, left_out) = crate::terminal::stderr::kept();

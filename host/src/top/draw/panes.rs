@@ -32,7 +32,7 @@ pub(super) fn functions(top: &Top, area: Rect, canvas: &mut Canvas<'_>) {
         FunctionOrder::Total => "by total",
         FunctionOrder::Name => "by name",
     };
-    let samples = top.tables.samples;
+    let samples = top.tables.cpu_time_ns;
     let table = Table {
         pane: Pane::Functions,
         title: format!("Functions {order}"),
@@ -66,7 +66,7 @@ pub(super) fn processes(top: &Top, area: Rect, canvas: &mut Canvas<'_>) {
         };
         let comm = row.label.name();
         let mark = if top.view.only.as_ref() == Some(&row.label) { '>' } else { ' ' };
-        (&row.label, format!("{mark}{:5.1} {pid:>7}  {comm}", 100.0 * top.totals.cpus(row.samples)))
+        (&row.label, format!("{mark}{:5.1} {pid:>7}  {comm}", 100.0 * top.totals.cpus(row.cpu_time_ns)))
     });
 }
 

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 use stacksonde_batch::tables::{
     Attribute, Frame, Function, Label, Line, Location, Loss, Mapping, Process, Sample, Stack, Thread,
-    Timestamp, ValueType,
+    Timestamp, Value, ValueType,
 };
 use stacksonde_batch::{Batch, Header, NONE, StringId, Writer};
 
@@ -26,6 +26,7 @@ pub(crate) struct Content {
     pub(crate) labels: Vec<Label>,
     pub(crate) attributes: Vec<Attribute>,
     pub(crate) losses: Vec<Loss>,
+    pub(crate) value_rows: Vec<Value>,
 }
 
 /// Calls a macro with every table of [`Content`] and the writer's method for it.
@@ -34,7 +35,7 @@ macro_rules! every_table {
         $then! {
             value_types value_type, samples sample, timestamps timestamp, stacks stack, frames frame,
             locations location, lines line, functions function, mappings mapping, processes process,
-            threads thread, labels label, attributes attribute, losses loss,
+            threads thread, labels label, attributes attribute, losses loss, value_rows value,
         }
     };
 }
@@ -127,7 +128,8 @@ fn content(texts: Vec<String>, numbers: Vec<u64>) -> Content {
         unix_minus_monotonic_ns: draw.number().cast_signed(),
     };
     c.value_types = draw.rows(true, |d| ValueType { kind: d.text(), unit: d.text(), per_sample: d.number() });
-    c.timestamps = draw.rows(true, |d| Timestamp { time_ns: d.number() });
+    c.timestamps = draw.rows(true, |d| Timestamp { time_ns: d.number(), value: d.number() });
+    c.value_rows = draw.rows(true, |d| Value { value: d.number() });
     c.labels = draw.rows(true, |d| Label { key: d.text(), value: d.text() });
     c.attributes = draw.rows(true, |d| Attribute { key: d.text(), value: d.text() });
     c.losses = draw.rows(true, |d| Loss { reason: d.text(), count: d.number() });
@@ -184,7 +186,11 @@ fn content(texts: Vec<String>, numbers: Vec<u64>) -> Content {
         let (timestamps_start, timestamps_count) = d.range(c.timestamps.len());
         let count = if timestamps_count > 0 { timestamps_count.into() } else { d.number() };
         let (thread, stack) = (d.index(c.threads.len()), d.index(c.stacks.len()));
-        Sample { thread, stack, count, timestamps_start, timestamps_count }
+        // One for each type, where there are as many.
+        let (types, values) = (c.value_types.len() as u32, c.value_rows.len() as u32);
+        let values_count = if values >= types && d.small() % 2 == 0 { types } else { 0 };
+        let values_start = d.small() % (values - values_count + 1);
+        Sample { thread, stack, count, timestamps_start, timestamps_count, values_start, values_count }
     });
     c
 }

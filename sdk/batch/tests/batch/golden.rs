@@ -62,9 +62,16 @@ fn written() -> Vec<u8> {
     w.frame(Frame { location });
     let outcome = w.string("complete");
     let stack = w.stack(Stack { frames_start: 0, frames_count: 1, kernel_frames: 0, outcome, complete: 1 });
-    w.timestamp(Timestamp { time_ns: 1_500_000_000 });
-    w.timestamp(Timestamp { time_ns: 1_600_000_000 });
-    w.sample(Sample { thread, stack, count: 2, timestamps_start: 0, timestamps_count: 2 });
+    w.timestamp(Timestamp { time_ns: 1_500_000_000, ..Timestamp::default() });
+    w.timestamp(Timestamp { time_ns: 1_600_000_000, ..Timestamp::default() });
+    w.sample(Sample {
+        thread,
+        stack,
+        count: 2,
+        timestamps_start: 0,
+        timestamps_count: 2,
+        ..Sample::default()
+    });
     let (key, value) = (w.string("kernel.release"), w.string("6.18.0"));
     w.attribute(Attribute { key, value });
     let reason = w.string("samples_lost_ring_full");

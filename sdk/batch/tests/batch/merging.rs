@@ -2,7 +2,7 @@
 
 use crate::content::any_content;
 use proptest::prelude::*;
-use stacksonde_batch::tables::Loss;
+use stacksonde_batch::tables::{Loss, Process, Sample, Stack, Thread, Value, ValueType};
 use stacksonde_batch::{Batch, Header, MergeError, Writer, merge};
 use std::collections::BTreeMap;
 
@@ -99,11 +99,45 @@ fn samples_of_other_values_are_not_added_up() {
     let with = |per_sample| {
         let mut writer = Writer::new(Header::default());
         let kind = writer.string("cpu");
-        writer.value_type(stacksonde_batch::tables::ValueType { kind, unit: kind, per_sample });
+        writer.value_type(ValueType { kind, unit: kind, per_sample });
         writer.finish().unwrap()
     };
     let bytes = [with(1), with(2)];
     let batches = bytes.each_ref().map(|bytes| Batch::parse(bytes).unwrap());
     assert_eq!(merge(&batches).unwrap_err(), MergeError::Values);
     assert_eq!(merge(&[]).unwrap_err(), MergeError::Nothing);
+}
+
+#[test]
+fn values_that_samples_carry_are_added_to_those_that_counts_stand_for() {
+    let with = |count, cpu_time_ns: Option<u64>| {
+        let mut writer = Writer::new(Header::default());
+        for (kind, unit, per_sample) in [("samples", "count", 1), ("cpu", "nanoseconds", 10)] {
+            let (kind, unit) = (writer.string(kind), writer.string(unit));
+            writer.value_type(ValueType { kind, unit, per_sample });
+        }
+        writer.process(Process::default());
+        writer.thread(Thread::default());
+        writer.stack(Stack::default());
+        let mut sample = Sample { count, ..Sample::default() };
+        if let Some(cpu_time_ns) = cpu_time_ns {
+            sample.values_start = writer.value(Value { value: count });
+            writer.value(Value { value: cpu_time_ns });
+            sample.values_count = 2;
+        }
+        writer.sample(sample);
+        writer.finish().unwrap()
+    };
+    for (parts, expected) in [
+        ([with(2, Some(23)), with(3, None)], ([5, 53], 2)),
+        ([with(2, Some(23)), with(3, Some(27))], ([5, 50], 0)),
+        ([with(2, None), with(3, None)], ([5, 50], 0)),
+    ] {
+        let merged = merge(&parts.each_ref().map(|bytes| Batch::parse(bytes).unwrap())).unwrap();
+        let merged = Batch::parse(&merged).unwrap();
+        let sample = merged.samples().get(0).unwrap();
+        let values: Vec<u64> = merged.values(&sample).collect();
+        assert_eq!((&values[..], sample.values_count), (&expected.0[..], expected.1));
+        assert_eq!(merged.main_value(&sample), expected.0[1]);
+    }
 }

@@ -238,17 +238,19 @@ function introduce() {
   }
   if (profile.duration_ns !== null) facts.push(scaled(profile.duration_ns, TIMES));
   facts.push(all === 0 ? 'no samples' : weight(all));
+  if (all > 0 && profile.unit === 'nanoseconds' && profile.samples) facts.push(`${whole.format(profile.samples)} samples`);
   if (profile.period_ns) facts.push(`${fine.format(1e9 / profile.period_ns)} Hz`);
   if (profile.excluded > 0) facts.push(`${whole.format(profile.excluded)} samples left out by the filter`);
   facts.push(...profile.notes.map(([key, value]) => `${seen(key)} ${seen(value)}`));
   document.getElementById('facts').textContent = facts.join(' · ');
 
-  const parts = profile.losses.map(([reason, count]) => [count, seen(reason)]);
+  const parts = profile.losses.map(([reason, count]) => [whole.format(count), seen(reason)]);
   const lost = profile.losses.reduce((sum, [, count]) => sum + count, 0);
   let cut = 0;
   names.forEach((name, index) => {
     if (profile.kinds[index] !== REMARK) return;
-    parts.push([shown.tree.everywhere[index], name]);
+    const here = shown.tree.everywhere[index];
+    parts.push([profile.unit === 'samples' ? whole.format(here) : weight(here), name]);
     if (name.startsWith('[incomplete')) cut += shown.tree.everywhere[index];
   });
   const missing = document.getElementById('missing'), [summary, table] = missing.children;
@@ -259,7 +261,7 @@ function introduce() {
   summary.className = lost > 0 || cut * 20 > all ? 'bad' : '';
   for (const [count, reason] of parts) {
     const row = table.insertRow();
-    row.insertCell().textContent = whole.format(count);
+    row.insertCell().textContent = count;
     row.insertCell().textContent = reason;
   }
   // Levels that the profile does not have are no choice.

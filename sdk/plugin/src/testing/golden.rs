@@ -93,7 +93,14 @@ fn two_stacks(names: bool) -> Vec<u8> {
         writer.frame(Frame { location: main });
         let stack =
             writer.stack(Stack { frames_start, frames_count: 2, kernel_frames: 0, outcome, complete: 1 });
-        writer.sample(Sample { thread, stack, count, timestamps_start: 0, timestamps_count: 0 });
+        writer.sample(Sample {
+            thread,
+            stack,
+            count,
+            timestamps_start: 0,
+            timestamps_count: 0,
+            ..Sample::default()
+        });
     }
     finish(writer)
 }
@@ -143,15 +150,23 @@ fn odd() -> Vec<u8> {
     let bare =
         Stack { frames_start: 0, frames_count: 0, kernel_frames: 0, outcome: outcomes[1], complete: 0 };
     let stacks = [whole, bare].map(|stack| w.stack(stack));
-    let timestamps_start = w.timestamp(Timestamp { time_ns: 1 });
-    w.timestamp(Timestamp { time_ns: 10_000_000_000 });
-    w.sample(Sample { thread, stack: stacks[0], count: 2, timestamps_start, timestamps_count: 2 });
+    let timestamps_start = w.timestamp(Timestamp { time_ns: 1, ..Timestamp::default() });
+    w.timestamp(Timestamp { time_ns: 10_000_000_000, ..Timestamp::default() });
+    w.sample(Sample {
+        thread,
+        stack: stacks[0],
+        count: 2,
+        timestamps_start,
+        timestamps_count: 2,
+        ..Sample::default()
+    });
     w.sample(Sample {
         thread,
         stack: stacks[1],
         count: u64::MAX >> 32,
         timestamps_start: 0,
         timestamps_count: 0,
+        ..Sample::default()
     });
     let (key, value) = (w.string("kernel.release"), w.string("6.18.0"));
     w.attribute(Attribute { key, value });
@@ -178,7 +193,14 @@ fn many(stacks: u32) -> Vec<u8> {
         let frames_start = w.frame(Frame { location });
         w.frame(Frame { location: 0 });
         let stack = w.stack(Stack { frames_start, frames_count: 2, kernel_frames: 0, outcome, complete: 1 });
-        w.sample(Sample { thread, stack, count: 1, timestamps_start: 0, timestamps_count: 0 });
+        w.sample(Sample {
+            thread,
+            stack,
+            count: 1,
+            timestamps_start: 0,
+            timestamps_count: 0,
+            ..Sample::default()
+        });
     }
     finish(w)
 }

@@ -24,6 +24,7 @@ mod neighbour;
 mod offsets;
 mod open_files;
 mod otlp;
+mod periodic;
 mod plan;
 mod preflight;
 mod providers;

@@ -20,13 +20,21 @@ pub const LARGEST_SPREAD: u32 = 50;
 /// variance for work of the frequency `f` is that of random sampling times the sum of `h(f / n) / n` over all `n`. So
 /// rates reach down to `a`, and `h` has steps of 1, 1/2 and 1/6 from `a`, `2a` and `3a` on, up to where the mean is
 /// right: with these the sum is the same at all low frequencies, and no distribution has a lower maximum.
+///
+/// Each is drawn at random, but not without regard to those before: where they lie in the distribution, they are a golden
+/// section of a turn apart, so that a few of them have the right mean already.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Periods {
     nominal_ns: u64,
     /// The lowest rate and the highest, in units of the nominal one.
     lowest: f64,
     highest: f64,
+    /// The place of the last one in the distribution, from 0 to 1.
+    place: f64,
 }
+
+/// The larger part of the golden section.
+const GOLDEN: f64 = 0.618_033_988_749_894_9;
 
 /// The heights of the steps of the density, each as wide as the lowest rate.
 const STEPS: [f64; 3] = [1.0, 1.0 / 2.0, 1.0 / 6.0];
@@ -34,7 +42,7 @@ const STEPS: [f64; 3] = [1.0, 1.0 / 2.0, 1.0 / 6.0];
 impl Periods {
     /// Periods whose rate is `nominal_ns` in the mean, and at its lowest so many per cent below
     /// ([`LARGEST_SPREAD`] at most). 0: the period is fixed.
-    pub fn new(nominal_ns: u64, spread: u32) -> Self {
+    pub fn new(nominal_ns: u64, spread: u32, random: &mut fastrand::Rng) -> Self {
         let lowest = 1.0 - f64::from(spread.min(LARGEST_SPREAD)) / 100.0;
         let squared = lowest * lowest;
         // Solutions of: the integral of q h(q) is that of h(q), with the end in the first step, the second, the third.
@@ -45,19 +53,15 @@ impl Periods {
         } else {
             1.0 + (1.0 + 12.0 * lowest - 24.0 * squared).sqrt()
         };
-        Self { nominal_ns, lowest, highest }
-    }
-
-    /// Whether periods are all the same.
-    pub fn is_fixed(&self) -> bool {
-        self.lowest >= 1.0
+        Self { nominal_ns, lowest, highest, place: random.f64() }
     }
 
     /// Draws a period, in nanoseconds.
-    pub fn draw(&self, random: &mut fastrand::Rng) -> u64 {
+    pub fn draw(&mut self) -> u64 {
+        self.place = (self.place + GOLDEN).fract();
         let ends = [1.0, 2.0, 3.0, 4.0].map(|step| (step * self.lowest).min(self.highest));
         let masses = [0, 1, 2].map(|step| (ends[step + 1] - ends[step]) * STEPS[step]);
-        let mut left = random.f64() * masses.iter().sum::<f64>();
+        let mut left = self.place * masses.iter().sum::<f64>();
         let mut rate = self.highest;
         for (step, mass) in masses.iter().enumerate() {
             if left < *mass {

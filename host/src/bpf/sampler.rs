@@ -80,6 +80,7 @@ pub(super) struct Cpu {
     pub(super) event: Event,
     pub(super) ring: Ring,
     pub(super) notices: Option<SideBand>,
+    periods: Periods,
     /// Its ticks as they are due.
     pub(super) course: Course,
     /// Runs of the program at the last look for events that stand still.
@@ -96,7 +97,8 @@ impl Cpu {
     }
 
     /// Gives its event another period.
-    fn change_period(&mut self, period_ns: u64) -> io::Result<()> {
+    fn change_period(&mut self) -> io::Result<()> {
+        let period_ns = self.periods.draw();
         let before = monotonic_ns();
         self.event.set_period(period_ns)?;
         self.course.change(before.midpoint(monotonic_ns()), period_ns);
@@ -121,7 +123,6 @@ const SMALLEST_RING: u32 = 64 << 10;
 pub struct Sampler {
     pub(super) cpus: Vec<Cpu>,
     pub(super) period_ns: u64,
-    periods: Periods,
     random: fastrand::Rng,
     /// Which CPU's period is the next to change, by its place among them.
     turn: usize,
@@ -218,7 +219,6 @@ impl Sampler {
         let mut sampler = Self {
             cpus: Vec::new(),
             period_ns: settings.period_ns,
-            periods: Periods::new(settings.period_ns, settings.period_spread),
             random: fastrand::Rng::new(),
             turn: 0,
             lifecycle,
@@ -247,7 +247,9 @@ impl Sampler {
     /// Opens the event of a CPU, switched off, with the ring that it has or a new one. A CPU that refuses it is
     /// remembered, and the others go on.
     fn open(&mut self, number: u32, ring: Option<Ring>) -> Result<bool, LoadError> {
-        let period_ns = self.periods.draw(&mut self.random);
+        let settings = &self.settings;
+        let mut periods = Periods::new(settings.period_ns, settings.period_spread, &mut self.random);
+        let period_ns = periods.draw();
         let event = Event::cpu_clock(number, period_ns)
             .and_then(|event| event.attach(std::os::fd::AsFd::as_fd(&self.program)).map(|()| event));
         let event = match event {
@@ -273,7 +275,7 @@ impl Sampler {
         let looked_runs = self.counters(number).runs;
         self.refused.retain(|(refused, _)| *refused != number);
         let course = Course::new(monotonic_ns(), period_ns);
-        self.cpus.push(Cpu { number, event, ring, notices, course, looked_runs });
+        self.cpus.push(Cpu { number, event, ring, notices, periods, course, looked_runs });
         Ok(true)
     }
 
@@ -346,7 +348,7 @@ impl Sampler {
     /// Returns the times at which [`Sampler::change_periods`] is to be called; `None` where periods are fixed.
     pub(super) fn period_changes(&mut self) -> Option<Changes> {
         let changes = Changes::new(self.period_ns, monotonic_ns(), &mut self.random);
-        (!self.periods.is_fixed()).then_some(changes)
+        (self.settings.period_spread > 0).then_some(changes)
     }
 
     /// Gives CPUs periods at random, [`CHANGES_AT_ONCE`] of them at most, those first whose periods are the oldest. `changes`
@@ -354,8 +356,7 @@ impl Sampler {
     pub(super) fn change_periods(&mut self, changes: &mut Changes) -> io::Result<()> {
         for _ in 0..self.cpus.len().min(CHANGES_AT_ONCE) {
             self.turn = (self.turn + 1) % self.cpus.len();
-            let period_ns = self.periods.draw(&mut self.random);
-            self.cpus[self.turn].change_period(period_ns)?;
+            self.cpus[self.turn].change_period()?;
         }
         changes.advance(monotonic_ns(), &mut self.random);
         Ok(())

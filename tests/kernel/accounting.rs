@@ -1,11 +1,12 @@
 //! Every tick that was due is told, whatever keeps the kernel from sampling: throttling, lists of CPUs that are not the
 //! kernel's, a `/proc` without anything but processes.
 
-use stacksonde_tests::agent::Installed;
+use stacksonde_tests::agent::{FIXED, Installed};
 use stacksonde_tests::kernel_tier;
 use stacksonde_tests::target::{Running, Spinners, compile};
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
+use std::str::FromStr;
 use std::time::{Duration, SystemTime};
 
 const HZ: u64 = 999;
@@ -29,13 +30,18 @@ struct Told {
     log: String,
 }
 
-/// Records the machine in a mount namespace of its own, after `mounts` was run there by a shell.
+/// Records the machine in a mount namespace of its own, after `mounts` was run there by a shell. At a fixed period, so that
+/// it is known how many ticks are due.
 fn record(mounts: &str) -> Told {
+    record_with(mounts, FIXED)
+}
+
+fn record_with(mounts: &str, flag: &str) -> Told {
     let installed = Installed::from_environment().unwrap();
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("out.pb.gz");
     let script = format!(
-        "{mounts}\nexec {} record --config {} --log warn,stacksonde::bpf::accounting=debug -F {HZ} -d {SECONDS} -o {}",
+        "{mounts}\nexec {} record --config {} --log warn,stacksonde::bpf::accounting=debug -F {HZ} {flag} -d {SECONDS} -o {}",
         installed.agent.display(),
         installed.config.display(),
         file.display()
@@ -56,7 +62,7 @@ fn told(output: &Output, file: &Path) -> Told {
     let summary = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(output.status.success(), "{summary}{log}");
     let accounts: Vec<&str> = log.lines().filter(|line| line.contains("CPU accounting cpu=")).collect();
-    let sum = |name: &str| accounts.iter().map(|line| number_after(line, name)).sum();
+    let sum = |name: &str| accounts.iter().map(|line| number_after::<u64>(line, name)).sum();
     let (start, length) = times_of(file);
     Told {
         due: sum(" due="),
@@ -71,7 +77,7 @@ fn told(output: &Output, file: &Path) -> Told {
     }
 }
 
-fn number_after(text: &str, name: &str) -> u64 {
+fn number_after<N: FromStr>(text: &str, name: &str) -> N {
     let word = text.split(name).nth(1).and_then(|rest| rest.split_whitespace().next());
     word.and_then(|word| word.parse().ok()).unwrap_or_else(|| panic!("no {name} in {text}"))
 }
@@ -163,6 +169,30 @@ fn where_nothing_is_throttled_all_time_is_told_and_none_as_throttled() {
     check_time(&told);
     assert_eq!(told.throttled, 0, "{}", told.log);
     assert!(!told.summary.contains("throttled"), "{}", told.summary);
+}
+
+#[test]
+fn at_random_times_the_books_hold_and_samples_stand_for_all_of_the_time() {
+    kernel_tier!();
+    let spinners = Spinners::new();
+    let _busy = all_busy(&spinners);
+    for limit in [None, Some("200")] {
+        let limit = limit.map(MaxRate::set);
+        let told = record_with("", "--period-spread=50");
+        let due = told.due as f64;
+        assert!(
+            ((told.samples + told.lost) as f64 - due).abs() <= 0.02 * due,
+            "{} {}",
+            told.summary,
+            told.log
+        );
+        if limit.is_none() {
+            let cpus = stacksonde::bpf::online_cpus().len() as f64;
+            let (all, lost) = (cpus * told.length.as_secs_f64(), told.lost as f64 / HZ as f64);
+            let seconds: f64 = number_after(&told.summary, "processes (");
+            assert!((seconds + lost - all).abs() <= 0.02 * all, "{} {}", told.summary, told.log);
+        }
+    }
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! CPU time adds up: what a program used is what was sampled plus what was counted as lost.
 
-use stacksonde_tests::agent::Installed;
+use stacksonde_tests::agent::{FIXED, Installed};
 use stacksonde_tests::cpu_time::Used;
 use stacksonde_tests::kernel_tier;
 use stacksonde_tests::target::compile;
@@ -27,7 +27,7 @@ fn check_sum(program: &str, process: &str) -> u64 {
     let hz = HZ.to_string();
     let began = Instant::now();
     let (output, stacks) =
-        installed.record(folder.path(), &["-F", &hz, "--log", log, "--", program, "1", "5"]);
+        installed.record(folder.path(), &["-F", &hz, FIXED, "--log", log, "--", program, "1", "5"]);
     let longest = began.elapsed().as_secs_f64();
     let used = Used::said_in(&String::from_utf8_lossy(&output.stdout));
     let (lost, due) = (number(&output, "lost"), number(&output, "due") as f64);

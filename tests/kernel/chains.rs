@@ -1,6 +1,6 @@
 //! Programs with known stacks are shown with these stacks.
 
-use stacksonde_tests::agent::{Installed, lost};
+use stacksonde_tests::agent::{FIXED, Installed, lost};
 use stacksonde_tests::cpu_time::Used;
 use stacksonde_tests::kernel_tier;
 use stacksonde_tests::target::{Running, compile};
@@ -71,7 +71,7 @@ fn a_command_is_followed_into_its_descendants() {
     let script = format!("{program} 0 0.5; (bash -c '{program} 0 0.5')");
     let (output, stacks) = Installed::from_environment()
         .unwrap()
-        .record(folder.path(), &["-F", "199", "--", "bash", "-c", &script]);
+        .record(folder.path(), &["-F", "199", FIXED, "--", "bash", "-c", &script]);
     let busy = stacks.of("busy").samples();
     // Both of them.
     Used::said_in(&String::from_utf8_lossy(&output.stdout)).check(199.0, busy, lost(&output));

@@ -1,7 +1,7 @@
 //! Every rung of every ladder, with those above it taken away: a real profile comes of each.
 
 use serde_json::Value;
-use stacksonde_tests::agent::{Installed, config_in, lost, record_until};
+use stacksonde_tests::agent::{FIXED, Installed, config_in, lost, record_until};
 use stacksonde_tests::cpu_time::Used;
 use stacksonde_tests::folded::Stacks;
 use stacksonde_tests::kernel_tier;
@@ -71,7 +71,7 @@ fn by_every_source_of_notices_programs_and_their_descendants_are_attributed() {
         assert_eq!(notices["way"], way, "{notices}");
         assert_eq!(notices["state"], if denied.is_empty() { "on" } else { "reduced" }, "{notices}");
         let script = format!("{program} 0 0.7; (bash -c '{program} 0 0.7; true'); true");
-        let (output, stacks) = record(&toml, folder.path(), &["--", "bash", "-c", &script], |_| false);
+        let (output, stacks) = record(&toml, folder.path(), &[FIXED, "--", "bash", "-c", &script], |_| false);
         // Both of them; less what passes until the exec shows.
         let due = Used::said_in(&String::from_utf8_lossy(&output.stdout)).ticks(199.0);
         let busy = stacks.of("busy");
@@ -276,7 +276,7 @@ fn cpus_that_go_and_come_are_followed() {
     };
     // It starts with one CPU; the other comes, goes and comes while it records.
     let (mut steps, mut few, mut busy) = (["1", "0", "1"].iter(), None, None);
-    let (output, stacks) = record("", folder.path(), &[], |agent| {
+    let (output, stacks) = record("", folder.path(), &[FIXED], |agent| {
         let few = *few.get_or_insert_with(|| events(agent));
         let all = stacksonde::bpf::online_cpus().len();
         let is_followed = (events(agent) > few) == (all > 1);

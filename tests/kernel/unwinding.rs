@@ -1,6 +1,6 @@
 //! Programs without frame pointers are shown with their whole stacks.
 
-use stacksonde_tests::agent::{Installed, lost};
+use stacksonde_tests::agent::{FIXED, Installed, lost};
 use stacksonde_tests::cpu_time::Used;
 use stacksonde_tests::daemon::Daemon;
 use stacksonde_tests::folded::Stacks;
@@ -116,7 +116,7 @@ fn processes_of_fifty_milliseconds() {
     let program = target(folder.path());
     let installed = Installed::from_environment().unwrap();
     let (output, stacks) =
-        installed.record(folder.path(), &["-F", "199", "--", program.to_str().unwrap(), "brief"]);
+        installed.record(folder.path(), &["-F", "199", FIXED, "--", program.to_str().unwrap(), "brief"]);
     let stacks = stacks.of(TARGET);
     Used::said_in(&String::from_utf8_lossy(&output.stdout)).check(199.0, stacks.samples(), lost(&output));
     // Some ticks fall into their beginnings and ends, and into their parent.

@@ -121,6 +121,9 @@ impl Installed {
     }
 }
 
+/// A flag of `record` for tests that count samples: only at a fixed period there are exactly as many as the rate says.
+pub const FIXED: &str = "--period-spread=0";
+
 /// Adds up the samples that were lost, by the summary of a recording.
 pub fn lost(output: &Output) -> u64 {
     let said = said(&output.stdout);

@@ -28,6 +28,10 @@ pub(crate) const PACKAGES: &[Tool] = &[
     Tool("pkg-config", "pkgconf"),
 ];
 
+/// What is compared with our samples of periodic programs.
+pub(crate) const PERIODS: &[Tool] =
+    &[Tool("cc", "gcc"), Tool("perf", "linux-perf"), Tool("bpftrace", "bpftrace")];
+
 /// What the tests take besides: bpftool as an independent witness of what is in the kernel and its
 /// BTF, Go for the pprof that reads our files, util-linux for namespaces and privileges, libdw as another unwinder,
 /// musl for programs with another C library, tmux as a terminal, bindfs as a file system that can be made to hang.

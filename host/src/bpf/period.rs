@@ -85,7 +85,8 @@ fn scaled(ns: u64, by: f64) -> u64 {
 /// seen less than it is.
 #[derive(Clone, Debug)]
 pub struct Changes {
-    mean_ns: u64,
+    nominal_ns: u64,
+    began_ns: u64,
     next_ns: u64,
 }
 
@@ -97,10 +98,15 @@ impl Changes {
     const TICKS_LEAST: u64 = 20;
     const FASTEST_NS: u64 = 250_000_000;
     const SLOWEST_NS: u64 = 1_250_000_000;
+    /// Changes come faster at the beginning, so that a short recording has samples at several rates, too: after so many
+    /// ticks at least, and after an eighth of the time that has passed.
+    const TICKS_AT_FIRST: u64 = 6;
+    const AT_FIRST_NS: u64 = 50_000_000;
+    const PART: u64 = 8;
 
     /// Changes of ticks of this period from `now_ns` on.
     pub fn new(nominal_ns: u64, now_ns: u64, random: &mut fastrand::Rng) -> Self {
-        let mut changes = Self { mean_ns: Self::mean_ns(nominal_ns), next_ns: now_ns };
+        let mut changes = Self { nominal_ns, began_ns: now_ns, next_ns: now_ns };
         changes.advance(now_ns, random);
         changes
     }
@@ -119,7 +125,11 @@ impl Changes {
 
     /// Draws the time of the change after the one that is due.
     pub fn advance(&mut self, now_ns: u64, random: &mut fastrand::Rng) {
-        self.next_ns = now_ns + scaled(self.mean_ns, 0.5 + random.f64());
+        let at_first_ns = (now_ns.saturating_sub(self.began_ns) / Self::PART)
+            .max(Self::TICKS_AT_FIRST * self.nominal_ns)
+            .max(Self::AT_FIRST_NS);
+        let mean_ns = Self::mean_ns(self.nominal_ns).min(at_first_ns);
+        self.next_ns = now_ns + scaled(mean_ns, 0.5 + random.f64());
     }
 }
 

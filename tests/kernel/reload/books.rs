@@ -42,7 +42,8 @@ fn over_many_reloads_samples_and_losses_are_all_of_the_cpu_time_and_each_profile
     const ROUNDS: usize = 9;
     let folder = tempfile::tempdir().unwrap();
     let program = compile("busy.c", folder.path(), &[]);
-    let daemon = Daemon::start(&["misbehaves"], &config(0), &[]);
+    let daemon =
+        Daemon::start(&["misbehaves"], &config(0), &[("STACKSONDE_SAMPLING__PERIOD_SPREAD", "0".into())]);
     daemon.eventually("a profile", |daemon| daemon.lines("steady.seq").len() == 1);
     let busy = start(&program, &["1", "6"]);
     for round in 1..=ROUNDS {

@@ -1,6 +1,7 @@
 //! `cargo xtask proof`: the unwinder beside others. Its rows beside readelf's, its stacks beside libdw's, and what it
-//! remembers beside what it would find.
+//! remembers beside what it would find. And what samples say of programs that work in step with a clock.
 
+mod periods;
 mod recalled;
 
 use crate::build::{STAGE, cargo_in};
@@ -21,6 +22,7 @@ pub(crate) fn run(arguments: &[String]) -> anyhow::Result<ExitCode> {
         [] => {
             let (stacks, rows, recalled) = (check("agreement")?, check("rows")?, recalled::check()?);
             write(&stacks, &rows, &recalled)?;
+            periods::write(&periods::check()?)?;
         }
         [name] if name == "rows" || name == "agreement" => {
             check(name)?;
@@ -28,7 +30,12 @@ pub(crate) fn run(arguments: &[String]) -> anyhow::Result<ExitCode> {
         [name] if name == "recalled" => {
             recalled::check()?;
         }
-        _ => bail!("proof takes one of: rows, agreement, recalled; or nothing, for all and {PATH}"),
+        [name] if name == "periods" => {
+            periods::check()?;
+        }
+        _ => bail!(
+            "proof takes one of: rows, agreement, recalled, periods; or nothing, for all and their documents"
+        ),
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -34,13 +34,16 @@ type found struct {
 	Start      uint64         `json:"start"`
 	Duration   uint64         `json:"duration"`
 	Samples    int64          `json:"samples"`
-	Stacks     []stack        `json:"stacks"`
+	// Nanoseconds, where that is what values are.
+	CpuTime int64   `json:"cpu_time"`
+	Stacks  []stack `json:"stacks"`
 }
 
 type stack struct {
 	// From the root.
 	Frames     []frame        `json:"frames"`
 	Count      int64          `json:"count"`
+	CpuTime    int64          `json:"cpu_time"`
 	Times      int            `json:"times"`
 	Attributes map[string]any `json:"attributes"`
 }
@@ -108,7 +111,12 @@ func (all *report) add(data *profiles.ProfilesData, sum string) {
 				}
 				for _, sample := range profile.Samples {
 					found := unfolded(dictionary, sample)
+					// Where values are CPU time each time is one sample; without times only their sum is known.
+					if one.SampleType != "samples/count" {
+						found.CpuTime, found.Count = found.Count, int64(found.Times)
+					}
 					one.Samples += found.Count
+					one.CpuTime += found.CpuTime
 					one.Stacks = append(one.Stacks, found)
 				}
 				all.Profiles = append(all.Profiles, one)

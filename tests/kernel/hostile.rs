@@ -42,7 +42,7 @@ fn record(folder: &Path, commands: &[(&str, Vec<String>)]) -> (BTreeMap<String, 
         eventually(known, || name(program.0.id()) == *known);
     }
     let (hz, pids) = (HZ.to_string(), running.iter().map(Running::pid).collect::<Vec<_>>());
-    let mut arguments = vec!["-F", &hz];
+    let mut arguments = vec!["-F", &hz, agent::FIXED];
     pids.iter().for_each(|pid| arguments.extend(["-p", pid]));
     let used = || running.iter().map(|it| cpu_time(it.0.id()).unwrap()).collect::<Vec<_>>();
     let (mut first, mut last) = (Vec::new(), Vec::new());

@@ -11,9 +11,9 @@
 
 use stacksonde_batch::tables::{
     Attribute, Frame, Function, KERNEL, Label, Line, Location, Loss, Mapping, NATIVE, Process, Sample, Stack,
-    Thread, Timestamp, ValueType,
+    Thread, Timestamp, Value, ValueType,
 };
-use stacksonde_batch::{Header, StringId, Writer};
+use stacksonde_batch::{Header, NONE, StringId, Writer};
 
 /// All samples of [`batch`].
 pub const SAMPLES: u64 = 18;
@@ -122,6 +122,33 @@ pub fn batch_numbered(sequence: u64, samples: u32, stacks: u32, functions: u32) 
             ..Sample::default()
         });
     }
+    w.finish().unwrap()
+}
+
+/// CPU time of the samples of [`weighted_batch`], in nanoseconds.
+pub const WEIGHTS_NS: [u64; 3] = [10_000_000, 20_000_000, 5_000_000];
+
+/// A batch of three samples of one stack, which stand for different times.
+pub fn weighted_batch() -> Vec<u8> {
+    let mut w = Writer::new(Header { end_ns: 10_000_000_000, ..Header::default() });
+    for (kind, unit, per_sample) in [("samples", "count", 1), ("cpu", "nanoseconds", 10_000_000)] {
+        let (kind, unit) = (w.string(kind), w.string(unit));
+        w.value_type(ValueType { kind, unit, per_sample });
+    }
+    let (comm, complete) = (w.string("program"), w.string("complete"));
+    let process = w.process(Process { pid: 100, comm, ..Process::default() });
+    let thread = w.thread(Thread { process, tid: 100, comm });
+    let location = w.location(Location { mapping: NONE, address: 0x1234, ..Location::default() });
+    let frames_start = w.frame(Frame { location });
+    let stack = Stack { frames_start, frames_count: 1, outcome: complete, complete: 1, kernel_frames: 0 };
+    let stack = w.stack(stack);
+    for (time_ns, value) in (1..).zip(WEIGHTS_NS) {
+        w.timestamp(Timestamp { time_ns, value });
+    }
+    let values_start = w.value(Value { value: 3 });
+    w.value(Value { value: WEIGHTS_NS.iter().sum() });
+    let sample = Sample { thread, stack, count: 3, timestamps_count: 3, ..Sample::default() };
+    w.sample(Sample { values_start, values_count: 2, ..sample });
     w.finish().unwrap()
 }
 

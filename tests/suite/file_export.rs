@@ -154,6 +154,38 @@ fn a_host_with_other_batch_formats_is_refused_in_a_sentence() {
 }
 
 #[test]
+fn samples_that_stand_for_different_times_weigh_as_much() {
+    let directory = tempfile::tempdir().unwrap();
+    let names = ["a.pb.gz", "a.speedscope.json", "a.html", "a.json", "a.folded"];
+    let files: Vec<_> = names.iter().map(|name| directory.path().join(name)).collect();
+    let bytes = profile::weighted_batch();
+    exporter(Config { files: files.clone(), ..Config::default() })
+        .export(&Batch::parse(&bytes).unwrap())
+        .unwrap();
+    let [speedscope, page, firefox, folded] =
+        [1, 2, 3, 4].map(|file| fs::read_to_string(&files[file]).unwrap());
+    assert!(
+        speedscope.contains("\"endValue\":35000000")
+            && speedscope.contains("\"weights\":[10000000,20000000,5000000]")
+    );
+    assert!(
+        page.contains("\"unit\":\"nanoseconds\"")
+            && page.contains("\"samples\":3")
+            && page.contains("35000000")
+    );
+    assert!(firefox.contains("\"threadCPUDelta\":[10000,20000,5000]"), "{firefox}");
+    assert_eq!(folded, "program;[0x1234] 3\n");
+    if let Some(go) = go() {
+        let raw = pprof(&go, "-raw", &files[0]);
+        assert!(
+            raw.contains("samples/count cpu/nanoseconds\n          3   35000000: 1")
+                || raw.contains(" 3 35000000: 1"),
+            "{raw}"
+        );
+    }
+}
+
+#[test]
 fn pprof_reads_what_is_written() {
     let Some(go) = go() else {
         return skip("pprof_reads_what_is_written", "there is no Go toolchain (in PATH or /usr/local/go)");

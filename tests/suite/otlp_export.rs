@@ -163,6 +163,26 @@ fn a_profile_says_what_its_samples_are_and_when() {
 }
 
 #[test]
+fn samples_that_stand_for_different_times_say_for_which() {
+    for with_times in [true, false] {
+        let all = messages(&profile::weighted_batch(), with_times, 4 * MIB);
+        let strings = &all[0].dictionary.as_ref().unwrap().string_table;
+        let (_, profile) = profiles(&all[0]).find(|(_, profile)| !profile.samples.is_empty()).unwrap();
+        let sample_type = profile.sample_type.unwrap();
+        let text = |index: i32| strings[usize::try_from(index).unwrap()].as_str();
+        assert_eq!(
+            (text(sample_type.type_strindex), text(sample_type.unit_strindex)),
+            ("cpu", "nanoseconds")
+        );
+        let weights = profile::WEIGHTS_NS.map(u64::cast_signed);
+        let expected = if with_times { weights.to_vec() } else { vec![weights.iter().sum()] };
+        assert_eq!(profile.samples[0].values, expected);
+        assert_eq!(profile.samples[0].timestamps_unix_nano.len(), if with_times { 3 } else { 0 });
+        assert_eq!(profile.period, 10_000_000);
+    }
+}
+
+#[test]
 fn the_first_row_of_each_table_is_the_zero_value_to_the_byte() {
     for batch in [profile::batch(1), profile::empty_batch(), profile::large_batch()] {
         for message in messages(&batch, true, MIB) {

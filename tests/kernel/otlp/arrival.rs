@@ -99,11 +99,15 @@ fn what_was_sampled_arrives_over_grpc_and_http_with_tls_and_headers_too() {
     is("host.name", fs::read_to_string("/proc/sys/kernel/hostname").unwrap().trim());
     assert_eq!(
         (profile["sample_type"].as_str(), profile["period_type"].as_str()),
-        (Some("samples/count"), Some("cpu/nanoseconds"))
+        (Some("cpu/nanoseconds"), Some("cpu/nanoseconds"))
     );
     assert_eq!(profile["period"], 1_000_000_000 / 99);
     let stack = &profile["stacks"][0];
     assert_eq!(stack["count"], stack["times"], "each sample has its time");
+    // From half of the period to twice as much, and what was left of the one before.
+    let (count, cpu_time) = (stack["count"].as_u64().unwrap(), stack["cpu_time"].as_u64().unwrap());
+    let period = 1_000_000_000 / 99;
+    assert!((count * period / 2..=count * period * 4).contains(&cpu_time), "{stack}");
     assert_eq!(stack["attributes"]["thread.id"], pid);
     let frames =
         profile["stacks"].as_array().unwrap().iter().flat_map(|stack| stack["frames"].as_array().unwrap());

@@ -3,6 +3,7 @@
 use crate::install::{self, PERIODS};
 use crate::markdown::{commit_and_day, output, table};
 use crate::run::{must, workspace};
+use crate::stacks::Scratch;
 use crate::stage;
 use anyhow::{Context, bail};
 use std::path::Path;
@@ -44,8 +45,9 @@ struct Profiler {
 pub(super) fn check() -> anyhow::Result<String> {
     install::ensure(PERIODS)?;
     let stage = stage::build(crate::build::STAGE)?;
-    let folder = tempfile::tempdir()?;
-    let program = folder.path().join("periodic");
+    let scratch = Scratch::new()?;
+    let folder = scratch.path();
+    let program = folder.join("periodic");
     must(
         Command::new("cc")
             .arg("-O2")
@@ -54,7 +56,7 @@ pub(super) fn check() -> anyhow::Result<String> {
             .arg(&program),
     )?;
     let programs = PROGRAMS.map(|(period, busy)| {
-        let name = folder.path().join(name(period));
+        let name = folder.join(name(period));
         std::fs::copy(&program, &name)?;
         let child = Command::new(name).args([period, busy].map(|number| number.to_string())).spawn()?;
         anyhow::Ok(Running(child))
@@ -62,17 +64,21 @@ pub(super) fn check() -> anyhow::Result<String> {
     let programs = programs.into_iter().collect::<anyhow::Result<Vec<_>>>()?;
     // They begin at the next whole second.
     std::thread::sleep(Duration::from_secs(1));
-    let mut profilers = profilers(&stage, folder.path());
+    let mut profilers = profilers(&stage, folder);
     let mut running = Vec::new();
     for profiler in &mut profilers {
-        let log = std::fs::File::create(folder.path().join(format!("{}.log", profiler.name)))?;
+        let log = std::fs::File::create(folder.join(format!("{}.log", profiler.name)))?;
         let child = profiler.command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).spawn();
         running.push(child.with_context(|| format!("cannot run {}", profiler.name))?);
     }
     let (began, before) = (Instant::now(), cpu_times(&programs)?);
     for (mut child, profiler) in running.into_iter().zip(&profilers) {
         if !child.wait()?.success() {
-            bail!("{} failed; see {}", profiler.name, folder.keep().display());
+            bail!(
+                "{} failed: {}",
+                profiler.name,
+                std::fs::read_to_string(folder.join(format!("{}.log", profiler.name)))?
+            );
         }
     }
     let scale = f64::from(SECONDS) / began.elapsed().as_secs_f64();
@@ -84,7 +90,7 @@ pub(super) fn check() -> anyhow::Result<String> {
             format!("{used:.2} s"),
         ];
         for profiler in &profilers {
-            let seen = (profiler.read)(folder.path(), &name(period))?;
+            let seen = (profiler.read)(folder, &name(period))?;
             line.push(format!("{seen:.2} s, {:.2}x", seen / used));
         }
         lines.push(line);

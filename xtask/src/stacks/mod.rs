@@ -134,14 +134,18 @@ fn run_agent(
 }
 
 /// A folder for what programs write, gone with this value.
-struct Scratch(PathBuf);
+pub(crate) struct Scratch(PathBuf);
 
 impl Scratch {
-    fn new() -> anyhow::Result<Self> {
+    pub(crate) fn new() -> anyhow::Result<Self> {
         // Not in the checkout: servers run as users of their own, who need not reach that.
         let path = std::env::temp_dir().join(format!("stacksonde-stacks-{}", std::process::id()));
         std::fs::create_dir(&path).with_context(|| format!("cannot make {}", path.display()))?;
         Ok(Self(path))
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.0
     }
 
     fn folder(&self, name: &str) -> anyhow::Result<PathBuf> {

@@ -191,7 +191,7 @@ impl<'m, 'b> Draft<'m, 'b> {
 
     fn part(&mut self, part: Part) {
         let types = self.of.value_types();
-        for (kind, unit, _) in types.first().into_iter().chain(types.last()) {
+        for (kind, unit, _) in [self.of.counted(&types), types.last()].into_iter().flatten() {
             self.dictionary.string(kind);
             self.dictionary.string(unit);
         }
@@ -324,8 +324,8 @@ impl<'m, 'b> Draft<'m, 'b> {
                 unit_strindex: self.dictionary.string(unit),
             })
         };
-        let counted = if self.of.is_weighted { types.last() } else { types.first() };
-        let (sample_type, period_type) = (value_type(counted), value_type(types.last()));
+        let sample_type = value_type(self.of.counted(&types));
+        let period_type = value_type(types.last());
         let period = types.last().map_or(0, |(_, _, per_sample)| signed(*per_sample));
         let id = |number: usize| {
             let mut hash = Sha256::new();
@@ -374,6 +374,11 @@ impl<'m, 'b> Draft<'m, 'b> {
 }
 
 impl Messages<'_> {
+    /// Returns the type of the values that are sent, of all types.
+    fn counted<'t, T>(&self, types: &'t [T]) -> Option<&'t T> {
+        if self.is_weighted { types.last() } else { types.first() }
+    }
+
     /// Type, unit, and how much one sample stands for: first what is counted, last what that means.
     fn value_types(&self) -> Vec<(&str, &str, u64)> {
         let batch = &self.batch;

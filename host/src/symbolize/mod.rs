@@ -3,6 +3,7 @@
 //! ```text
 //! kernel   functions of the kernel, from kallsyms
 //! kernel_code  code that it got since, from its notices
+//! interrupted  where the kernel itself was interrupted
 //! symtab   functions of files, by symbol tables, for files of any size in the same memory
 //! plt      stubs that lead to functions of other files
 //! debug    inlined functions and lines, from debug information of any size in the same memory
@@ -21,6 +22,7 @@ mod debug;
 mod demangle;
 mod elf;
 mod file;
+mod interrupted;
 mod kernel;
 mod kernel_code;
 mod limit;
@@ -35,6 +37,7 @@ pub(crate) use compressed::unpack;
 pub use debug::{DebugFrame, Found as DebugFound, look_up as look_up_debug};
 pub use demangle::readable as readable_name;
 pub use elf::Bytes;
+pub use interrupted::correct_interrupted;
 pub use kernel::{KernelSymbols, read_kernel_symbols};
 pub use kernel_code::KernelCode;
 pub use limit::CpuLimit;

@@ -65,6 +65,25 @@ fn below_frame_pointers_a_leaf_without_a_frame_hides_nobody() {
 }
 
 #[test]
+fn in_code_made_at_run_time_a_function_without_a_frame_hides_nobody() {
+    kernel_tier!();
+    let folder = tempfile::tempdir().unwrap();
+    let program = compile("made.c", folder.path(), &[]);
+    for (what, made) in [("leaf", 1), ("saves", 1), ("begins", 1), ("framed", 2), ("frames", 1)] {
+        let stacks = stacks_of(folder.path(), Command::new(&program).arg(what));
+        check(what, &stacks, &["main", "outer", "inner"]);
+        // Nobody is there twice either.
+        let below = |frames: &[String]| {
+            let inner = frames.iter().rposition(|frame| frame == "inner");
+            let user = frames.iter().filter(|frame| !frame.ends_with("_[k]")).count();
+            inner.is_some_and(|inner| user - inner - 1 == made)
+        };
+        let right = stacks.matching(below);
+        assert!(right.samples() * 100 >= stacks.samples() * 95, "{what}: {stacks:?}");
+    }
+}
+
+#[test]
 fn an_interrupted_function_is_named_by_where_it_stood() {
     kernel_tier!();
     let folder = tempfile::tempdir().unwrap();
@@ -272,6 +291,28 @@ fn names_are_found_where_stripping_has_left_or_put_them() {
     run(at, "objcopy", &["--compress-debug-sections=zstd", "exact"]);
     run(at, "strip", &["--strip-symbol=plain_top", "exact"]);
     check("zstd", &plain(&packed), &chain);
+}
+
+#[test]
+fn debug_information_in_files_that_are_not_read_is_told_by_the_summary() {
+    kernel_tier!();
+    let folder = tempfile::tempdir().unwrap();
+    let installed = Installed::from_environment().unwrap();
+    let told = |flags: &[&str]| {
+        let program = program(folder.path(), flags);
+        let running = Running::start(Command::new(&program).arg("plain"));
+        let arguments = ["-F", "199", "-p", &running.pid()];
+        let (output, stacks) = installed.record_until(folder.path(), &arguments, running.used(500));
+        let chain = ["main", "plain_top", "plain_mid", "plain_leaf", "spin"];
+        check(&format!("{flags:?}"), &stacks, &chain);
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        text.lines().find(|line| line.contains(".dwo")).map(str::to_owned)
+    };
+    assert_eq!(told(&[]), None);
+    for version in ["-gdwarf-4", "-gdwarf-5"] {
+        let line = told(&["-gsplit-dwarf", version]).unwrap_or_else(|| panic!("{version}: nothing is said"));
+        assert!(line.contains(" in 1 programs and libraries") && line.ends_with(": exact"), "{line}");
+    }
 }
 
 #[test]

@@ -321,6 +321,7 @@ impl Publisher {
                     names = Some(found);
                     summary.names = counted;
                     summary.names += symbolizer.counters();
+                    summary.split_names = symbolizer.split_names().to_vec();
                     self.vitals.set_names(summary.names);
                 }
                 let all_got_it = self.exporters.each(names.is_some(), |exporter| {

@@ -5,9 +5,10 @@ use crate::process::{Frame, UnreadFiles, comm_text};
 use crate::profile::Profile;
 use crate::symbolize::{Names, SymbolizeCounters};
 use crate::telemetry::Losses;
-use crate::terminal::{Charset, Paint, pad};
+use crate::terminal::{Charset, Paint, columns, fit_name, pad};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
+use std::sync::Arc;
 
 /// How many functions and processes are listed.
 const HOTTEST: usize = 10;
@@ -35,6 +36,8 @@ pub struct Summary {
     pub mappings_left_out: u64,
     /// What was given up of names.
     pub names: SymbolizeCounters,
+    /// Names of some of the files whose debug information is split.
+    pub split_names: Vec<Arc<str>>,
     /// What each exporter did.
     pub exporters: Vec<(String, ExporterCounters)>,
     /// Samples by process and its name.
@@ -85,9 +88,14 @@ impl Summary {
         hottest(self.processes.iter().map(|(process, count)| (process, *count)))
     }
 
-    /// For a person, with colours or without.
-    pub fn painted(&self, paint: Paint) -> impl fmt::Display + '_ {
-        Painted { summary: self, paint, charset: Charset::of_locale() }
+    /// For a person, with colours or without. Long names are cut to lines of so many columns if any are given.
+    pub fn painted(&self, paint: Paint, columns: Option<usize>) -> impl fmt::Display + '_ {
+        Painted {
+            summary: self,
+            paint,
+            charset: Charset::of_locale(),
+            columns: columns.unwrap_or(usize::MAX),
+        }
     }
 }
 
@@ -116,11 +124,14 @@ struct Painted<'a> {
     summary: &'a Summary,
     paint: Paint,
     charset: Charset,
+    /// Columns of a line.
+    columns: usize,
 }
 
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        Painted { summary: self, paint: Paint(false), charset: Charset::Unicode }.fmt(f)
+        let (charset, columns) = (Charset::Unicode, usize::MAX);
+        Painted { summary: self, paint: Paint(false), charset, columns }.fmt(f)
     }
 }
 
@@ -168,6 +179,17 @@ impl fmt::Display for Painted<'_> {
                 "names        without some lines and inlined functions in {} programs and libraries, whose debug \
                  information is large (raise memory.max)",
                 summary.names.files_without_lines
+            )?;
+        }
+        if summary.names.files_split > 0 {
+            let names: Vec<_> = summary.split_names.iter().map(|name| self.charset.plain(name)).collect();
+            let all = usize::try_from(summary.names.files_split).unwrap_or(usize::MAX);
+            let others = if all > names.len() { ", ..." } else { "" };
+            writeln!(
+                f,
+                "names        without some lines and inlined functions in {all} programs and libraries, whose debug \
+                 information is partly in other files (.dwo, .dwp, dwz), which are not read: {}{others}",
+                names.join(", ")
             )?;
         }
         if summary.names.addresses_not_looked_up > 0 {
@@ -219,7 +241,10 @@ impl Painted<'_> {
         }
         writeln!(f, "{}", paint.bold("hottest functions (share of samples)"))?;
         for (name, count) in summary.hottest() {
-            writeln!(f, "  {:5.1} %    {}", share(count, summary.samples), self.charset.plain(name))?;
+            let head = format!("  {:5.1} %    ", share(count, summary.samples));
+            let name = self.charset.plain(name);
+            let room = self.columns.saturating_sub(columns(&head));
+            writeln!(f, "{head}{}", fit_name(&name, room, self.charset))?;
         }
         Ok(())
     }

@@ -1,7 +1,7 @@
 //! Which sections debug information is in, and how they are compressed.
 
 use super::super::compressed::unpack;
-use super::super::elf::{Bytes, Section as Header, Sections};
+use super::super::elf::{Bytes, Class, Section as Header, Sections};
 use super::section::SectionBytes;
 use super::work::Work;
 use gimli::SectionId;
@@ -65,6 +65,8 @@ fn headers(file: &dyn Bytes) -> io::Result<(Vec<(SectionId, Header)>, bool)> {
         has_supplement |= name == b".gnu_debugaltlink";
         if let Some(id) = WANTED.iter().find(|id| id.name().as_bytes() == name)
             && section.is_in_file()
+            // Headers of what is packed differ by class; 32-bit files are rare.
+            && (section.class == Class::Bits64 || !section.compressed)
             && found.iter().all(|(known, _)| known != id)
         {
             found.push((*id, section));

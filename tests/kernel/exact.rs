@@ -17,7 +17,7 @@ fn program(folder: &Path, flags: &[&str]) -> PathBuf {
 }
 
 /// The stacks of a program, from shortly after its start on, for a second of its CPU time.
-fn stacks_of(folder: &Path, command: &mut Command) -> Stacks {
+pub(super) fn stacks_of(folder: &Path, command: &mut Command) -> Stacks {
     let running = Running::start(command);
     let installed = Installed::from_environment().unwrap();
     let (_, stacks) =

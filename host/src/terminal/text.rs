@@ -252,7 +252,7 @@ mod tests {
     #[test]
     fn long_names_keep_both_ends() {
         let name = "core::iter::Iterator::for_each<core::slice::Iter<u8>, work::one>";
-        assert_eq!(fit_name(name, 20, Charset::Unicode), "core::iter…work::one>");
+        assert_eq!(fit_name(name, 21, Charset::Unicode), "core::iter…work::one>");
         assert_eq!(fit_name(name, 9, Charset::Ascii), "core~one>");
         assert_eq!(fit_name(name, 80, Charset::Unicode), name);
         assert_eq!(

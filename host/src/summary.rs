@@ -255,3 +255,22 @@ impl Painted<'_> {
 fn share(part: u64, whole: u64) -> f64 {
     100.0 * part as f64 / whole.max(1) as f64
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_name_has_both_ends_on_a_terminal_and_is_whole_elsewhere() {
+        let name = format!("begins_{}_ends", "x".repeat(300));
+        let functions = HashMap::from([(name.clone(), 1)]);
+        let summary = Summary { samples: 1, period_ns: 1, functions, ..Summary::default() };
+        assert!(summary.to_string().contains(&name));
+        let shown =
+            Painted { summary: &summary, paint: Paint(false), charset: Charset::Unicode, columns: 40 };
+        let shown = shown.to_string();
+        let line = shown.lines().last().unwrap();
+        assert_eq!(columns(line), 40, "{line}");
+        assert!(line.contains("    begins_x") && line.contains('…') && line.ends_with("x_ends"), "{line}");
+    }
+}

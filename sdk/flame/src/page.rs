@@ -31,7 +31,7 @@ const BODY: &str = include_str!("page/body.html");
 
 /// SHA-256 of [`STYLE`] and [`SCRIPT`], in base64: all that the page may apply and run.
 const STYLE_HASH: &str = "fswxkofveiJ8AoUWajAbAaAh1qwWzXT0BF+au6yHZvE=";
-const SCRIPT_HASH: &str = "Bt5v5u/fbJmNsC4Oyhgx/LaTFmVP+9k7ZcWhDdrQIC8=";
+const SCRIPT_HASH: &str = "yplvMejM8gtyuQGSER74Kh7JlWNkvfWBUOUw0QfTZH8=";
 
 /// Writes the page.
 ///

@@ -13,17 +13,16 @@ fn bpf_programs_have_their_names_even_those_that_came_and_went_meanwhile() {
     kernel_tier!();
     let folder = tempfile::tempdir().unwrap();
     let running = Running::start(&mut Command::new(compile("bpf_program.c", folder.path(), &[])));
-    // A third of the time in each.
-    let mut steps = [500, 1000, 1500].map(|milliseconds| running.used(milliseconds)).into_iter();
-    let mut step = steps.next();
     let pid = running.pid();
+    // A third of the time in each, from when it is sampled.
+    let (mut steps, mut is_over) = (0, None);
     let until = |agent| {
-        if step.as_mut().is_some_and(|is_over| is_over(agent)) {
-            step = steps.next();
+        if is_over.get_or_insert_with(|| running.used(500))(agent) {
             let status = Command::new("kill").args(["-USR1", &pid]).status().unwrap();
-            assert!(status.success() || step.is_none());
+            assert!(status.success());
+            (steps, is_over) = (steps + 1, None);
         }
-        step.is_none()
+        steps == 3
     };
     let installed = Installed::from_environment().unwrap();
     let (_, stacks) = installed.record_until(folder.path(), &["-F", "199", "-p", &pid], until);

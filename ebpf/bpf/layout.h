@@ -36,7 +36,7 @@
 	V(NO_CODE, no_code, 16, "A return address lies in no executable mapping.") \
 	V(MEMORY_GONE, memory_gone, 17, "The process was ending and had no memory any more, so its callers are unknown.") \
 	V(CODE_REPLACED, code_replaced, 18, "Other code had just taken the place of what the tables knew, so the walk may be wrong.") \
-	V(NO_LEAF_ROWS, no_leaf_rows, 19, "* Rows were wanting for Go's innermost function; by frame pointers the walk reached a root.") \
+	V(NO_LEAF_ROWS, no_leaf_rows, 19, "* Whether the innermost function has a frame was wanting (Go's, or made at run time); by frame pointers the walk reached a root.") \
 	V(RETURN_PROBED, return_probed, 20, "A probe on a function's return (uretprobe) has put its own address in the place of the caller's.") \
 	V(IS_32_BIT, is_32_bit, 21, "A 32-bit program, whose stack is not walked.")
 
@@ -175,7 +175,7 @@
 /* What is known of a mapping's code. */
 #define MAPPING_KINDS(V) \
 	V(ROWS, rows, 0, "It has unwind rows, by page.") \
-	V(FRAME_POINTERS, frame_pointers, 1, "Made at run time: frame pointers are followed.") \
+	V(FRAME_POINTERS, frame_pointers, 1, "Made at run time: frame pointers are followed; user space looks whether the innermost frame is one.") \
 	V(BARE, bare, 2, "A file without any: frame pointers are followed, from one stack to another, too.") \
 	V(GO, go, 3, "Go's code: pages with rows for the innermost frame, which may have set up no frame pointer; then as bare.")
 

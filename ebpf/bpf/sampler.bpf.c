@@ -33,6 +33,8 @@ static_assert(MAX_KERNEL_FRAMES < 128, "masked with 127 below");
  * first one after it that are known, and the step with which that is searched. */
 struct search {
 	u64 page, copied, low, high, step;
+	/* Pages to copy at most. */
+	u64 pages;
 };
 
 /* A record under construction. The kernel may fill all of its part before the user's is known,
@@ -260,7 +262,7 @@ static ALWAYS_INLINE u32 walk_by_tables(struct scratch *record, u32 cpu, u32 fir
 	record->frames[first & 127] = record->walk.pc;
 	record->walk.count = 1;
 	record->walk.recalled = record->walk.looked_up = record->walk.mistaken = 0;
-	record->walk.leaf_wanting = record->walk.lowered = 0;
+	record->walk.leaf_wanting = record->walk.leaf_made = record->walk.lowered = 0;
 	if (!find_process(&record->walk, head->pid, name)) {
 		*end = USER_END_NO_PROCESS;
 		return 1;
@@ -273,6 +275,9 @@ static ALWAYS_INLINE u32 walk_by_tables(struct scratch *record, u32 cpu, u32 fir
 	u32 count = record->walk.count;
 	return count <= MAX_USER_FRAMES ? count : MAX_USER_FRAMES;
 }
+
+/* So much of a stack is copied at least where only the innermost function's caller is wanted. */
+#define LEAF_STACK_BYTES 512
 
 /* Turns of the loop below: each page that is copied is one, and the largest hole eleven, so that four of those are
  * crossed. */
@@ -302,7 +307,7 @@ __attribute__((noinline)) int copy_stack(u32 cpu, u64 sp)
 		u64 at = search->copied, page = search->page, low = search->low, high = search->high;
 		u8 byte;
 
-		if (at >= MAX_STACK_PAGES || at >= stack_pages || page >= STACK_SPAN_PAGES)
+		if (at >= MAX_STACK_PAGES || at >= search->pages || page >= STACK_SPAN_PAGES)
 			break;
 		if (!search->step) {
 			if (!bpf_probe_read_user(&record->stack[at * STACK_PAGE_BYTES], STACK_PAGE_BYTES,
@@ -430,11 +435,19 @@ static ALWAYS_INLINE int take_sample(struct perf_event_context *context, int by_
 			count->frames_recalled += walk->recalled;
 			count->frames_looked_up += walk->looked_up;
 			count->frames_mistaken += walk->mistaken;
-			if (walk->leaf_wanting) {
+			u32 pages = stack_pages;
+			u32 made = walk->leaf_made && (end == USER_END_COMPLETE || end == USER_END_NO_MAPPING ||
+						       end == USER_END_NO_ROWS);
+			/* Only the return address of the innermost function is wanted: it lies near its stack pointer. */
+			if (made && end == USER_END_COMPLETE && !copy_always)
+				pages = (leaf_sp & (STACK_PAGE_BYTES - 1)) > STACK_PAGE_BYTES - LEAF_STACK_BYTES ? 2 : 1;
+			if (walk->leaf_wanting || made) {
 				/* User space begins where the walk began. */
 				if (end != USER_END_COMPLETE)
 					user_frames = 1;
-				end = end == USER_END_COMPLETE ? USER_END_NO_LEAF_ROWS : USER_END_NO_ROWS;
+				end = end == USER_END_COMPLETE	 ? USER_END_NO_LEAF_ROWS :
+				      end == USER_END_NO_MAPPING ? USER_END_NO_MAPPING :
+								   USER_END_NO_ROWS;
 				walk->pc = record->frames[kernel_frames & 127];
 				walk->sp = leaf_sp;
 				walk->fp = leaf_fp;
@@ -444,6 +457,7 @@ static ALWAYS_INLINE int take_sample(struct perf_event_context *context, int by_
 			u32 wanting = end == USER_END_NO_LEAF_ROWS || end == USER_END_NO_PROCESS ||
 				      end == USER_END_NO_MAPPING || end == USER_END_NO_ROWS || end == USER_END_TOO_DEEP;
 			if (wanting || copy_always) {
+				record->search.pages = pages;
 				copy_stack(cpu, copy_always ? leaf_sp : walk->sp);
 				if (wanting && !head->stack_bytes && end != USER_END_TOO_DEEP)
 					end = USER_END_STACK_UNREADABLE;

@@ -47,6 +47,8 @@ struct walk {
 	u32 lowered;
 	/* 1: rows are wanting for the innermost frame, which was left by its frame pointer. */
 	u32 leaf_wanting;
+	/* 1: the innermost function was made at run time: whether it has a frame by now only its code says. */
+	u32 leaf_made;
 	/* Address of window[0]; only words of it that were read are valid. */
 	u64 window_start;
 	/* User addresses found so far. */
@@ -209,6 +211,9 @@ static ALWAYS_INLINE s32 look_up(struct walk *walk, u64 address)
 	u32 kind = what >> 32;
 	/* Go's runtime begins stacks with a frame pointer of zero: whether this is the place, rows say. */
 	u32 by_pointers = kind == MAPPING_GO && walk->count > 1;
+#if defined(STACKSONDE_X86_64)
+	walk->leaf_made |= kind == MAPPING_FRAME_POINTERS && walk->count == 1;
+#endif
 	if (kind != MAPPING_ROWS && (kind != MAPPING_GO || (by_pointers && walk->fp)))
 		return kind != MAPPING_FRAME_POINTERS;
 	u64 in_file = address + mapping->bias;
@@ -268,7 +273,7 @@ static ALWAYS_INLINE s32 rule_at(struct walk *walk, u64 address)
 		return recalled;
 	}
 	walk->looked_up++;
-	if (number >= 0 && bucket && !walk->leaf_wanting)
+	if (number >= 0 && bucket && !walk->leaf_wanting && !(walk->leaf_made && walk->count == 1))
 		remember(bucket, place, number);
 	return number;
 }

@@ -306,17 +306,22 @@ impl Publisher {
         // Counted by those before it.
         let mut counted = symbolize::SymbolizeCounters::default();
         let mut summary = Summary::default();
-        for (sequence, profile) in (0..).zip(profiles) {
-            let nameless = vec![Arc::new([]) as symbolize::Names; profile.frames.len()];
+        for (sequence, mut profile) in (0..).zip(profiles) {
+            let mut nameless = vec![Arc::new([]) as symbolize::Names; profile.frames.len()];
             let mut names = None;
             // Another exporter may come to want them while they are looked up, or before.
             loop {
                 if names.is_none() && (self.feed.is_some() || self.exporters.want_names()) {
                     let symbolizer = symbolizer.get_or_insert_with(|| Symbolizer::new(self.symbolize));
                     symbolizer.take_kernel_code(&profile.kernel_code);
-                    names = Some(symbolizer.names(&profile.frames));
+                    let mut found = symbolizer.names(&profile.frames);
+                    symbolize::correct_interrupted(&mut profile, &found);
+                    found.extend(symbolizer.names(&profile.frames[found.len()..]));
+                    nameless.resize(found.len(), Arc::new([]));
+                    names = Some(found);
                     summary.names = counted;
                     summary.names += symbolizer.counters();
+                    summary.split_names = symbolizer.split_names().to_vec();
                     self.vitals.set_names(summary.names);
                 }
                 let all_got_it = self.exporters.each(names.is_some(), |exporter| {

@@ -12,7 +12,7 @@ use crate::process::{
 use crate::symbolize::{
     CpuLimit, KernelSymbols, Texts, function_names, look_up_debug, readable_name, stub_names,
 };
-use crate::terminal::{Charset, Key, Keys, Paint, Palette, columns, fit, wrap};
+use crate::terminal::{Charset, Key, Keys, Paint, Palette, columns, fit, fit_name, wrap};
 use crate::top::{Setting, Top};
 use crate::unwind::{Architecture, CallFrames, Entry, rows, rules_of_code};
 use crate::view::{host_is_this_machine, parse_file, read_folded, read_pprof};
@@ -277,6 +277,7 @@ pub fn fuzz_text(data: &[u8]) {
         assert!(!plain.chars().any(char::is_control));
         for most in [0, 1, 2, 7, 80] {
             assert!(columns(&fit(&plain, most, charset)) <= most);
+            assert!(columns(&fit_name(&plain, most, charset)) <= most);
             let _lines = wrap(&plain, most);
         }
     }

@@ -5,9 +5,10 @@ use crate::process::{Frame, UnreadFiles, comm_text};
 use crate::profile::Profile;
 use crate::symbolize::{Names, SymbolizeCounters};
 use crate::telemetry::Losses;
-use crate::terminal::{Charset, Paint, pad};
+use crate::terminal::{Charset, Paint, columns, fit_name, pad};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
+use std::sync::Arc;
 
 /// How many functions and processes are listed.
 const HOTTEST: usize = 10;
@@ -37,6 +38,8 @@ pub struct Summary {
     pub mappings_left_out: u64,
     /// What was given up of names.
     pub names: SymbolizeCounters,
+    /// Names of some of the files whose debug information is split.
+    pub split_names: Vec<Arc<str>>,
     /// What each exporter did.
     pub exporters: Vec<(String, ExporterCounters)>,
     /// CPU time by process and its name, in nanoseconds.
@@ -88,9 +91,14 @@ impl Summary {
         hottest(self.processes.iter().map(|(process, count)| (process, *count)))
     }
 
-    /// For a person, with colours or without.
-    pub fn painted(&self, paint: Paint) -> impl fmt::Display + '_ {
-        Painted { summary: self, paint, charset: Charset::of_locale() }
+    /// For a person, with colours or without. Long names are cut to lines of so many columns if any are given.
+    pub fn painted(&self, paint: Paint, columns: Option<usize>) -> impl fmt::Display + '_ {
+        Painted {
+            summary: self,
+            paint,
+            charset: Charset::of_locale(),
+            columns: columns.unwrap_or(usize::MAX),
+        }
     }
 }
 
@@ -119,11 +127,14 @@ struct Painted<'a> {
     summary: &'a Summary,
     paint: Paint,
     charset: Charset,
+    /// Columns of a line.
+    columns: usize,
 }
 
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        Painted { summary: self, paint: Paint(false), charset: Charset::Unicode }.fmt(f)
+        let (charset, columns) = (Charset::Unicode, usize::MAX);
+        Painted { summary: self, paint: Paint(false), charset, columns }.fmt(f)
     }
 }
 
@@ -171,6 +182,17 @@ impl fmt::Display for Painted<'_> {
                 "names        without some lines and inlined functions in {} programs and libraries, whose debug \
                  information is large (raise memory.max)",
                 summary.names.files_without_lines
+            )?;
+        }
+        if summary.names.files_split > 0 {
+            let names: Vec<_> = summary.split_names.iter().map(|name| self.charset.plain(name)).collect();
+            let all = usize::try_from(summary.names.files_split).unwrap_or(usize::MAX);
+            let others = if all > names.len() { ", ..." } else { "" };
+            writeln!(
+                f,
+                "names        without some lines and inlined functions in {all} programs and libraries, whose debug \
+                 information is partly in other files (.dwo, .dwp, dwz), which are not read: {}{others}",
+                names.join(", ")
             )?;
         }
         if summary.names.addresses_not_looked_up > 0 {
@@ -222,12 +244,10 @@ impl Painted<'_> {
         }
         writeln!(f, "{}", paint.bold("hottest functions (share of CPU time)"))?;
         for (name, cpu_time_ns) in summary.hottest() {
-            writeln!(
-                f,
-                "  {:5.1} %    {}",
-                share(cpu_time_ns, summary.cpu_time_ns),
-                self.charset.plain(name)
-            )?;
+            let head = format!("  {:5.1} %    ", share(cpu_time_ns, summary.cpu_time_ns));
+            let name = self.charset.plain(name);
+            let room = self.columns.saturating_sub(columns(&head));
+            writeln!(f, "{head}{}", fit_name(&name, room, self.charset))?;
         }
         Ok(())
     }
@@ -237,4 +257,23 @@ impl Painted<'_> {
 #[expect(clippy::cast_precision_loss, reason = "shown with one decimal")]
 fn share(part: u64, whole: u64) -> f64 {
     100.0 * part as f64 / whole.max(1) as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_name_has_both_ends_on_a_terminal_and_is_whole_elsewhere() {
+        let name = format!("begins_{}_ends", "x".repeat(300));
+        let functions = HashMap::from([(name.clone(), 1)]);
+        let summary = Summary { samples: 1, period_ns: 1, functions, ..Summary::default() };
+        assert!(summary.to_string().contains(&name));
+        let shown =
+            Painted { summary: &summary, paint: Paint(false), charset: Charset::Unicode, columns: 40 };
+        let shown = shown.to_string();
+        let line = shown.lines().last().unwrap();
+        assert_eq!(columns(line), 40, "{line}");
+        assert!(line.contains("    begins_x") && line.contains('…') && line.ends_with("x_ends"), "{line}");
+    }
 }

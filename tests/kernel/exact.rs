@@ -17,7 +17,7 @@ fn program(folder: &Path, flags: &[&str]) -> PathBuf {
 }
 
 /// The stacks of a program, from shortly after its start on, for a second of its CPU time.
-fn stacks_of(folder: &Path, command: &mut Command) -> Stacks {
+pub(super) fn stacks_of(folder: &Path, command: &mut Command) -> Stacks {
     let running = Running::start(command);
     let installed = Installed::from_environment().unwrap();
     let (_, stacks) =
@@ -62,6 +62,25 @@ fn below_frame_pointers_a_leaf_without_a_frame_hides_nobody() {
         compile("exact.c", folder.path(), &["-pthread", "-fno-builtin", "-Wl,--section-start=.hot=0x7f0000"]);
     let chain = ["main", "leaf_outer", "leaf_inner", "bare_leaf"];
     check("leaf", &stacks_of(folder.path(), Command::new(&program).arg("leaf")), &chain);
+}
+
+#[test]
+fn in_code_made_at_run_time_a_function_without_a_frame_hides_nobody() {
+    kernel_tier!();
+    let folder = tempfile::tempdir().unwrap();
+    let program = compile("made.c", folder.path(), &[]);
+    for (what, made) in [("leaf", 1), ("saves", 1), ("begins", 1), ("framed", 2), ("frames", 1)] {
+        let stacks = stacks_of(folder.path(), Command::new(&program).arg(what));
+        check(what, &stacks, &["main", "outer", "inner"]);
+        // Nobody is there twice either.
+        let below = |frames: &[String]| {
+            let inner = frames.iter().rposition(|frame| frame == "inner");
+            let user = frames.iter().filter(|frame| !frame.ends_with("_[k]")).count();
+            inner.is_some_and(|inner| user - inner - 1 == made)
+        };
+        let right = stacks.matching(below);
+        assert!(right.samples() * 100 >= stacks.samples() * 95, "{what}: {stacks:?}");
+    }
 }
 
 #[test]
@@ -162,9 +181,15 @@ fn a_32_bit_program_is_marked_once_and_has_no_frames_of_others() {
     let stacks = stacks_of(folder.path(), &mut Command::new(&program));
     let marked = stacks.with_frame(|frame| frame == "[incomplete: is_32_bit]");
     assert_eq!(marked.samples(), stacks.samples(), "{stacks:?}");
-    let alone =
-        stacks.matching(|frames| frames.iter().filter(|frame| frame.starts_with("[bits32+")).count() == 1);
+    let alone = stacks.matching(|frames| {
+        let own = |frame: &&String| ["leaf", "middle", "_start"].contains(&frame.as_str());
+        let user = frames.iter().filter(|frame| !frame.ends_with("_[k]"));
+        // Its name, and the mark, one function, or one that is inlined into none.
+        user.clone().filter(own).count() == 1 && user.count() == 3
+    });
     assert_eq!(alone.samples(), stacks.samples(), "{stacks:?}");
+    let leaf = stacks.with_frame(|frame| frame == "leaf");
+    assert!(leaf.samples() * 100 >= stacks.samples() * 95, "{stacks:?}");
 }
 
 #[test]
@@ -272,6 +297,28 @@ fn names_are_found_where_stripping_has_left_or_put_them() {
     run(at, "objcopy", &["--compress-debug-sections=zstd", "exact"]);
     run(at, "strip", &["--strip-symbol=plain_top", "exact"]);
     check("zstd", &plain(&packed), &chain);
+}
+
+#[test]
+fn debug_information_in_files_that_are_not_read_is_told_by_the_summary() {
+    kernel_tier!();
+    let folder = tempfile::tempdir().unwrap();
+    let installed = Installed::from_environment().unwrap();
+    let told = |flags: &[&str]| {
+        let program = program(folder.path(), flags);
+        let running = Running::start(Command::new(&program).arg("plain"));
+        let arguments = ["-F", "199", "-p", &running.pid()];
+        let (output, stacks) = installed.record_until(folder.path(), &arguments, running.used(500));
+        let chain = ["main", "plain_top", "plain_mid", "plain_leaf", "spin"];
+        check(&format!("{flags:?}"), &stacks, &chain);
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        text.lines().find(|line| line.contains(".dwo")).map(str::to_owned)
+    };
+    assert_eq!(told(&[]), None);
+    for version in ["-gdwarf-4", "-gdwarf-5"] {
+        let line = told(&["-gsplit-dwarf", version]).unwrap_or_else(|| panic!("{version}: nothing is said"));
+        assert!(line.contains(" in 1 programs and libraries") && line.ends_with(": exact"), "{line}");
+    }
 }
 
 #[test]

@@ -7,6 +7,7 @@ mod agreement;
 mod books;
 mod bytes;
 mod chains;
+mod changing;
 mod docs;
 mod doctor;
 mod exact;

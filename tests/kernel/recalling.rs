@@ -7,7 +7,7 @@ use stacksonde_tests::target::{Running, compile};
 use std::path::Path;
 use std::process::Command;
 
-fn library(folder: &Path, words: &str) -> std::path::PathBuf {
+pub(super) fn library(folder: &Path, words: &str) -> std::path::PathBuf {
     let built = compile(
         "remaps.c",
         folder,

@@ -179,6 +179,19 @@ fn names_that_are_html_are_names_and_the_page_reaches_nobody() {
 }
 
 #[test]
+fn a_long_name_is_drawn_with_both_its_ends() {
+    let Some(mut browser) = browser("a_long_name_is_drawn_with_both_its_ends") else { return };
+    let name = format!("begins_{}_ends", "x".repeat(3000));
+    let (_folder, path) = page(&profile::batch_named(&name));
+    browser.open_file(&path);
+    browser.value("(window.texts = [], context.fillText = (text) => window.texts.push(text), 0)");
+    browser.value("levels.dispatchEvent(new Event('change'))");
+    browser.until("window.texts.some((text) => /^begins_x+…x+_ends$/.test(text))");
+    // What is told of it is all of it.
+    assert!(tip_at(&mut browser, 0.5, 1).starts_with(&name));
+}
+
+#[test]
 fn colours_follow_the_system_and_an_empty_profile_says_so() {
     let Some(mut browser) = browser("colours_follow_the_system_and_an_empty_profile_says_so") else { return };
     let (_folder, path) = page(&profile::empty_batch());

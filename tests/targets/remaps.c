@@ -5,7 +5,7 @@
  *
  * Expected stacks: main;work_<words>;spin. Runs until it is killed.
  *
- *   remaps LIBRARY LIBRARY
+ *   remaps LIBRARY LIBRARY [TURNS]
  */
 #include <stdint.h>
 
@@ -34,10 +34,13 @@ uint64_t work(uint64_t turns)
 #else
 #include <dlfcn.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <unistd.h>
 
 int main(int argc, char **argv)
 {
+	uint64_t turns = argc > 3 ? strtoull(argv[3], 0, 10) : 50000000;
+
 	for (int round = 0; round < 20; round++) {
 		void *library = dlopen(argv[1 + round % 2], RTLD_NOW | RTLD_LOCAL);
 		uint64_t (*work)(uint64_t) = library ? (uint64_t (*)(uint64_t))dlsym(library, "work") : 0;
@@ -45,7 +48,7 @@ int main(int argc, char **argv)
 			fprintf(stderr, "%s\n", dlerror());
 			return 1;
 		}
-		work(50000000);
+		work(turns);
 		dlclose(library);
 	}
 	execv("/proc/self/exe", argv);

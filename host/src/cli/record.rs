@@ -7,11 +7,12 @@ use super::start::{self, ConfigArguments};
 use crate::agent::Parts;
 use crate::config::{Exporter, Filter};
 use crate::progress::Progress;
-use crate::terminal::{Charset, Colour, Paint, out, out_painted};
+use crate::terminal::{Charset, Colour, Paint, out, out_painted, size};
 use anyhow::{Context, bail};
 use clap::Args;
 use std::ffi::OsString;
 use std::io::IsTerminal;
+use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -110,8 +111,11 @@ async fn record(
         }
     }
     if !arguments.quiet {
-        let paint = Paint(arguments.color.is_on(std::io::stdout().is_terminal()));
-        out_painted(&summary.painted(paint).to_string())?;
+        let stdout = std::io::stdout();
+        let is_terminal = stdout.is_terminal();
+        let paint = Paint(arguments.color.is_on(is_terminal));
+        let columns = size(stdout.as_fd()).filter(|_| is_terminal).map(|(columns, _)| columns.into());
+        out_painted(&summary.painted(paint, columns).to_string())?;
         let charset = Charset::of_locale();
         let shown = |file: &PathBuf| charset.plain(&file.display().to_string()).into_owned();
         let files: Vec<_> = arguments.output.iter().map(shown).collect();

@@ -1,7 +1,7 @@
 //! What attribution needs of an ELF file's headers: bytes in, values out.
-//! Layouts as in the ELF specification (System V gABI, chapters 4 and 5), 64-bit, little-endian.
+//! Layouts as in the ELF specification (System V gABI, chapters 4 and 5), of both classes, little-endian.
 
-use object::elf::{FileHeader64, NT_GNU_BUILD_ID, PF_X, PT_LOAD, ProgramHeader64};
+use object::elf::{FileHeader32, FileHeader64, NT_GNU_BUILD_ID, PF_X, PT_LOAD};
 use object::read::elf::{FileHeader, NoteIterator, ProgramHeader};
 use object::{LittleEndian, ReadRef};
 use std::ops::Range;
@@ -51,20 +51,27 @@ pub fn segment_of<'a>(segments: &'a [Segment], mapped: &Range<u64>, file_offset:
 
 /// Why a file has no segments for us.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("not a 64-bit little-endian ELF file: {0}")]
+#[error("not a little-endian ELF file: {0}")]
 pub struct NotElf(String);
 
 /// The executable segments, in the file's order.
 pub fn segments<'data>(data: impl ReadRef<'data>) -> Result<Vec<Segment>, NotElf> {
-    let headers = program_headers(data)?;
+    segments_by::<FileHeader64<LittleEndian>>(data)
+        .or_else(|other| segments_by::<FileHeader32<LittleEndian>>(data).map_err(|_| other))
+}
+
+fn segments_by<'data, H: FileHeader<Endian = LittleEndian>>(
+    data: impl ReadRef<'data>,
+) -> Result<Vec<Segment>, NotElf> {
+    let headers = program_headers::<H>(data)?;
     let executable = headers.iter().filter(|header| {
         header.p_type(LittleEndian) == PT_LOAD && header.p_flags(LittleEndian).contains(PF_X)
     });
     Ok(executable
         .map(|header| Segment {
-            file_offset: header.p_offset(LittleEndian),
-            file_bytes: header.p_filesz(LittleEndian),
-            address: header.p_vaddr(LittleEndian),
+            file_offset: header.p_offset(LittleEndian).into(),
+            file_bytes: header.p_filesz(LittleEndian).into(),
+            address: header.p_vaddr(LittleEndian).into(),
         })
         .collect())
 }
@@ -74,9 +81,15 @@ const BUILD_ID_MAX: usize = 64;
 
 /// The GNU build id, from the notes that program headers point at; `None` if the file has none.
 pub fn build_id_of<'data>(data: impl ReadRef<'data>) -> Result<Option<Vec<u8>>, NotElf> {
-    for header in program_headers(data)? {
-        let notes: Option<NoteIterator<'_, FileHeader64<LittleEndian>>> =
-            header.notes(LittleEndian, data).map_err(not_elf)?;
+    build_id_by::<FileHeader64<LittleEndian>>(data)
+        .or_else(|other| build_id_by::<FileHeader32<LittleEndian>>(data).map_err(|_| other))
+}
+
+fn build_id_by<'data, H: FileHeader<Endian = LittleEndian>>(
+    data: impl ReadRef<'data>,
+) -> Result<Option<Vec<u8>>, NotElf> {
+    for header in program_headers::<H>(data)? {
+        let notes: Option<NoteIterator<'_, H>> = header.notes(LittleEndian, data).map_err(not_elf)?;
         let Some(mut notes) = notes else { continue };
         while let Ok(Some(note)) = notes.next() {
             if note.name() == b"GNU" && note.n_type(LittleEndian) == NT_GNU_BUILD_ID {
@@ -88,10 +101,10 @@ pub fn build_id_of<'data>(data: impl ReadRef<'data>) -> Result<Option<Vec<u8>>, 
     Ok(None)
 }
 
-fn program_headers<'data>(
+fn program_headers<'data, H: FileHeader<Endian = LittleEndian>>(
     data: impl ReadRef<'data>,
-) -> Result<&'data [ProgramHeader64<LittleEndian>], NotElf> {
-    let header = FileHeader64::<LittleEndian>::parse(data).map_err(not_elf)?;
+) -> Result<&'data [H::ProgramHeader], NotElf> {
+    let header = H::parse(data).map_err(not_elf)?;
     if !header.is_little_endian() {
         return Err(NotElf("big-endian".into()));
     }

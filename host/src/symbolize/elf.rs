@@ -1,6 +1,6 @@
 //! What naming needs of an ELF file's section headers, read piece by piece and never mapped: a file of any size
 //! takes the same memory, and one that is truncated meanwhile is an error instead of a SIGBUS.
-//! Layouts as in the ELF specification (System V gABI, chapter 4), 64-bit, little-endian.
+//! Layouts as in the ELF specification (System V gABI, chapter 4), of both classes, little-endian.
 
 use super::limit::CpuLimit;
 use std::fs::File;
@@ -71,9 +71,30 @@ pub(super) struct Section {
     pub(super) bytes: u64,
     /// Number of the section that it refers to.
     pub(super) link: u32,
+    /// The class of its file.
+    pub(super) class: Class,
+}
+
+/// The class of a file: whether its words are of 32 or of 64 bits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Class {
+    Bits32,
+    Bits64,
+}
+
+impl Class {
+    /// Returns the bytes of a section's header.
+    fn section_bytes(self) -> usize {
+        match self {
+            Self::Bits32 => 40,
+            Self::Bits64 => 64,
+        }
+    }
 }
 
 const HEADER_BYTES: usize = 64;
+/// Bytes of the header of a 32-bit file.
+const HEADER_BYTES_32: usize = 52;
 /// Sections that are looked at. Tens of thousands are usual where each function has one of its own.
 const SECTIONS_MAX: u64 = 1 << 20;
 /// Section headers that one reading brings.
@@ -84,7 +105,21 @@ const NAME_BYTES: usize = 32;
 const NAMES_AT_ONCE: usize = 4096;
 
 impl Section {
-    fn parse(header: &[u8]) -> Self {
+    fn parse(header: &[u8], class: Class) -> Self {
+        if class == Class::Bits32 {
+            let word = |at| u64::from(u32_at(header, at));
+            return Self {
+                name: u32_at(header, 0),
+                kind: u32_at(header, 4),
+                is_code: word(8) & 6 == 6,
+                address: word(12),
+                compressed: word(8) & 0x800 != 0,
+                offset: word(16),
+                bytes: word(20),
+                link: u32_at(header, 24),
+                class,
+            };
+        }
         Self {
             name: u32_at(header, 0),
             kind: u32_at(header, 4),
@@ -94,6 +129,7 @@ impl Section {
             offset: u64_at(header, 24),
             bytes: u64_at(header, 32),
             link: u32_at(header, 40),
+            class,
         }
     }
 
@@ -144,6 +180,7 @@ pub(super) struct Sections<'f, F: Bytes + ?Sized> {
     count: u64,
     /// Number of the section with their names.
     names: u64,
+    class: Class,
 }
 
 impl<'f, F: Bytes + ?Sized> Sections<'f, F> {
@@ -151,14 +188,20 @@ impl<'f, F: Bytes + ?Sized> Sections<'f, F> {
     pub(super) fn of(file: &'f F) -> io::Result<Self> {
         let mut header = [0; HEADER_BYTES];
         let read = file.some(&mut header, 0)?;
-        if read < HEADER_BYTES || !header.starts_with(b"\x7fELF\x02\x01") {
-            return Ok(Self { file, table: 0, count: 0, names: 0 });
-        }
-        // e_shoff, e_shentsize, e_shnum, e_shstrndx.
-        let (table, step) = (u64_at(&header, 40), usize::from(u16_at(&header, 58)));
-        let (count, names) = (u64::from(u16_at(&header, 60)), u64::from(u16_at(&header, 62)));
-        let mut sections = Self { file, table, count, names };
-        if step != HEADER_BYTES || table == 0 {
+        let class = match header.get(..6) {
+            Some(b"\x7fELF\x02\x01") if read == HEADER_BYTES => Class::Bits64,
+            Some(b"\x7fELF\x01\x01") if read >= HEADER_BYTES_32 => Class::Bits32,
+            _ => return Ok(Self { file, table: 0, count: 0, names: 0, class: Class::Bits64 }),
+        };
+        // e_shoff; e_shentsize, e_shnum and e_shstrndx, one after the other.
+        let (table, at) = match class {
+            Class::Bits64 => (u64_at(&header, 40), 58),
+            Class::Bits32 => (u32_at(&header, 32).into(), 46),
+        };
+        let step = usize::from(u16_at(&header, at));
+        let (count, names) = (u64::from(u16_at(&header, at + 2)), u64::from(u16_at(&header, at + 4)));
+        let mut sections = Self { file, table, count, names, class };
+        if step != class.section_bytes() || table == 0 {
             sections.count = 0;
             return Ok(sections);
         }
@@ -179,22 +222,23 @@ impl<'f, F: Bytes + ?Sized> Sections<'f, F> {
         if number >= self.count {
             return Ok(None);
         }
-        let read = self.file.some(&mut header, self.table.saturating_add(number * HEADER_BYTES as u64))?;
-        Ok((read == HEADER_BYTES).then(|| Section::parse(&header)))
+        let header = &mut header[..self.class.section_bytes()];
+        let read = self.file.some(header, self.table.saturating_add(number * header.len() as u64))?;
+        Ok((read == header.len()).then(|| Section::parse(header, self.class)))
     }
 
     /// Tells of each section, in order, as far as the file has their headers, until it is told to stop.
     pub(super) fn each(&self, mut show: impl FnMut(Section) -> ControlFlow<()>) -> io::Result<()> {
-        let mut buffer = vec![0; AT_ONCE * HEADER_BYTES];
+        let step = self.class.section_bytes();
+        let mut buffer = vec![0; AT_ONCE * step];
         let mut number = 0;
         while number < self.count {
-            let read =
-                self.file.some(&mut buffer, self.table.saturating_add(number * HEADER_BYTES as u64))?;
+            let read = self.file.some(&mut buffer, self.table.saturating_add(number * step as u64))?;
             let left = usize::try_from(self.count - number).unwrap_or(usize::MAX);
             let before = number;
-            for header in buffer[..read].chunks_exact(HEADER_BYTES).take(left) {
+            for header in buffer[..read].chunks_exact(step).take(left) {
                 number += 1;
-                if show(Section::parse(header)).is_break() {
+                if show(Section::parse(header, self.class)).is_break() {
                     return Ok(());
                 }
             }

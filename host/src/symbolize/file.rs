@@ -48,6 +48,8 @@ pub(super) struct FileAnswer {
     pub(super) names: Vec<Option<Names>>,
     /// Set if debug information was left out because of its size.
     pub(super) cut: bool,
+    /// Set if debug information is in other files that are not read.
+    pub(super) split: bool,
 }
 
 impl FileQuestion {
@@ -58,10 +60,10 @@ impl FileQuestion {
         let debug_file = self.debug_file(&own, limit)?;
         let texts = Texts::within(self.names_bytes);
         let mut named = Named { addresses: &self.addresses, frames: vec![Vec::new(); self.addresses.len()] };
-        let mut cut = false;
+        let (mut cut, mut split_off) = (false, false);
         if let Some(with_lines) = debug_file.as_ref().filter(|_| self.lines) {
             let found = debug::look_up(&**with_lines, &self.addresses, self.debug_bytes, &texts, limit)?;
-            (named.frames, cut) = (found.frames, found.cut);
+            (named.frames, cut, split_off) = (found.frames, found.cut, found.split);
         }
         let split = debug_file.filter(|file| !Arc::ptr_eq(file, &own));
         let starts = Starts { file: &own, frames: OnceCell::new() };
@@ -96,7 +98,7 @@ impl FileQuestion {
             names.filter(|names| !names.is_empty() || !texts.refused())
         };
         let names = named.frames.into_iter().map(names).collect();
-        Ok(FileAnswer { addresses: self.addresses, names, cut })
+        Ok(FileAnswer { addresses: self.addresses, names, cut, split: split_off })
     }
 
     /// The file with the debug information: itself, or what was split off from it.

@@ -3,6 +3,7 @@
 //! ```text
 //! kernel   functions of the kernel, from kallsyms
 //! kernel_code  code that it got since, from its notices
+//! interrupted  where the kernel itself was interrupted
 //! symtab   functions of files, by symbol tables, for files of any size in the same memory
 //! plt      stubs that lead to functions of other files
 //! debug    inlined functions and lines, from debug information of any size in the same memory
@@ -21,6 +22,7 @@ mod debug;
 mod demangle;
 mod elf;
 mod file;
+mod interrupted;
 mod kernel;
 mod kernel_code;
 mod limit;
@@ -35,6 +37,7 @@ pub(crate) use compressed::unpack;
 pub use debug::{DebugFrame, Found as DebugFound, look_up as look_up_debug};
 pub use demangle::readable as readable_name;
 pub use elf::Bytes;
+pub use interrupted::correct_interrupted;
 pub use kernel::{KernelSymbols, read_kernel_symbols};
 pub use kernel_code::KernelCode;
 pub use limit::CpuLimit;
@@ -93,6 +96,8 @@ pub struct SymbolizeCounters {
     /// Files of whose debug information something was left out, because it takes more memory or work than it may: some of
     /// their functions have names but no lines.
     pub files_without_lines: u64,
+    /// Files of whose debug information a part is in other files that are not read: `.dwo`, `.dwp`, and what dwz put in common.
+    pub files_split: u64,
     /// Addresses, counted in each profile, that have no names in it because their file could not be looked at: it was not
     /// at hand, could not be read, or took too long. It is tried again.
     pub addresses_not_looked_up: u64,
@@ -105,6 +110,7 @@ pub struct SymbolizeCounters {
 impl std::ops::AddAssign for SymbolizeCounters {
     fn add_assign(&mut self, other: Self) {
         self.files_without_lines += other.files_without_lines;
+        self.files_split = self.files_split.max(other.files_split);
         self.addresses_not_looked_up += other.addresses_not_looked_up;
         // Each has read the same ones.
         self.kernel_functions_left_out = self.kernel_functions_left_out.max(other.kernel_functions_left_out);
@@ -131,6 +137,10 @@ pub struct Symbolizer {
     retries: Retries,
     /// Executables whose debug information is too large, so that it is said once.
     without_lines: HashSet<u32>,
+    /// Executables with debug information in other files, so that each is counted once.
+    split: HashSet<u32>,
+    /// Names of some of them.
+    split_names: Vec<Arc<str>>,
     counters: SymbolizeCounters,
 }
 
@@ -147,6 +157,8 @@ impl Symbolizer {
             worker: Worker::new("names", FILE_WAIT),
             retries: Retries::default(),
             without_lines: HashSet::new(),
+            split: HashSet::new(),
+            split_names: Vec::new(),
             counters: SymbolizeCounters::default(),
         }
     }
@@ -154,6 +166,11 @@ impl Symbolizer {
     /// What was given up so far.
     pub fn counters(&self) -> SymbolizeCounters {
         self.counters
+    }
+
+    /// Names of some of the files of whose debug information a part was split off.
+    pub fn split_names(&self) -> &[Arc<str>] {
+        &self.split_names
     }
 
     /// Takes in what code the kernel got so far; call this before the names of frames that were sampled with it.
@@ -277,6 +294,9 @@ impl Symbolizer {
                 if answer.cut || lines != self.options.inlined {
                     self.say_without_lines(executable);
                 }
+                if answer.split {
+                    self.note_split(executable);
+                }
                 for (address, names) in answer.addresses.into_iter().zip(answer.names) {
                     let Some(names) = names else {
                         self.counters.addresses_not_looked_up += 1;
@@ -338,6 +358,23 @@ impl Symbolizer {
             (question.answer(), cpu_time().saturating_sub(began))
         };
         self.worker.run(waits_for, timed).map_err(io::Error::other)
+    }
+
+    fn note_split(&mut self, executable: &Executable) {
+        const NOTED_MAX: usize = 4096;
+        const NAMES_MAX: usize = 3;
+        if self.split.len() >= NOTED_MAX || !self.split.insert(executable.id) {
+            return;
+        }
+        self.counters.files_split += 1;
+        tracing::debug!(
+            path = executable.path,
+            "a part of its debug information is in other files (.dwo, .dwp, dwz)"
+        );
+        let name = executable.name();
+        if self.split_names.len() < NAMES_MAX && self.split_names.iter().all(|known| **known != *name) {
+            self.split_names.push(name.into());
+        }
     }
 
     fn say_without_lines(&mut self, executable: &Executable) {

@@ -1,7 +1,7 @@
 //! Stubs of the procedure linkage table, which no symbol names: each jumps to where a word leads that a relocation fills, and
 //! the relocation names the function (x86-64 psABI, 5.2, and what linkers make of it).
 
-use super::elf::{Bytes, Section, Sections, each_row, u32_at, u64_at};
+use super::elf::{Bytes, Class, Section, Sections, each_row, u32_at, u64_at};
 use super::limit::CpuLimit;
 use super::symtab::{SHT_DYNSYM, SYMBOL_BYTES, text_at};
 use std::collections::BTreeMap;
@@ -36,6 +36,10 @@ pub fn stub_names(
     let sections = Sections::of(file)?;
     let mut found = Found::default();
     sections.each_named(|name, section| {
+        // Stubs of 32-bit files jump by another register, and their relocations are others.
+        if section.class == Class::Bits32 {
+            return;
+        }
         if section.is_code && name.starts_with(PREFIX) && found.stubs.len() < SECTIONS_MAX {
             found.stubs.push((String::from_utf8_lossy(name).into_owned(), section));
         } else if section.kind == SHT_RELA

@@ -2,7 +2,7 @@
 //! only the names of those are read, so that memory depends on the addresses and not on the file.
 
 use super::demangle::{NAME_BYTES_MAX, shortened};
-use super::elf::{Bytes, Section, Sections, each_row, u16_at, u32_at, u64_at};
+use super::elf::{Bytes, Class, Section, Sections, each_row, u16_at, u32_at, u64_at};
 use super::limit::CpuLimit;
 use super::texts::Texts;
 use std::collections::HashMap;
@@ -14,6 +14,8 @@ use std::sync::Arc;
 const SHT_SYMTAB: u32 = 2;
 pub(super) const SHT_DYNSYM: u32 = 11;
 pub(super) const SYMBOL_BYTES: usize = 24;
+/// Bytes of a symbol of a 32-bit file.
+const SYMBOL_BYTES_32: usize = 16;
 /// Functions that may cover an address, a symbol and address: damaged files may have any number that overlap, of which
 /// the first ones count.
 const COVERINGS_MAX: usize = 1 << 24;
@@ -121,8 +123,9 @@ fn look_up(
     let mut covering: Vec<Option<Candidate>> = vec![None; addresses.len()];
     let mut nearest = covering.clone();
     let mut coverings = 0;
-    each_row(file, table, SYMBOL_BYTES, limit, |symbol| {
-        let Some(found) = function(symbol, code) else { return Ok(ControlFlow::Continue(())) };
+    let row_bytes = if table.class == Class::Bits64 { SYMBOL_BYTES } else { SYMBOL_BYTES_32 };
+    each_row(file, table, row_bytes, limit, |symbol| {
+        let Some(found) = function(symbol, table.class, code) else { return Ok(ControlFlow::Continue(())) };
         let first = addresses.partition_point(|address| *address < found.start);
         if let Some(slot) = nearest.get_mut(first)
             && found.is_better_than(*slot)
@@ -158,13 +161,18 @@ fn look_up(
 }
 
 /// The function that a symbol stands for, if it stands for one.
-fn function(symbol: &[u8], code: &CodeRanges) -> Option<Candidate> {
+fn function(symbol: &[u8], class: Class, code: &CodeRanges) -> Option<Candidate> {
     const STT_NOTYPE: u8 = 0;
     const STT_FUNC: u8 = 2;
     const STT_GNU_IFUNC: u8 = 10;
     // st_info, st_shndx, st_value, st_size.
-    let (info, section) = (symbol.get(4)?, u16_at(symbol, 6));
-    let (start, bytes, global) = (u64_at(symbol, 8), u64_at(symbol, 16), info >> 4 == 1);
+    let (info, section, start, bytes) = match class {
+        Class::Bits64 => (symbol.get(4)?, u16_at(symbol, 6), u64_at(symbol, 8), u64_at(symbol, 16)),
+        Class::Bits32 => {
+            (symbol.get(12)?, u16_at(symbol, 14), u32_at(symbol, 4).into(), u32_at(symbol, 8).into())
+        }
+    };
+    let global = info >> 4 == 1;
     let function = match info & 15 {
         STT_FUNC | STT_GNU_IFUNC => true,
         // Local ones tell code from data on arm64 ($x, $d).

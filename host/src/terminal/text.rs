@@ -74,7 +74,7 @@ impl Charset {
         }
     }
 
-    /// What stands for the end of text that was cut.
+    /// What stands for text that was cut.
     fn ellipsis(self) -> &'static str {
         match self {
             Self::Unicode => "…",
@@ -143,6 +143,33 @@ pub fn fit(text: &str, most: usize, charset: Charset) -> Cow<'_, str> {
         end = at + character.len_utf8();
     }
     if most == 0 { Cow::Borrowed("") } else { Cow::Owned(format!("{}{mark}", &text[..end])) }
+}
+
+/// A plain name in at most so many columns; where it is cut in its middle a mark says so. Long names of functions begin alike, and
+/// often end alike, too: what tells them apart is at both ends.
+pub fn fit_name(name: &str, most: usize, charset: Charset) -> Cow<'_, str> {
+    let mark = charset.ellipsis();
+    let room = most.saturating_sub(columns(mark));
+    if columns(name) <= most || room < 2 {
+        return fit(name, most, charset);
+    }
+    let (mut used, mut end) = (0, 0);
+    for (at, character) in name.char_indices() {
+        used += character.width().unwrap_or(0);
+        if used > room.div_ceil(2) {
+            break;
+        }
+        end = at + character.len_utf8();
+    }
+    let (mut used, mut start) = (columns(&name[..end]), name.len());
+    for (at, character) in name.char_indices().rev() {
+        used += character.width().unwrap_or(0);
+        if used > room {
+            break;
+        }
+        start = at;
+    }
+    Cow::Owned(format!("{}{mark}{}", &name[..end], &name[start..]))
 }
 
 /// Plain text in lines of at most so many columns, cut between words where there are any; those after the first are
@@ -220,6 +247,22 @@ mod tests {
         assert_eq!((fit("ab", 0, Charset::Unicode), fit("ab", 1, Charset::Unicode)), ("".into(), "…".into()));
         assert_eq!(pad("名前名", 4, Charset::Unicode), "名… ");
         assert_eq!(pad("ab", 4, Charset::Unicode), "ab  ");
+    }
+
+    #[test]
+    fn long_names_keep_both_ends() {
+        let name = "core::iter::Iterator::for_each<core::slice::Iter<u8>, work::one>";
+        assert_eq!(fit_name(name, 21, Charset::Unicode), "core::iter…work::one>");
+        assert_eq!(fit_name(name, 9, Charset::Ascii), "core~one>");
+        assert_eq!(fit_name(name, 80, Charset::Unicode), name);
+        assert_eq!(
+            (fit_name(name, 0, Charset::Unicode), fit_name(name, 2, Charset::Unicode)),
+            ("".into(), "c…".into())
+        );
+        for most in 0..40 {
+            let shown = fit_name("名前名前名前::名前名前名前", most, Charset::Unicode);
+            assert!(columns(&shown) <= most, "{shown}");
+        }
     }
 
     #[test]

@@ -3,14 +3,14 @@
 use super::Top;
 use super::draw::{name, percent};
 use super::labels::Label;
-use crate::terminal::{Paint, fit};
+use crate::terminal::{Paint, columns as columns_of, fit, fit_name};
 use std::fmt::Write;
 
 /// Rows of each table.
 const ROWS: usize = 20;
 
 impl Top {
-    /// What there is now. Names are cut at so many columns if any are given.
+    /// What there is now. Long names are cut to lines of so many columns if any are given.
     pub fn text(&self, paint: Paint, columns: Option<usize>) -> String {
         let (totals, tables) = (&self.totals, &self.tables);
         let mut text = String::new();
@@ -53,8 +53,10 @@ impl Top {
         let _ = writeln!(text, "\n{}", paint.bold(" SELF%  TOTAL%  FUNCTION"));
         for row in tables.functions.iter().take(ROWS) {
             let (own, total) = (percent(row.own, tables.cpu_time_ns), percent(row.total, tables.cpu_time_ns));
-            let line = format!("{own:6.1} {total:7.1}  {}", name(row));
-            let _ = writeln!(text, "{}", fit(&line, most, self.charset));
+            let head = format!("{own:6.1} {total:7.1}  ");
+            let name = name(row);
+            let name = fit_name(&name, most.saturating_sub(columns_of(&head)), self.charset);
+            let _ = writeln!(text, "{}", fit(&format!("{head}{name}"), most, self.charset));
         }
         more(&mut text, tables.functions.len(), "functions");
         text

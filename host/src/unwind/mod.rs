@@ -11,6 +11,7 @@
 //! go       the same for Go's code, by Go's own table
 //! bare     code that both leave out, as far as it is known
 //! scan     the rest of it, by its instructions (instruction)
+//! made     code that was made at run time, where a thread stands in it
 //! cfi      one function's entry -> rows (gimli)
 //! rule     a row's meaning, in a word
 //! page     rows of a page as the block that the sampler searches
@@ -26,6 +27,7 @@ mod cfi;
 mod go;
 mod index;
 mod instruction;
+mod made;
 mod page;
 mod pages;
 mod rule;
@@ -51,6 +53,7 @@ use crate::bpf::{Notice, NoticeKind, RawSample, Rest};
 use crate::map::Map;
 use crate::process::{Code, Executable, Frame, Processes};
 use beyond::{Beyond, Memory};
+use made::MadeCode;
 use stacksonde_ebpf::tables::{PAGE_BITS, mapping_kind};
 use stacksonde_ebpf::{FRAME_EXACT, USER_FRAMES_MAX, user_end};
 use std::io;
@@ -96,6 +99,7 @@ pub struct Unwinder {
     counters: UnwindCounters,
     /// Stacks of processes, beyond their copies; taken out while a walk reads.
     memory: Option<Memory>,
+    made: MadeCode,
 }
 
 impl Unwinder {
@@ -110,6 +114,7 @@ impl Unwinder {
             max_sources,
             counters: UnwindCounters::default(),
             memory: Some(Memory::default()),
+            made: MadeCode::default(),
         }
     }
 
@@ -238,6 +243,13 @@ impl Unwinder {
                     }
                     break user_end::NO_CODE;
                 }
+                Code::Anonymous if frame.exact => {
+                    match self.made.rule_at((pid, frame.pc), sample.time_ns, &read) {
+                        Ok(rule) => rule.unwrap_or(Rule::NONE),
+                        Err(_) if is_gone(frame.sp, &read) => break user_end::MEMORY_GONE,
+                        Err(_) => Rule::NONE,
+                    }
+                }
                 Code::Nothing | Code::Anonymous => Rule::NONE,
                 Code::File(executable, address) => {
                     // Go's runtime begins stacks with a frame pointer of zero: whether this is the place, rows say.
@@ -306,19 +318,47 @@ impl Unwinder {
         }
     }
 
-    /// Puts in the caller of an innermost frame that the sampler had no rows for, if its frame pointer is still that
-    /// of the caller, so that the walk by frame pointers passed it over.
+    /// Puts in the caller of an innermost frame that the sampler had no rows for, or that was made at run time, if its frame
+    /// pointer is still that of the caller, so that the walk by frame pointers passed it over.
     fn add_leaf(&mut self, sample: &mut RawSample, rest: &Rest, processes: &mut Processes) {
         self.counters.finished_in_user_space += 1;
         sample.user_end = user_end::COMPLETE;
         let frame = rest.registers;
-        let Code::File(executable, address) =
-            processes.code_at(sample.pid, sample.tid, frame.pc, sample.time_ns)
-        else {
-            return;
+        let (pid, tid, time_ns) = (sample.pid, sample.tid, sample.time_ns);
+        let code = processes.code_at(pid, tid, frame.pc, time_ns);
+        let rule = match &code {
+            Code::File(executable, address) => {
+                Some(self.rule(executable, address.0, true, processes, (pid, time_ns)))
+            }
+            Code::Anonymous => {
+                let memory = self.memory.as_ref();
+                let read =
+                    |address, to: &mut [u8]| memory.is_some_and(|memory| memory.read(pid, tid, address, to));
+                self.made.rule_at((pid, frame.pc), time_ns, &read).unwrap_or_else(|_| {
+                    if is_gone(frame.sp, &read) {
+                        sample.user_end = user_end::MEMORY_GONE;
+                    }
+                    None
+                })
+            }
+            Code::Nothing => None,
         };
-        let rule = self.rule(&executable, address.0, true, processes, (sample.pid, sample.time_ns));
+        let Some(rule) = rule else { return };
+        let is_made = code == Code::Anonymous;
+        let called_from = sample.user.get(1).map(|address| address & !FRAME_EXACT);
         match leave(&frame, rule, Some(&rest.leaf), &rest.stack, Architecture::OURS) {
+            Ok(caller)
+                if is_made
+                    && processes.code_at(pid, tid, caller.pc.wrapping_sub(1), time_ns) == Code::Nothing =>
+            {
+                sample.user = [frame.pc].into();
+                sample.user_end = user_end::NO_CODE;
+            }
+            // The code knows better where the caller's frame lies; what frame pointers led to is none of it.
+            Ok(caller) if is_made && caller.fp != frame.fp && called_from != Some(caller.pc) => {
+                sample.user = [frame.pc, caller.pc].into();
+                sample.user_end = user_end::BAD_FRAME_POINTER;
+            }
             Ok(caller) if caller.fp == frame.fp => {
                 let mut frames = sample.user.to_vec();
                 frames.insert(1, caller.pc);
@@ -327,7 +367,7 @@ impl Unwinder {
             }
             // The frame pointer was its own already.
             Ok(_) => {}
-            Err(end) => tracing::debug!(pid = sample.pid, ?frame, end, "Go's innermost frame cannot be left"),
+            Err(end) => tracing::debug!(pid, ?frame, end, "the innermost frame cannot be left by its code"),
         }
     }
 
@@ -451,6 +491,11 @@ impl Unwinder {
             }
         }
     }
+}
+
+/// Tells whether a process has no memory any more: not even where its stack was.
+fn is_gone(sp: u64, read: beyond::Read<'_>) -> bool {
+    !read(sp, &mut [0])
 }
 
 /// The mark of the name of a sample's process, if the sample tells it: a process is called what its main thread is.

@@ -34,13 +34,7 @@ pub fn rules(
     range: &Range<u64>,
     code: impl FnMut(u64, usize) -> io::Result<Vec<u8>>,
 ) -> io::Result<Vec<(u64, Option<Rule>)>> {
-    let mut graph = Graph {
-        code,
-        chunks: BTreeMap::new(),
-        nodes: BTreeMap::new(),
-        ways: Vec::new(),
-        factory: InstructionInfoFactory::new(),
-    };
+    let mut graph = Graph::new(code);
     let swept = graph.sweep(range)?;
     graph.follow()?;
     let nodes = graph.nodes;
@@ -77,6 +71,18 @@ pub fn rules(
     Ok(found)
 }
 
+/// Finds the rule at one address at which an instruction begins, by the returns that it leads to; `None` where it leads to
+/// none, or ways to them disagree.
+pub(super) fn rule_at(
+    address: u64,
+    code: impl FnMut(u64, usize) -> io::Result<Vec<u8>>,
+) -> io::Result<Option<Rule>> {
+    let mut graph = Graph::new(code);
+    graph.ways.push(address);
+    graph.follow()?;
+    Ok(backwards(&graph.nodes).get(&address).copied().flatten().and_then(Caller::rule))
+}
+
 /// The instructions that were looked at, by address.
 struct Graph<C> {
     code: C,
@@ -88,6 +94,16 @@ struct Graph<C> {
 }
 
 impl<C: FnMut(u64, usize) -> io::Result<Vec<u8>>> Graph<C> {
+    fn new(code: C) -> Self {
+        Self {
+            code,
+            chunks: BTreeMap::new(),
+            nodes: BTreeMap::new(),
+            ways: Vec::new(),
+            factory: InstructionInfoFactory::new(),
+        }
+    }
+
     /// Decodes a range from its beginning to its end, and returns where its instructions begin.
     fn sweep(&mut self, range: &Range<u64>) -> io::Result<Vec<u64>> {
         let mut swept = Vec::new();

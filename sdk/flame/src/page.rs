@@ -33,7 +33,7 @@ const BODY: &str = include_str!("page/body.html");
 
 /// SHA-256 of [`STYLE`] and [`SCRIPT`], in base64: all that the page may apply and run.
 const STYLE_HASH: &str = "fswxkofveiJ8AoUWajAbAaAh1qwWzXT0BF+au6yHZvE=";
-const SCRIPT_HASH: &str = "dtv1NX18MPexfFuo6FnqbNaK/0JTpA9dwHWgj+t4rOo=";
+const SCRIPT_HASH: &str = "mLcDpEQcCHF0TI2S4zEIcCO0hcuvHefNfxeFYtN/dGo=";
 
 /// Writes the page.
 ///

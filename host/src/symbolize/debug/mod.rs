@@ -54,6 +54,9 @@ pub struct Found {
     pub frames: Vec<Vec<DebugFrame>>,
     /// Set if something was left out: it takes more memory or more time than it may.
     pub cut: bool,
+    /// Set if part of what there is to say lies in other files, which are not read: `.dwo` and `.dwp` (DWARF 5, 7.3.2), or what
+    /// dwz has put in common.
+    pub split: bool,
 }
 
 /// Looks addresses up, which are sorted, each once, and stated as in the file. Compressed sections may take `budget`
@@ -81,14 +84,19 @@ fn look_up_within(
         let loaded = loaded.sections.iter().find(|(it, _)| *it == id);
         Ok::<_, gimli::Error>(loaded.map_or(&none, |(_, bytes)| bytes).reader())
     });
-    let mut found = Found { frames: vec![Vec::new(); addresses.len()], cut: loaded.too_large };
+    let mut found = Found {
+        frames: vec![Vec::new(); addresses.len()],
+        cut: loaded.too_large,
+        split: loaded.has_supplement,
+    };
     if let Ok(dwarf) = dwarf {
         let units = Units { dwarf, work, texts, addresses };
         let names = FunctionNames::new(&units);
         let mut left = FRAMES_MAX;
         for (place, numbers) in units.owners() {
-            if let Err(error) = of_unit(&units, &names, place, &numbers, &mut left, &mut found.frames) {
-                tracing::debug!(%error, place, "debug information is not understood");
+            match of_unit(&units, &names, place, &numbers, &mut left, &mut found.frames) {
+                Ok(is_split) => found.split |= is_split,
+                Err(error) => tracing::debug!(%error, place, "debug information is not understood"),
             }
         }
         found.cut |= left == 0;
@@ -97,7 +105,7 @@ fn look_up_within(
     work.take_failure().map_or(Ok(found), Err)
 }
 
-/// Adds what a unit says of addresses.
+/// Adds what a unit says of addresses. Returns whether it is a skeleton, whose functions are in another file.
 fn of_unit<'s>(
     units: &Units<'s>,
     names: &FunctionNames<'_, 's>,
@@ -105,8 +113,9 @@ fn of_unit<'s>(
     numbers: &[usize],
     left: &mut usize,
     frames: &mut [Vec<DebugFrame>],
-) -> gimli::Result<()> {
+) -> gimli::Result<bool> {
     let mut unit = units.unit_at(place)?;
+    let is_split = unit.dwo_name()?.is_some();
     let mut program = unit.line_program.take();
     let (lines, of_lines) = match &mut program {
         Some(program) => units.lines(program, numbers),
@@ -133,7 +142,7 @@ fn of_unit<'s>(
             (file, line, column) = (function.call.file, function.call.line, function.call.column);
         }
     }
-    of_lines.and(of_functions)
+    of_lines.and(of_functions).map(|()| is_split)
 }
 
 #[cfg(test)]

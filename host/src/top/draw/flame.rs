@@ -43,6 +43,6 @@ pub(super) fn draw(top: &Top, area: Rect, canvas: &mut Canvas<'_>) {
         let width = if frame.width > 2 { frame.width - 1 } else { frame.width };
         let text = if width < 3 && columns(&text) > usize::from(width) { "" } else { &text };
         let (x, y) = (area.x + frame.x, area.y + 1 + frame.row);
-        canvas.put(x, y, width, text, style::frame(label, stand, canvas.palette));
+        canvas.put_name((x, y, width), "", text, style::frame(label, stand, canvas.palette));
     }
 }

@@ -10,7 +10,7 @@ pub(in crate::top) use panes::name;
 
 use super::Top;
 use super::view::Pane;
-use crate::terminal::{Charset, Palette, pad};
+use crate::terminal::{Charset, Palette, columns, fit_name, pad};
 use ratatui_core::buffer::Buffer;
 use ratatui_core::layout::Rect;
 use ratatui_core::style::Style;
@@ -31,6 +31,14 @@ impl Canvas<'_> {
             let text = pad(text, width.into(), self.charset);
             self.buffer.set_stringn(x, y, text, width.into(), style);
         }
+    }
+
+    /// The same of a name with something before it; a long name is cut in its middle.
+    fn put_name(&mut self, (x, y, width): (u16, u16, u16), head: &str, name: &str, style: Style) {
+        let width = width.min(self.buffer.area.right().saturating_sub(x));
+        let room = usize::from(width).saturating_sub(columns(head));
+        let text = format!("{head}{}", fit_name(name, room, self.charset));
+        self.put(x, y, width, &text, style);
     }
 
     /// Ends the screen where it is too small for anything.

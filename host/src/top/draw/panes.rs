@@ -42,7 +42,7 @@ pub(super) fn functions(top: &Top, area: Rect, canvas: &mut Canvas<'_>) {
     };
     table.draw(top, area, canvas, |row| {
         let (own, total) = (percent(row.own, samples), percent(row.total, samples));
-        (&row.label, format!("{own:7.1} {total:7.1}  {}", name(row)))
+        (&row.label, format!("{own:7.1} {total:7.1}  "), name(row))
     });
 }
 
@@ -64,9 +64,9 @@ pub(super) fn processes(top: &Top, area: Rect, canvas: &mut Canvas<'_>) {
             Label::Process { pid: pid @ 1.., .. } => pid.to_string(),
             _ => "-".into(),
         };
-        let comm = row.label.name();
+        let comm = row.label.name().to_owned();
         let mark = if top.view.only.as_ref() == Some(&row.label) { '>' } else { ' ' };
-        (&row.label, format!("{mark}{:5.1} {pid:>7}  {comm}", 100.0 * top.totals.cpus(row.cpu_time_ns)))
+        (&row.label, format!("{mark}{:5.1} {pid:>7}  ", 100.0 * top.totals.cpus(row.cpu_time_ns)), comm)
     });
 }
 
@@ -80,13 +80,13 @@ struct Table<'a, R> {
 }
 
 impl<R> Table<'_, R> {
-    /// `text` says of a row what it is of and how it reads.
+    /// `text` says of a row what it is of, what stands before its name, and its name.
     fn draw<'a>(
         &'a self,
         top: &Top,
         area: Rect,
         canvas: &mut Canvas<'_>,
-        text: impl Fn(&'a R) -> (&'a Label, String),
+        text: impl Fn(&'a R) -> (&'a Label, String, String),
     ) {
         let has_focus = top.view.focus == self.pane;
         title(canvas, area, &self.title, has_focus);
@@ -94,8 +94,9 @@ impl<R> Table<'_, R> {
         let room = usize::from(area.height.saturating_sub(2));
         let shown = self.rows.iter().enumerate().skip(first(self.selected, room)).take(room);
         for (y, (index, row)) in (area.y + 2..area.bottom()).zip(shown) {
-            let (label, text) = text(row);
-            canvas.put(area.x, y, area.width, &text, style::row(label, has_focus && index == self.selected));
+            let (label, head, name) = text(row);
+            let style = style::row(label, has_focus && index == self.selected);
+            canvas.put_name((area.x, y, area.width), &head, &name, style);
         }
         if self.rows.is_empty() {
             nothing(top, area, canvas);

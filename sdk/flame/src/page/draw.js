@@ -98,7 +98,8 @@ function drawFrame(node, x, end, y, letter) {
   const room = Math.floor((width - 8) / letter);
   if (room < 3) return;
   let text = label(node);
-  if (text.length > room) text = `${text.slice(0, room - 1)}…`;
+  // What tells long names apart is at both ends.
+  if (text.length > room) text = `${text.slice(0, room >> 1)}…${text.slice(text.length - (room - 1 >> 1))}`;
   context.fillStyle = hit ? theme.onMatch : theme.text;
   // Wide letters end where the frame does.
   context.fillText(text, x + 4, y + ROW / 2, width - 8);

@@ -4,6 +4,7 @@ use super::exact::stacks_of;
 use super::recalling::library;
 use stacksonde_tests::agent::Installed;
 use stacksonde_tests::kernel_tier;
+use stacksonde_tests::skip::skip;
 use stacksonde_tests::target::{Running, compile};
 use std::path::Path;
 use std::process::Command;
@@ -41,8 +42,7 @@ fn bpf_programs_have_their_names_even_those_that_came_and_went_meanwhile() {
 fn a_return_that_is_probed_ends_a_stack_by_its_own_name() {
     kernel_tier!();
     if !Path::new("/sys/bus/event_source/devices/uprobe/type").exists() {
-        eprintln!("skipped: this kernel has no uprobes");
-        return;
+        return skip("a_return_that_is_probed_ends_a_stack_by_its_own_name", "this kernel has no uprobes");
     }
     let folder = tempfile::tempdir().unwrap();
     let program = compile("return_probed.c", folder.path(), &[]);

@@ -293,7 +293,7 @@ mod tests {
 
     #[test]
     fn equal_stacks_of_many_processes_take_the_room_of_one() {
-        let mut builder = Builder::new(10, Budget { stacks: 2, bytes: 1 << 20 });
+        let mut builder = Builder::new(10, Budget { stacks: 2, bytes: 2 << 20 });
         let many = 100_000;
         // Callers are another each time: `sample` makes their id of the time.
         assert!((0..many).all(|time_ns| builder.add(sample(1, time_ns, &[1, 2, 3]))));

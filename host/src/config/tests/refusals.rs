@@ -78,7 +78,7 @@ fn says_what_is_wrong_with_a_file() {
         (
             "[sampling]\nrequire = ['magic']",
             "`sampling.require` is [\"magic\"] in DIR/0.toml; allowed: a list of any of user_stacks, \
-             user_stacks_in_kernel, kernel_stacks, kernel_names, process_notices",
+             user_stacks_in_kernel, kernel_stacks, kernel_names, process_notices, sampling_times",
         ),
         (
             "[hazards]\non_unproven = 'hope'",

@@ -32,9 +32,14 @@
 #define STACKSONDE_SAMPLE_COUNT 8u /* u64 */
 #define STACKSONDE_SAMPLE_TIMESTAMPS_START 16u
 #define STACKSONDE_SAMPLE_TIMESTAMPS_COUNT 20u
+/* Appended: a batch has them if its stride reaches so far. A value for each value type, or none. */
+#define STACKSONDE_SAMPLE_VALUES_START 24u
+#define STACKSONDE_SAMPLE_VALUES_COUNT 28u
 
 #define STACKSONDE_TIMESTAMPS 3u
 #define STACKSONDE_TIMESTAMP_TIME_NS 0u /* u64 */
+/* Likewise: what the sample stands for, in the unit of the last value type; 0: as much as that says. */
+#define STACKSONDE_TIMESTAMP_VALUE 8u /* u64 */
 
 #define STACKSONDE_STACKS 4u /* frames are leaf first, kernel before user */
 #define STACKSONDE_STACK_FRAMES_START 0u
@@ -100,6 +105,9 @@
 #define STACKSONDE_LOSS_COUNT 4u /* u64 */
 /* The reason of samples that were not wanted; all others were, and are missing. */
 #define STACKSONDE_EXCLUDED "samples_excluded"
+
+#define STACKSONDE_VALUES 17u
+#define STACKSONDE_VALUE_VALUE 0u /* u64 */
 
 #define STACKSONDE_NONE UINT32_MAX
 

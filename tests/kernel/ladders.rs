@@ -237,6 +237,26 @@ fn the_limit_of_locked_memory_is_left_alone_where_the_kernel_does_not_ask() {
 }
 
 #[test]
+fn where_periods_cannot_change_they_are_fixed_and_that_is_told() {
+    kernel_tier!();
+    let folder = tempfile::tempdir().unwrap();
+    let program = compile("busy.c", folder.path(), &[]);
+    let toml = deny(&["perf.period"]);
+    let plan = Installed::from_environment().unwrap().doctor(&[], &toml, &[]);
+    let times = feature(&plan, "sampling_times");
+    assert_eq!((&times["state"], &times["way"]), (&"reduced".into(), &"fixed".into()), "{times}");
+    assert!(times["reason"].as_str().unwrap().contains("perf.period"), "{times}");
+    let busy = [program.to_str().unwrap(), "0", "1"];
+    let (output, stacks) = record(&toml, folder.path(), &[&["--"], &busy[..]].concat(), |_| false);
+    // As many as the rate says.
+    Used::said_in(&String::from_utf8_lossy(&output.stdout)).check(
+        199.0,
+        stacks.of("busy").samples(),
+        lost(&output),
+    );
+}
+
+#[test]
 fn a_cpu_that_refuses_its_event_costs_that_cpu_only() {
     kernel_tier!();
     if stacksonde::bpf::online_cpus().len() < 2 {

@@ -31,6 +31,10 @@ fn the_json_holds_every_row() {
     let json: serde_json::Value = serde_json::from_slice(&batch(&["--json"]).stdout).unwrap();
     assert_eq!(json["header"]["sequence"], 42);
     assert_eq!(json["samples"][0]["timestamps_ns"], serde_json::json!([1_500_000_000, 1_600_000_000]));
+    assert_eq!(
+        json["samples"][0]["values"].as_array().map(Vec::len),
+        json["value_types"].as_array().map(Vec::len)
+    );
     assert_eq!(json["processes"][0]["labels"]["team"], "größe");
     assert_eq!(json["mappings"][0]["build_id"], "00ff");
     assert_eq!(json["functions"][0]["system_name"], "_ZN3app3runE");

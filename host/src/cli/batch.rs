@@ -180,7 +180,7 @@ fn one_line(text: &str) -> String {
     text.chars().map(|char| if char.is_control() { ' ' } else { char }).collect()
 }
 
-fn counts(batch: &Batch<'_>) -> [(&'static str, u32); 14] {
+fn counts(batch: &Batch<'_>) -> [(&'static str, u32); 15] {
     [
         ("value types", batch.value_types().len()),
         ("samples", batch.samples().len()),
@@ -196,6 +196,7 @@ fn counts(batch: &Batch<'_>) -> [(&'static str, u32); 14] {
         ("labels", batch.labels().len()),
         ("attributes", batch.attributes().len()),
         ("losses", batch.losses().len()),
+        ("values", batch.value_rows().len()),
     ]
 }
 
@@ -234,8 +235,17 @@ fn write_json(batch: &Batch<'_>, out: &mut impl std::io::Write) -> std::io::Resu
         "samples",
         &mut batch.samples().iter().map(|it| {
             let times = batch.timestamps().range(it.timestamps_start, it.timestamps_count);
-            let times: Vec<u64> = times.map(|time| time.time_ns).collect();
-            json!({ "thread": it.thread, "stack": it.stack, "count": it.count, "timestamps_ns": times })
+            let (times, weights): (Vec<u64>, Vec<u64>) =
+                times.map(|time| (time.time_ns, batch.value_at(&time))).unzip();
+            let values: Vec<u64> = batch.values(&it).collect();
+            json!({
+                "thread": it.thread,
+                "stack": it.stack,
+                "count": it.count,
+                "values": values,
+                "timestamps_ns": times,
+                "timestamps_values": weights,
+            })
         }),
     )?;
     table(

@@ -7,7 +7,8 @@ use std::sync::Arc;
 /// Pieces of code that are remembered; of more the oldest is forgotten.
 const PIECES_MAX: usize = 4096;
 
-/// The pieces, by address. What is gone stays until something else takes its place: it may have been sampled before.
+/// The pieces, by address. What is gone stays as far as nothing else takes its place: it may have been sampled before, and
+/// the name of its neighbour below would be wrong.
 #[derive(Clone, Debug, Default)]
 pub struct KernelCode {
     pieces: BTreeMap<u64, Piece>,
@@ -32,8 +33,16 @@ impl KernelCode {
         let before = self.pieces.range(..end).rev();
         let replaced: Vec<u64> =
             before.take_while(|(_, piece)| piece.end > *start).map(|(start, _)| *start).collect();
-        replaced.iter().for_each(|start| drop(self.pieces.remove(start)));
-        if self.pieces.len() >= PIECES_MAX
+        for old in replaced {
+            let Some(piece) = self.pieces.remove(&old) else { continue };
+            if old < *start {
+                self.pieces.insert(old, Piece { end: *start, ..piece.clone() });
+            }
+            if piece.end > end {
+                self.pieces.insert(end, piece);
+            }
+        }
+        while self.pieces.len() >= PIECES_MAX
             && let Some(oldest) =
                 self.pieces.iter().min_by_key(|(_, piece)| piece.number).map(|(start, _)| *start)
         {
@@ -78,9 +87,15 @@ mod tests {
         tell(&mut code, 120, 40, "third", false);
         assert_eq!(
             [110, 120, 159, 160].map(|at| code.name_at(at)),
-            [None, Some("third"), Some("third"), None]
+            [Some("first"), Some("third"), Some("third"), Some("second")]
         );
-        assert_eq!(code.count(), 3);
+        tell(&mut code, 125, 5, "fourth", false);
+        assert_eq!(
+            [124, 125, 130].map(|at| code.name_at(at)),
+            [Some("third"), Some("fourth"), Some("third")],
+            "what is left of a piece lies on both sides"
+        );
+        assert_eq!(code.count(), 4);
     }
 
     #[test]

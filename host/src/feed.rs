@@ -56,7 +56,7 @@ impl Feed {
         self.0.came.notify_one();
     }
 
-    /// What the next batch has to tell of.
+    /// Takes the losses that the next batch has to report.
     pub fn take_dropped(&self) -> Dropped {
         match std::mem::take(&mut self.lock().given_up) {
             0 => Vec::new(),

@@ -38,7 +38,7 @@ impl Merge {
         self.held.extend(events);
     }
 
-    /// Whether a sample is held that is to be looked at soon.
+    /// Tells whether a sample is held that is to be looked at soon.
     pub(super) fn is_urgent(&self) -> bool {
         self.first_urgent_ns().is_some()
     }

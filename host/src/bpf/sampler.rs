@@ -58,7 +58,7 @@ pub enum LoadError {
 }
 
 impl LoadError {
-    /// Whether the kernel said that we may not have what was asked for: before 5.11 also of memory.
+    /// Tells whether the kernel refused permission: before 5.11 also for lack of locked memory.
     fn is_refused(&self) -> bool {
         let answer = match self {
             Self::Object(error) | Self::LockedMemory(error) | Self::Program(error) => error.answer(),
@@ -71,7 +71,7 @@ impl LoadError {
     }
 }
 
-/// What a CPU's records lie in.
+/// The ring of a CPU's records.
 type Ring = RingBuf<MapData>;
 
 /// One sampled CPU.
@@ -335,7 +335,7 @@ impl Sampler {
         self.filter.take()
     }
 
-    /// How many CPUs are sampled.
+    /// Returns the number of CPUs that are sampled.
     pub fn cpu_count(&self) -> usize {
         self.cpus.len()
     }

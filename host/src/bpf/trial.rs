@@ -7,7 +7,7 @@ use stacksonde_ebpf::raw::{create_map, load_program, run};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
-/// What can be tried.
+/// A feature of the kernel that can be tried.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Trial {
     /// bpf(2) at all: creates the simplest map.

@@ -33,12 +33,12 @@ use std::ffi::OsString;
 #[command(name = "stacksonde", version, arg_required_else_help = true)]
 #[command(about = "Profiles every program and the kernel, without their help", long_about = None)]
 pub struct Program {
-    /// What to do.
+    /// The sub-command.
     #[command(subcommand)]
     pub command: Command,
 }
 
-/// What to do.
+/// The sub-commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Print what this system offers, what will be done with it, and why not more.

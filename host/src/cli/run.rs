@@ -15,7 +15,7 @@ use std::sync::mpsc::{Sender, channel};
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 
-/// How often the service manager is told of the agent, at least.
+/// The longest time between two reports to the service manager.
 const REPORT: Duration = Duration::from_secs(10);
 
 /// Arguments of `stacksonde run`.

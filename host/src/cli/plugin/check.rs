@@ -14,7 +14,7 @@ use std::time::Duration;
 /// Status of the child if it could not report: the plugin closed the descriptor.
 const CANNOT_REPORT: i32 = 97;
 
-/// How long the parent waits for a word; a step makes several calls, each with its own deadline.
+/// The time for which the parent waits for a word; a step makes several calls, each with its own deadline.
 const SILENCE: Duration = Duration::from_secs(3 * conformance::DEADLINE.as_secs() + 10);
 
 /// Begins a line of the report: a step begins, passed, failed; nothing is left.
@@ -63,7 +63,7 @@ pub(super) fn parent(plugin: &Inspected, config: &Map<String, Value>) -> anyhow:
     Ok(told.end(status, silent))
 }
 
-/// What the child has reported so far.
+/// The reports of the child so far.
 #[derive(Default)]
 struct Told {
     text: String,

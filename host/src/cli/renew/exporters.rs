@@ -8,13 +8,13 @@ use crate::plugins::{self, ExporterInstance, Exporters, Health, Refusal};
 use anyhow::{Context, bail};
 use std::collections::BTreeMap;
 
-/// What is to be exchanged.
+/// The exporters to be exchanged.
 pub(super) struct Change {
     /// New instances, not open yet.
     pub(super) new: Vec<ExporterInstance>,
     /// Names of those that go.
     pub(super) removed: Vec<String>,
-    /// What is not as it should be though the rest can be applied.
+    /// Notes on what is wrong though the rest can be applied.
     pub(super) notes: Vec<String>,
     /// Names of those that run and are made anew.
     replaced: Vec<String>,

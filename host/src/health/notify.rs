@@ -33,7 +33,7 @@ impl Notifier {
         Self { socket, watchdog }
     }
 
-    /// How often the watchdog wants to hear of us; `None` if there is none.
+    /// Returns the period within which the watchdog expects a message; `None` if there is none.
     pub fn watchdog(&self) -> Option<Duration> {
         self.watchdog
     }
@@ -55,7 +55,7 @@ impl Notifier {
         self.send("WATCHDOG=1");
     }
 
-    /// What is not as it should be, for `systemctl status`.
+    /// Reports problems in a line, for `systemctl status`.
     pub fn status(&self, status: &str) {
         self.send(&format!("STATUS={}", status.replace('\n', " ")));
     }

@@ -14,7 +14,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// Bytes of a request.
 const REQUEST_BYTES: usize = 8192;
 
-/// Where requests come in.
+/// The address at which requests come in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Listen {
     /// A socket in the file system.

@@ -107,7 +107,7 @@ pub fn probe(version: Option<KernelVersion>) -> Capabilities {
     found
 }
 
-/// Whether the running kernel states its own types: `/sys/kernel/btf/vmlinux` can be read and is BTF.
+/// Tells whether the running kernel states its own types: `/sys/kernel/btf/vmlinux` can be read and is BTF.
 pub fn btf_available() -> bool {
     btf(Path::new(BTF)) == Outcome::Present
 }
@@ -192,7 +192,7 @@ fn kallsyms(standing: &Standing) -> Outcome {
     }
 }
 
-/// Whether any line begins with an address other than zero.
+/// Tells whether any line begins with an address other than zero.
 fn shows_addresses(kallsyms: &[u8]) -> bool {
     kallsyms
         .split(|byte| *byte == b'\n')

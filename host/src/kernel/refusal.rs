@@ -8,7 +8,7 @@ use std::io;
 /// `ENOTSUPP`, which the kernel keeps to itself but lets out here (`include/linux/errno.h`).
 const ENOTSUPP: i32 = 524;
 
-/// What the error of a trial means.
+/// Explains the error of a trial.
 pub(super) fn explain(trial: Trial, error: &io::Error, standing: &Standing) -> Outcome {
     let call = call(trial);
     match error.raw_os_error() {

@@ -17,7 +17,7 @@ pub const GROUPS: [&[&str]; 2] = [
 /// Tries facts of one group on our own task; the error is a sentence.
 pub type Confirm<'a> = &'a mut dyn FnMut(&[Fact]) -> Result<(), String>;
 
-/// What is asked, and of whom.
+/// The questions, and the providers that they go to.
 #[derive(Debug)]
 pub struct Questions<'a> {
     /// The facts that are needed.

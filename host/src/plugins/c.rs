@@ -114,7 +114,7 @@ pub(super) struct Exporter {
     destroy: Option<unsafe extern "C" fn(*mut c_void)>,
 }
 
-/// What a structure says of its size.
+/// Returns the size that a structure states of itself.
 #[expect(clippy::cast_possible_truncation, reason = "structures of some tens of bytes")]
 const fn size<T>() -> u32 {
     size_of::<T>() as u32
@@ -214,7 +214,7 @@ impl Exporter {
     }
 }
 
-/// What `create` left for the other calls; it may be null.
+/// The state that `create` left for the other calls; it may be null.
 struct State(*mut c_void);
 
 // SAFETY: the header says that an instance's functions are called one at a time; the host makes all calls on the

@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use stacksonde_plugin::{Capabilities, Offer, Verdict, testing};
 use std::time::{Duration, Instant};
 
-/// How long one call may take.
+/// The longest time for one call.
 pub const DEADLINE: Duration = Duration::from_secs(10);
 
 /// A name that no host asks for.

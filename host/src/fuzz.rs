@@ -173,7 +173,7 @@ pub fn fuzz_unwind_file(data: &[u8]) {
     }
 }
 
-/// What `/proc` says of a process's cgroups and its parent.
+/// Parses the files of `/proc` about a process's cgroups and its parent.
 pub fn fuzz_process_files(data: &[u8]) {
     let _answers = (cgroup_path(data), parent_in_stat(data), stat_field(data, 22));
 }
@@ -259,7 +259,7 @@ pub fn fuzz_schema(data: &[u8]) {
     }
 }
 
-/// What a keyboard sends, and what other programs paste.
+/// Parses input from a keyboard, or pasted from other programs.
 pub fn fuzz_keys(data: &[u8]) {
     let mut keys = Keys::default();
     for chunk in data.chunks(7) {

@@ -76,7 +76,7 @@ impl Frame {
     }
 }
 
-/// What is at an address of a process.
+/// The code at an address of a process.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Code {
     /// Nothing executable that is known.

@@ -63,20 +63,20 @@ const FILE_WAIT: Duration = Duration::from_secs(2);
 /// After so many failures of a file debug information may be what is in the way.
 const WITH_LINES: u32 = 2;
 
-/// How names are looked up.
+/// The options for looking up names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Options {
-    /// Whether kernel addresses can be named (`/proc/kallsyms` shows addresses).
+    /// True if kernel addresses can be named (`/proc/kallsyms` shows addresses).
     pub kernel: bool,
-    /// Whether debug information is consulted for inlined functions and lines.
+    /// True if debug information is consulted for inlined functions and lines.
     pub inlined: bool,
     /// Addresses remembered.
     pub max_cached: usize,
-    /// What names may take.
+    /// The memory that names may take.
     pub memory: Memory,
 }
 
-/// What names may take, in bytes.
+/// The memory that names may take, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Memory {
     /// Names of addresses, remembered from profile to profile.
@@ -87,7 +87,7 @@ pub struct Memory {
     pub debug: u64,
 }
 
-/// What was given up, since the beginning.
+/// Eviction counters, since the beginning.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SymbolizeCounters {
     /// Files of whose debug information something was left out, because it takes more memory or work than it may: some of
@@ -151,7 +151,7 @@ impl Symbolizer {
         }
     }
 
-    /// What was given up so far.
+    /// Returns the eviction counters so far.
     pub fn counters(&self) -> SymbolizeCounters {
         self.counters
     }

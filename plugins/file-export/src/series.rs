@@ -14,7 +14,7 @@ use std::io;
 use std::path::PathBuf;
 use std::time::SystemTime;
 
-/// What the names of its files begin with.
+/// The beginning of its files' names.
 const PREFIX: &str = "profile-";
 
 /// The attribute of a file: its place in the order, and the instance that wrote it.

@@ -21,7 +21,7 @@ pub struct OtlpExport {
     progress: Progress,
 }
 
-/// How far a batch has come, so that a second try does not repeat what was accepted.
+/// The progress of a batch, so that a second try does not repeat what was accepted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Progress {
     run_id: [u8; 16],
@@ -121,7 +121,7 @@ impl OtlpExport {
         if self.has_answered { answer } else { answer.map_err(|refusal| transport.explained(refusal)) }
     }
 
-    /// Whether messages can be smaller than `bytes`, and makes them so.
+    /// Halves the size of messages and tells whether they can be smaller than `bytes`.
     fn shrinks(&mut self, bytes: usize) -> bool {
         let least = LEAST_MESSAGE_BYTES as usize;
         let before = self.most.min(bytes);

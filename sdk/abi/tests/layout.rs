@@ -113,7 +113,7 @@ fn from_text(text: &str) -> Types {
     types
 }
 
-/// What is not an append between two layouts.
+/// Lists the changes between two layouts that are not appends.
 fn breaks(before: &Types, after: &Types) -> Vec<String> {
     let mut breaks = Vec::new();
     for (name, (head, fields)) in before {

@@ -35,7 +35,7 @@ const MOST_SECONDS: &str = "1200";
 /// A block of a document.
 #[derive(Debug)]
 struct Block {
-    /// Where it begins, as `file:line`.
+    /// The place at which it begins, as `file:line`.
     place: String,
     language: String,
     mark: Option<String>,
@@ -114,7 +114,7 @@ fn documents() -> Vec<(String, String)> {
     names.iter().map(|name| (name.clone(), text(name))).collect()
 }
 
-/// What is wrong with a block that is not run here.
+/// Returns the fault of a block that is not run here.
 fn judge_marked(block: &Block, mark: &str, commands: &[String]) -> Option<String> {
     let Some((_, runner)) = MARKS.iter().find(|(known, _)| *known == mark) else {
         return Some(format!("{}: nobody is known to run blocks marked `{mark}`", block.place));

@@ -50,7 +50,7 @@ impl Agent {
         });
     }
 
-    /// What it said, and its exit code.
+    /// Waits for the end; returns its output and its exit code.
     fn end(self) -> (Stage, String, Option<i32>) {
         let output = self.child.wait_with_output().unwrap();
         (self.stage, String::from_utf8(output.stderr).unwrap(), output.status.code())

@@ -1,4 +1,5 @@
-//! What is excluded causes no samples, no rows and no reading of its mappings; it is counted, and the books add up.
+//! Excluded processes cause no samples, no rows and no reading of their mappings; they are counted, and the accounting
+//! adds up.
 
 use stacksonde::bpf::online_cpus;
 use stacksonde::filter::parse_mounts;
@@ -51,7 +52,7 @@ impl Recording {
         value.split(|c: char| !c.is_ascii_digit()).next().unwrap().parse().unwrap()
     }
 
-    /// What the summary says was excluded.
+    /// Returns the number of excluded samples by the summary.
     fn excluded(&self) -> u64 {
         let said = String::from_utf8_lossy(&self.output.stdout);
         let line = said.lines().find_map(|line| line.strip_prefix("excluded"));

@@ -145,7 +145,7 @@ fn a_selection_is_installed_runs_is_upgraded_and_purged() {
     assert!(left.is_empty(), "left behind or changed: {left:?}");
 }
 
-/// What apt, dpkg and systemd keep of what happened, the users' files, and what the test itself put there.
+/// Tells whether a path is a log of apt, dpkg or systemd, a file of the users, or was put there by the test itself.
 fn is_bookkeeping(path: &std::path::Path) -> bool {
     const PLACES: [&str; 12] = [
         "/srv/packages",

@@ -26,7 +26,7 @@ fn cfa(text: &str) -> Option<(u8, i64)> {
     Some((kind, offset))
 }
 
-/// Whether a rule says what readelf's columns say; `None` for rules that these do not spell out.
+/// Tells whether a rule says the same as readelf's columns; `None` for rules that these do not spell out.
 fn agrees(rule: Rule, cfa_text: &str, fp: Option<&str>, ra: Option<&str>) -> Option<bool> {
     if ra == Some("u") {
         return Some(rule.kind == rule_kind::END);
@@ -43,7 +43,7 @@ fn agrees(rule: Rule, cfa_text: &str, fp: Option<&str>, ra: Option<&str>) -> Opt
     Some((rule.kind, i64::from(rule.cfa) * 8, rule.fp) == (kind, offset, fp))
 }
 
-/// What came out for one file.
+/// The result for one file.
 #[derive(Debug, Default)]
 pub(crate) struct Compared {
     /// Rows that say the same.

@@ -13,7 +13,7 @@ const PROGRAMS: [&str; 2] = ["chromium-headless-shell", "chromium"];
 /// After this long without an answer the browser counts as hung.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// What counts as drawing: before the page's own script, so that it counts what is really drawn.
+/// Counts calls that draw: before the page's own script, so that it counts what is really drawn.
 const COUNT_DRAWING: &str = "
     window.drawn = { rectangles: 0, texts: 0 };
     for (const [method, kind] of [['fillRect', 'rectangles'], ['fillText', 'texts']]) {
@@ -32,7 +32,7 @@ pub struct Browser {
     messages: Receiver<Value>,
     session: String,
     last_id: u64,
-    /// What the browser told between answers.
+    /// Messages of the browser between answers.
     events: Vec<Value>,
     _profile: tempfile::TempDir,
 }

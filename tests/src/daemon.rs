@@ -48,7 +48,7 @@ impl Daemon {
         self.signal(libc::SIGHUP);
     }
 
-    /// What it wrote so far, oldest first.
+    /// Returns the profiles that it wrote so far, oldest first.
     ///
     /// # Panics
     ///

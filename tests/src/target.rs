@@ -112,7 +112,7 @@ impl Spinners {
         Self { folder }
     }
 
-    /// Where they are; everyone may run them.
+    /// Returns their folder; everyone may run them.
     pub fn folder(&self) -> &Path {
         self.folder.path()
     }

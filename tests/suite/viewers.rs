@@ -1,5 +1,5 @@
-//! What we write for other programs' viewers: speedscope itself opens it; the Firefox Profiler's format is read by what
-//! its documentation demands (`docs-developer/processed-profile-format.md` and `src/types/profile.js` of
+//! Files that we write for other programs' viewers: speedscope itself opens them; the Firefox Profiler's format is read
+//! by the rules of its documentation (`docs-developer/processed-profile-format.md` and `src/types/profile.js` of
 //! firefox-devtools/profiler).
 
 use base64::prelude::{BASE64_STANDARD, Engine};

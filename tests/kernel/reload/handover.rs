@@ -1,4 +1,4 @@
-//! What waits for an exporter that is made anew is not lost: in memory, on disk, elsewhere on disk, or in a call.
+//! The backlog of an exporter that is replaced is not lost: in memory, on disk, elsewhere on disk, or in a call.
 
 use super::{Daemon, counter, misbehaving, sampled};
 use stacksonde_tests::collector::{self, Receiver};

@@ -1,4 +1,4 @@
-//! What is wrong with a new configuration is told, and nothing of it is applied.
+//! The faults of a new configuration are reported, and nothing of it is applied.
 
 use super::{Daemon, counter, misbehaving};
 use stacksonde_tests::kernel_tier;

@@ -21,8 +21,7 @@ const PATH: &str = "v1development/profiles";
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// The address that profiles go to, with `http://` or, for TLS, `https://`; `http://localhost:4317` for gRPC and
-    /// `http://localhost:4318` for HTTP if it is left out.
+    /// The address that profiles go to, with `http://` or, for TLS, `https://`; `http://localhost:4317` for gRPC and `http://localhost:4318` for HTTP if it is left out.
     pub endpoint: Option<String>,
     /// The protocol that they go by; `grpc` if it is left out.
     pub protocol: Option<Protocol>,

@@ -1,4 +1,5 @@
-//! Language of the tree: doc comments begin with a verb or a noun, and a type's name stands for one thing.
+//! Language of the tree: doc comments begin with a verb or a noun, a type's name stands for one thing, links lead
+//! somewhere.
 
 use stacksonde_tests::plugin;
 use std::collections::{BTreeMap, BTreeSet};
@@ -105,6 +106,37 @@ fn type_names_are_defined_once() {
 fn definitions_of_types_are_found() {
     let text = "pub(crate) struct A<T>(T);\n    enum B {\n\npub trait C: D {\n    type Item;\n}\ntype E = u8;\nlet structure = 1;\nstruct r#F;\n";
     assert_eq!(types(text), [("A", true), ("B", false), ("C", true), ("E", false)]);
+}
+
+#[test]
+fn links_between_documents_lead_to_files_and_headings() {
+    let root = plugin::workspace();
+    let mut links = 0;
+    for path in files(&root, &["md"]) {
+        let text = fs::read_to_string(&path).unwrap();
+        for link in text.split("](").skip(1).filter_map(|rest| rest.split_once(')').map(|(link, _)| link)) {
+            if link.contains("://") || link.contains(char::is_whitespace) {
+                continue;
+            }
+            links += 1;
+            let (file, heading) = link.split_once('#').unwrap_or((link, ""));
+            let target = if file.is_empty() { path.clone() } else { path.with_file_name(file) };
+            assert!(target.exists(), "{}: nothing is at `{link}`", path.display());
+            let has = |text: &str| text.lines().any(|line| line.starts_with('#') && anchor(line) == heading);
+            assert!(
+                heading.is_empty() || has(&fs::read_to_string(&target).unwrap()),
+                "{}: no heading is at `{link}`",
+                path.display()
+            );
+        }
+    }
+    assert!(links > 50, "only {links} links were found");
+}
+
+/// The name of a heading in links, as GitHub makes it.
+fn anchor(heading: &str) -> String {
+    let text = heading.trim_start_matches('#').trim().to_lowercase().replace(' ', "-");
+    text.chars().filter(|it| it.is_alphanumeric() || "-_".contains(*it)).collect()
 }
 
 /// The first line of each doc comment with its number, from 1. In C it is each comment that begins a line.

@@ -108,7 +108,7 @@ fn exporters_that_misbehave_cost_neither_samples_nor_the_batches_of_others() {
     assert!(said.contains("`create`: create panicked at src/lib.rs"), "{said}");
     assert!(said.contains("stuck: export has not returned within 1 s; other exporters go on"), "{said}");
     assert!(said.contains("past its deadline"), "{said}");
-    assert!(counter(&said, "export", "panics") >= 2, "it was made anew: {said}");
+    assert!(counter(&said, "export", "panics") >= 2, "it was created again: {said}");
     assert_eq!(counter(&said, "drop", "panics"), 1);
     assert_eq!(counter(&said, "local", "delivered"), batches, "{said}");
     assert_eq!(counter(&said, "hang", "delivered"), 0);

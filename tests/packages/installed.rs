@@ -97,12 +97,12 @@ fn a_selection_is_installed_runs_is_upgraded_and_purged() {
     let unit = root.path().join("lib/systemd/system/stacksonde.service");
     assert_eq!(capabilities(&booted), stated_capabilities(&fs::read_to_string(unit).unwrap()));
 
-    // The configuration is read anew without a restart.
+    // The configuration is reloaded without a restart.
     let process = booted.service("MainPID");
     let drop_in = root.path().join("etc/stacksonde/conf.d/50-site.toml");
     fs::write(&drop_in, "[filter]\ndeny_comm = [\"no-such-program\"]\n").unwrap();
     booted.run(&["systemctl", "reload", "stacksonde.service"]);
-    booted.eventually("the configuration read anew", || booted.log().contains("configuration read anew"));
+    booted.eventually("the configuration reloaded", || booted.log().contains("configuration reloaded"));
     assert_eq!(booted.service("MainPID"), process);
 
     // Another plugin: the daemon that runs is started anew and has it; recording works.

@@ -1,7 +1,7 @@
 //! The plugin ABI as a later minor version might be: 1.1, made of the present one by the three appends that
 //! the rules allow. A host and a plugin are built with it, to meet those of today.
 //!
-//! It is made anew from the sources each time, so it follows them.
+//! It is made again from the sources each time, so it follows them.
 
 use crate::plugin::{Build, build_crate, once, target, workspace};
 use std::collections::BTreeSet;

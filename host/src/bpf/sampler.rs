@@ -211,7 +211,7 @@ impl Sampler {
         let lifecycle = match settings.notices {
             Notices::Tracepoints => Lifecycle::load(settings.ids)
                 .inspect_err(|error| {
-                    tracing::warn!("no notices of exec and exit: {error:#}; /proc is looked through")
+                    tracing::warn!("no events of exec and exit: {error:#}; /proc is scanned instead")
                 })
                 .ok(),
             Notices::SideBand | Notices::Nobody => None,
@@ -412,7 +412,7 @@ fn new_ring(bytes: u32) -> Result<Ring, LoadError> {
 fn open_side_band(cpu: u32, bytes: u32) -> Option<SideBand> {
     SideBand::open(cpu, bytes).map_or_else(
         |error| {
-            tracing::warn!(cpu, %error, "no notices of processes from this CPU; mappings are re-read from /proc instead");
+            tracing::warn!(cpu, %error, "no process events from this CPU; mappings are re-read from /proc instead");
             None
         },
         Some,

@@ -68,7 +68,7 @@ fn tell(answer: &Answer) {
         return tracing::error!("the configuration before stays: {}", answer.text);
     }
     let mut lines = answer.text.lines();
-    tracing::info!("configuration read anew: {}", lines.next().unwrap_or_default());
+    tracing::info!("configuration reloaded: {}", lines.next().unwrap_or_default());
     lines.for_each(|line| tracing::warn!("{line}"));
 }
 

@@ -66,7 +66,7 @@ pub fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     if !arguments.once {
         let term = std::env::var("TERM").unwrap_or_default();
         let why = match (std::io::stdout().is_terminal(), term.as_str()) {
-            (false, _) => "its output is no terminal",
+            (false, _) => "stdout is not a terminal",
             (true, "") => "TERM is not set, so that nothing is known of this terminal",
             (true, "dumb") => "TERM is `dumb`: this terminal cannot be drawn on",
             (true, _) => "",

@@ -47,7 +47,7 @@ impl Notifier {
     pub fn reloading(&self) {
         // systemd 253 and later want to know since when (Type=notify-reload), by CLOCK_MONOTONIC.
         let micros = monotonic_ns() / 1000;
-        self.send(&format!("RELOADING=1\nMONOTONIC_USEC={micros}\nSTATUS=reading the configuration anew"));
+        self.send(&format!("RELOADING=1\nMONOTONIC_USEC={micros}\nSTATUS=reloading the configuration"));
     }
 
     /// Sampling goes on.

@@ -90,7 +90,7 @@ pub fn probe(version: Option<KernelVersion>) -> Capabilities {
         let outcome = match tried {
             Ok(()) => Outcome::Present,
             Err(error) if is_over_perf_mlock(trial, &error, &found) => absent(
-                "the buffer of notices is more than may be locked",
+                "the buffer of process events is more than may be locked",
                 "grant CAP_IPC_LOCK or raise kernel.perf_event_mlock_kb",
             ),
             Err(error) => explain(trial, &error, &standing),

@@ -167,7 +167,7 @@ fn unknown_to_kernel(trial: Trial) -> (&'static str, &'static str) {
         Trial::RingBuffer => ("this kernel has no BPF ring buffers", "Linux 5.8 or newer"),
         Trial::ArrayOfMaps => ("this kernel has no arrays of ring buffers", "Linux 5.8 or newer"),
         Trial::CpuClock => ("this kernel has no software CPU clock", "a kernel with CONFIG_PERF_EVENTS=y"),
-        Trial::SideBand => ("this kernel gives no notices of mappings", "a kernel with CONFIG_PERF_EVENTS=y"),
+        Trial::SideBand => ("this kernel reports no mappings", "a kernel with CONFIG_PERF_EVENTS=y"),
     }
 }
 

@@ -16,7 +16,7 @@ const USES: [(&str, &str); 11] = [
     ("kernel.btf", "offsets by btf-offsets"),
     ("kallsyms.addresses", "the check of probe-read-safety"),
     ("bpf.helper.get_current_cgroup_id", "cgroups of samples"),
-    ("cap.ipc_lock", "large buffers of notices"),
+    ("cap.ipc_lock", "large buffers of process events"),
     ("cap.sys_ptrace", "files of other users' processes"),
     ("lockdown.none", "explaining refusals"),
 ];

@@ -134,8 +134,7 @@ fn compare(
                 answers.refusals.push(Refusal { provider, facts: vec![fact.name], reason, remedy: None });
             }
             None => {
-                let evidence =
-                    format!("{}; nobody else can give it, so that it is not compared", fact.evidence);
+                let evidence = format!("{}; no other provider has it, so it is not compared", fact.evidence);
                 answers.facts.push(Fact { evidence, ..fact });
             }
         }

@@ -15,7 +15,7 @@ pub(super) const ANSWER: Duration = Duration::from_secs(10);
 #[derive(Debug, thiserror::Error)]
 pub enum PluginError {
     /// The plugin has no such role.
-    #[error("plugin `{plugin}` is no {role}: check the configuration")]
+    #[error("plugin `{plugin}` has no {role}: check the configuration")]
     NoRole {
         /// The plugin's name.
         plugin: String,

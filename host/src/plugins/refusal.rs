@@ -19,7 +19,7 @@ pub enum Refusal {
         looked: Vec<PathBuf>,
     },
     /// A name that is not one.
-    #[error("`{name}` is no plugin's name: use letters, digits, `-` and `_`, or give an absolute path")]
+    #[error("`{name}` is not a plugin's name: use letters, digits, `-` and `_`, or give an absolute path")]
     BadName {
         /// The name.
         name: String,
@@ -125,7 +125,7 @@ pub enum Refusal {
         path: PathBuf,
     },
     /// A manifest that cannot be used.
-    #[error("{}: its manifest cannot be read: {reason}; build it anew with a `plugin.json` that follows the documentation", .path.display())]
+    #[error("{}: its manifest cannot be read: {reason}; build it again with a `plugin.json` that follows the documentation", .path.display())]
     BadManifest {
         /// The file.
         path: PathBuf,

@@ -124,7 +124,7 @@ impl Shared {
             let left = until.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 let what = state.call.as_ref().map_or("the queue", |call| call.what);
-                tracing::warn!(exporter = self.name, "gave up waiting for {what} at shutdown");
+                tracing::warn!(exporter = self.name, "stopped waiting for {what} at shutdown");
                 break;
             }
             state = self.end.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;

@@ -171,7 +171,7 @@ mod tests {
     #[test]
     fn what_is_refused_is_named_with_the_next_step() {
         for (name, bytes, expected) in [
-            ("a.pb.gz", &packed(b"\x08")[..], "a.pb.gz: this is no profile of pprof"),
+            ("a.pb.gz", &packed(b"\x08")[..], "a.pb.gz: this is not a pprof profile"),
             ("a.pb.gz", &packed(b"some")[..9], "a.pb.gz cannot be unpacked"),
             ("a.pb.gz", b"", "a.pb.gz: the profile names no type of values"),
             ("a.folded", b"x y", "a.folded: line 1 does not end with a number"),

@@ -10,7 +10,7 @@ use std::collections::HashMap;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PprofError {
     /// They are something else, or were cut.
-    #[error("this is no profile of pprof, or a part of it is missing")]
+    #[error("this is not a pprof profile, or a part of it is missing")]
     Damaged,
     /// Reading it would take too much memory.
     #[error(

@@ -116,7 +116,9 @@ pub enum Symbolize {
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// An endpoint that is none.
-    #[error("{origin}: `{endpoint}` is no endpoint; write it as `http://collector:4317`, or with https://")]
+    #[error(
+        "{origin}: `{endpoint}` is not an endpoint; write it as `http://collector:4317`, or with https://"
+    )]
     Endpoint {
         /// The key or variable.
         origin: String,

@@ -49,7 +49,7 @@ fn what_waits_for_an_exporter_goes_to_the_one_that_comes_after_it() {
     let running = collector::start(collected.path(), &receivers);
     let said = daemon.renew(&config(true));
     assert!(
-        said.contains("memory made anew, other-spool made anew, same-spool made anew, stuck made anew"),
+        said.contains("memory replaced, other-spool replaced, same-spool replaced, stuck replaced"),
         "{said}"
     );
     for folder in ["one/same-spool", "one/other-spool", "one/to-memory", "two/other-spool"] {

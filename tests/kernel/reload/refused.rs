@@ -81,7 +81,7 @@ fn a_bad_configuration_is_refused_with_its_error_and_the_old_one_stays() {
     fs::remove_file(&file).unwrap();
     fs::write(&file, "no library").unwrap();
     let said = daemon.renew(&format!("{changed}{lines}"));
-    assert_eq!(said, "applied: exporters (good made anew)\n");
+    assert_eq!(said, "applied: exporters (good replaced)\n");
     assert_eq!(creates(), before + 1);
     let profiles = daemon.lines("good.seq").len();
     daemon.eventually("profiles", |daemon| daemon.lines("good.seq").len() > profiles);

@@ -128,7 +128,10 @@ impl Told {
 
 /// Loads `plugin`, runs everything, and reports on standard input, which the parent made a socket.
 pub(super) fn child(plugin: Inspected, config: &Map<String, Value>) -> anyhow::Result<()> {
-    let report = std::io::stdin().as_fd().try_clone_to_owned().context("there is nobody to report to")?;
+    let report = std::io::stdin()
+        .as_fd()
+        .try_clone_to_owned()
+        .context("the parent that it should report to is gone")?;
     let report = std::cell::RefCell::new(File::from(report));
     let tell = |line: String| {
         let line = line.replace('\n', " ") + "\n";

@@ -141,7 +141,7 @@ impl Shared {
                 let what = state.call.as_ref().map_or("the queue", |call| call.what);
                 tracing::warn!(
                     exporter = self.name,
-                    "gave up waiting for {what} of the instance before; the batch that it was about is handed over again"
+                    "stopped waiting for {what} of the instance before; the batch that it was about is handed over again"
                 );
                 return;
             };

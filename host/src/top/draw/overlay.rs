@@ -22,7 +22,7 @@ const HELP: &[&str] = &[
     "s                sort by the next column",
     "Space, p         pause, go on",
     "d                details: losses, stacks that are not whole, messages",
-    "Ctrl-L           draw anew     Ctrl-Z   suspend",
+    "Ctrl-L           redraw        Ctrl-Z   suspend",
     "q, Ctrl-C        quit",
 ];
 

@@ -84,7 +84,7 @@ pub(super) fn check(results: &Results) -> anyhow::Result<Vec<String>> {
     let (denied, others) = (reloaded.of("in_usr").samples(), reloaded.of("in_home").samples());
     must(denied == 0 && others > 0, format!("denied by reload: {denied} samples; not denied: {others}"));
     let journal = results.text("journal")?;
-    for line in ["configuration read anew", "Reload failed for stacksonde.service", "Watchdog timeout"] {
+    for line in ["configuration reloaded", "Reload failed for stacksonde.service", "Watchdog timeout"] {
         must(journal.contains(line), format!("the journal has no `{line}`:\n{journal}"));
     }
     let show = |file: &str, property: &str| results.property(file, property);

@@ -16,7 +16,7 @@ const MIRROR: &str = "http://deb.debian.org/debian";
 /// Files that are not read in a guest.
 const LEFT_OUT: [&str; 4] =
     ["/usr/share/doc/*", "/usr/share/man/*", "/usr/share/locale/*", "/usr/share/i18n/*"];
-/// After this it is made anew.
+/// After this time it is made again.
 const FRESH: Duration = Duration::from_secs(14 * 24 * 60 * 60);
 
 /// The folder in which packages put plugins.

@@ -200,7 +200,7 @@
 /* Registers of the innermost frame, by DWARF number (x86-64: rax rdx rcx rbx rsi rdi rbp rsp r8 to r15). */
 #define LEAF_REGISTERS 16
 
-/* Values of a rule's `fp` and `other` that are no offset from the CFA. */
+/* Values of a rule's `fp` and `other` that are not an offset from the CFA. */
 #define SAVED_NOT 0x7fff /* the register keeps its value */
 #define SAVED_AT_FP 0x7ffe /* fp = *fp; each less by one: 8 bytes further, */
 #define SAVED_AT_FP_LEAST 0x7f80 /* down to this */

@@ -27,7 +27,7 @@ pub struct Answer {
     pub text: String,
 }
 
-/// Someone asks for the configuration to be read anew, and waits for the answer if there is a place for it.
+/// Someone asks for the configuration to be read again, and waits for the answer if there is a place for it.
 #[derive(Debug)]
 pub struct Ask {
     /// The channel for the answer.
@@ -125,7 +125,7 @@ fn peer_uid(stream: &UnixStream) -> io::Result<u32> {
     if result == 0 { Ok(peer.uid) } else { Err(io::Error::last_os_error()) }
 }
 
-/// Asks the daemon that listens at `path` to read its configuration anew, and waits for its answer.
+/// Asks the daemon that listens at `path` to read its configuration again, and waits for its answer.
 ///
 /// # Errors
 ///

@@ -95,7 +95,7 @@ pub fn fuzz_debug(data: &[u8]) {
     addresses.dedup();
     let limit = CpuLimit::after(Duration::from_secs(3600));
     let found = look_up_debug(&data, &addresses, 1 << 20, &Texts::within(1 << 16), limit);
-    // A damaged compressed section is no failure of reading either.
+    // A damaged compressed section is not a failure of reading either.
     assert!(
         found.is_ok_and(|found| found.frames.len() == addresses.len()),
         "bytes in memory can be read, in time"

@@ -64,7 +64,7 @@ impl Block {
             }
             other if NO_COMMANDS.contains(&other) => Ok(None),
             other => Err(format!(
-                "{}: `{other}` is no language that is known here: say sh for commands",
+                "{}: `{other}` is not a language that is known here: say sh for commands",
                 self.place
             )),
         }
@@ -165,7 +165,7 @@ fn what_is_no_known_block_is_refused() {
         let commands = block.commands();
         commands.map(|commands| judge_marked(&block, block.mark.as_deref().unwrap(), &commands.unwrap()))
     };
-    assert!(problem("a\n```bash\nls\n```\n").unwrap_err().contains("x.md:2: `bash` is no language"));
+    assert!(problem("a\n```bash\nls\n```\n").unwrap_err().contains("x.md:2: `bash` is not a language"));
     assert!(problem("```\nstacksonde doctor\n```\n").unwrap_err().contains("without a language"));
     assert!(problem("```sh moon\nls\n```\n").unwrap().unwrap().contains("marked `moon`"));
     assert!(

@@ -341,7 +341,7 @@ fn rules_are_changed_without_a_restart_and_bad_ones_are_refused() {
     let line = |what: &str| said.lines().find(|line| line.contains(what)).unwrap_or_else(|| panic!("{said}"));
     assert!(line("the configuration before stays").contains("`filter.cgroup` is [\"not a path\"]"));
     assert!(line("configuration reloaded").ends_with("applied: filter"));
-    assert!(line("waits until stacksonde is started again").ends_with(": memory"));
+    assert!(line("waits until stacksonde is restarted").ends_with(": memory"));
 }
 
 #[test]

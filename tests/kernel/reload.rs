@@ -1,4 +1,4 @@
-//! A daemon that is told to read its configuration anew: exporters are exchanged, a bad configuration changes nothing,
+//! A daemon that is told to read its configuration again: exporters are exchanged, a bad configuration changes nothing,
 //! and sampling does not notice.
 
 mod books;

@@ -105,7 +105,7 @@ fn a_selection_is_installed_runs_is_upgraded_and_purged() {
     booted.eventually("the configuration reloaded", || booted.log().contains("configuration reloaded"));
     assert_eq!(booted.service("MainPID"), process);
 
-    // Another plugin: the daemon that runs is started anew and has it; recording works.
+    // Another plugin: the daemon that runs is restarted and has it; recording works.
     install(&booted, &["stacksonde-file-export"]);
     booted.eventually("a restart", || is_active(&booted) && booted.service("MainPID") != process);
     assert_eq!(plugins(&booted).len(), 3);

@@ -8,7 +8,7 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-/// `rsp+16` as kind and offset; `None` for what is no register and an offset.
+/// `rsp+16` as kind and offset; `None` for what is not a register and an offset.
 fn cfa(text: &str) -> Option<(u8, i64)> {
     let at = text.find(['+', '-']).filter(|at| *at > 0)?;
     let offset: i64 = text[at..].parse().ok()?;

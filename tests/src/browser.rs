@@ -242,7 +242,7 @@ impl Browser {
             b'0'..=b'9' => u32::from(byte - b'0') + 52,
             b'+' => 62,
             b'/' => 63,
-            _ => panic!("{byte} is no digit of base64"),
+            _ => panic!("{byte} is not a digit of base64"),
         };
         let text = answer["data"].as_str().unwrap().trim_end_matches('=').as_bytes();
         let bytes = text.chunks(4).flat_map(|digits| {

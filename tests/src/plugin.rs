@@ -111,7 +111,7 @@ pub fn build_crate(folder: &Path, environment: &[(&str, &Path)]) -> PathBuf {
         files.into_iter().find(|file| file.as_str().is_some_and(|file| file.ends_with(".so")))
     });
     // The last one is the crate's own; those before are macros.
-    let file = files.next_back().unwrap_or_else(|| panic!("{} is no cdylib", folder.display()));
+    let file = files.next_back().unwrap_or_else(|| panic!("{} is not a cdylib", folder.display()));
     PathBuf::from(file.as_str().unwrap())
 }
 

@@ -33,11 +33,11 @@ fn batches() -> [Vec<u8>; 4] {
 }
 
 fn list(value: &Value) -> &Vec<Value> {
-    value.as_array().unwrap_or_else(|| panic!("{value} is no list"))
+    value.as_array().unwrap_or_else(|| panic!("{value} is not a list"))
 }
 
 fn index(value: &Value) -> usize {
-    usize::try_from(value.as_u64().unwrap_or_else(|| panic!("{value} is no index"))).unwrap()
+    usize::try_from(value.as_u64().unwrap_or_else(|| panic!("{value} is not an index"))).unwrap()
 }
 
 /// By thread, its samples as texts: frames root first, category and name of each; what it weighs.

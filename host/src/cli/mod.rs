@@ -49,7 +49,7 @@ pub enum Command {
     Top(top::Arguments),
     /// Profile until stopped, in intervals, and hand each profile to the configured exporters.
     Run(run::Arguments),
-    /// Have a running daemon read its configuration anew, and say what came of it.
+    /// Have a running daemon read its configuration again, and say what came of it.
     Reload(reload::Arguments),
     /// Ask a running daemon whether all is well.
     Health(health::Arguments),

@@ -117,7 +117,7 @@ impl Renewal {
         };
         lines.insert(0, summary);
         if !waiting.is_empty() {
-            lines.push(format!("waits until stacksonde is started again: {}", waiting.join(", ")));
+            lines.push(format!("waits until stacksonde is restarted: {}", waiting.join(", ")));
         }
         Ok(lines)
     }

@@ -28,7 +28,7 @@ pub struct Arguments {
 }
 
 /// Runs until SIGTERM or SIGINT, then hands over what is left. SIGHUP and `stacksonde reload` make it read its
-/// configuration anew.
+/// configuration again.
 pub fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     let (config, log) = arguments.config.begin(None, &[])?;
     arguments.filter.check()?;
@@ -108,7 +108,7 @@ async fn report(manager: &Notifier, watched: &Watched) {
     loop {
         tokio::time::sleep(manager.watchdog().unwrap_or(REPORT).min(REPORT)).await;
         let verdict = watched.verdict();
-        // An exporter that fails is no reason to start the agent anew.
+        // An exporter that fails is not a reason to restart the agent.
         if watched.samples_flow() {
             manager.alive();
         }

@@ -43,7 +43,7 @@ impl Notifier {
         self.send(&format!("READY=1\nSTATUS={status}"));
     }
 
-    /// The configuration is read anew; [`Notifier::ready`] says that this is over.
+    /// The configuration is read again; [`Notifier::ready`] says that this is over.
     pub fn reloading(&self) {
         // systemd 253 and later want to know since when (Type=notify-reload), by CLOCK_MONOTONIC.
         let micros = monotonic_ns() / 1000;

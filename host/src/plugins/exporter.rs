@@ -188,7 +188,7 @@ impl ExporterInstance {
     ///
     /// # Errors
     ///
-    /// The plugin is no exporter; it refuses the offer or the config; it panics; it does not return within
+    /// The plugin is not an exporter; it refuses the offer or the config; it panics; it does not return within
     /// the deadline, in which case its thread is left behind.
     pub fn prepare(plugin: &Plugin, settings: ExporterSettings, offer: &Offer) -> Result<Self, PluginError> {
         let name = settings.name.clone();

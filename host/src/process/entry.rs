@@ -49,7 +49,7 @@ impl Process {
         self.unnamed = None;
     }
 
-    /// Takes in mappings that were read anew, until this time.
+    /// Takes in mappings that were read again, until this time.
     pub(super) fn take_maps(&mut self, maps: ExecutableMaps, until_ns: u64, files: &mut MappedFiles) {
         let mut new = Mappings::default();
         for line in maps.lines {

@@ -410,7 +410,7 @@ fn read_build_id(file: &File) -> io::Result<Option<Vec<u8>>> {
 fn by_range(mapped: &Mapped, at: MappedAt) -> io::Result<Option<PinnedFile>> {
     by_living_task(at.pid, at.tid, |task| {
         match PinnedFile::at(format!("/proc/{task}/map_files/{:x}-{:x}", at.start, at.end)) {
-            // The range may have been mapped anew since.
+            // The range may have been mapped again since.
             Ok(file) => Ok(Some(file).filter(|file| has_inode(file, &mapped.identity))),
             Err(error) if is_denied(&error) => Ok(None),
             Err(error) => Err(error),

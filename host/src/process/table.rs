@@ -175,7 +175,7 @@ impl Processes {
     /// The next interval begins: processes that ended are forgotten.
     pub fn next_interval(&mut self) {
         self.interval += 1;
-        // Files are to be held anew.
+        // Files are to be held again.
         self.executables.release_files();
         self.callers.clear();
         self.known.retain(|_, process| !process.ended);

@@ -251,7 +251,7 @@ impl Symbolizer {
     }
 
     /// Remembers what is at addresses of a file, if it can be looked at within this CPU time, and returns what it took. If
-    /// not, that is no answer: it is tried again.
+    /// not, that is not an answer: it is tried again.
     fn look_up_file(&mut self, executable: &Executable, mut addresses: Vec<u64>, time: Duration) -> Duration {
         addresses.sort_unstable();
         addresses.dedup();
@@ -312,7 +312,7 @@ impl Symbolizer {
         /// Room for the names of a few functions there is always.
         const NAMES_LEAST: usize = 64 << 10;
         let Some(file) = executable.unchanged_file() else {
-            // That there is one which was written over is no answer of its file system.
+            // That there is one which was written over is not an answer of its file system.
             return Err(match executable.file() {
                 Some(_) => io::Error::new(io::ErrorKind::InvalidData, "the file was written over since"),
                 None => io::Error::other("the file is not at hand"),

@@ -35,7 +35,7 @@ pub enum Key {
     PageDown,
 }
 
-/// Longest sequence that is waited for; what is longer is no key.
+/// Longest sequence that is waited for; what is longer is not a key.
 const LONGEST: usize = 32;
 
 /// Bytes that were read and are not a whole key yet.

@@ -91,7 +91,7 @@ impl Screen {
     ///
     /// There is none, or it cannot be opened or set.
     pub fn take(palette: Palette) -> io::Result<Self> {
-        // Opened anew, so that whoever shares the terminal with us does not get a descriptor that never waits.
+        // Opened again, so that whoever shares the terminal with us does not get a descriptor that never waits.
         let mut options = OpenOptions::new();
         options.read(true).write(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY);
         // Who has no controlling terminal may have one as its output all the same.
@@ -157,7 +157,7 @@ impl Screen {
         self.shown = next;
     }
 
-    /// Has all of it drawn anew next time.
+    /// Has all of it drawn again next time.
     pub fn redraw(&mut self) {
         // What is on its way ends with whole sequences, and this follows it.
         self.clear(self.shown.area);

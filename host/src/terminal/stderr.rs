@@ -1,4 +1,4 @@
-//! Who may write to standard error: the log at once; the log and one line that is drawn anew in its place; or nobody,
+//! Who may write to standard error: the log at once; the log and one line that is redrawn in its place; or nobody,
 //! because a whole screen is on that terminal, so that the log is kept for later.
 
 use super::{Charset, columns, fit, size};
@@ -95,7 +95,7 @@ pub fn release() {
     }
 }
 
-/// Draws the line anew, of as many of `parts` as fit the terminal; the first ones matter most. Parts are plain text.
+/// Redraws the line, of as many of `parts` as fit the terminal; the first ones matter most. Parts are plain text.
 pub fn show_line(parts: &[String]) {
     let columns = size(io::stderr().as_fd()).map_or(80, |(columns, _)| usize::from(columns));
     let charset = Charset::of_locale();

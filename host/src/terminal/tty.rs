@@ -4,7 +4,7 @@ use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
-/// Columns and rows; `None` where it has none, or is no terminal.
+/// Columns and rows; `None` where it has none, or is not a terminal.
 pub fn size(terminal: BorrowedFd<'_>) -> Option<(u16, u16)> {
     let mut size = MaybeUninit::<libc::winsize>::zeroed();
     // SAFETY: the request fills in a `winsize`, which lives through the call (ioctl_tty(2)).

@@ -36,7 +36,7 @@ pub enum Wish {
     Quit,
     /// Give the terminal back until continued.
     Suspend,
-    /// Draw everything anew.
+    /// Redraw everything.
     Redraw,
 }
 

@@ -65,7 +65,7 @@ impl<'a> Beyond<'a> {
         self.anew.set(None);
     }
 
-    /// The return address with which the process has called anew from where the frame that is being left was, if a
+    /// The return address with which the process has called again from where the frame that is being left was, if a
     /// word was refused for that.
     pub(super) fn called_anew(&self) -> Option<u64> {
         self.anew.take()

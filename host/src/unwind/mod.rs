@@ -152,7 +152,7 @@ impl Unwinder {
         let Some((epoch, mut known)) = self.tables.overlapping(notice.pid, range.clone()) else {
             return false;
         };
-        // A mapping that got other rights is reported anew, which code made at run time has all the time.
+        // A mapping that got other rights is reported again, which code made at run time has all the time.
         let is_same = |known: TableMapping| {
             let address = known.start.max(range.start);
             match processes.code_at(notice.pid, notice.tid, address, notice.time_ns) {

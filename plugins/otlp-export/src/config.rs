@@ -48,9 +48,9 @@ pub struct Config {
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct Header {
-    /// The value itself; for what is no secret.
+    /// The value itself; for what is not a secret.
     pub value: Option<String>,
-    /// A file that holds the value; white space at its end is left away. It is read anew for each profile.
+    /// A file that holds the value; white space at its end is left away. It is read again for each profile.
     pub file: Option<PathBuf>,
     /// A variable of the agent's environment that holds the value.
     pub env: Option<String>,

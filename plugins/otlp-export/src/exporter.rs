@@ -14,7 +14,7 @@ pub struct OtlpExport {
     with_times: bool,
     /// Bytes of the largest message; less than was configured after a receiver took no such message.
     most: usize,
-    /// Made when it is first needed, and anew after a connection broke.
+    /// Made when it is first needed, and again after a connection broke.
     transport: Option<Transport>,
     /// Set once an answer came, so that it is the right port.
     has_answered: bool,

@@ -1,6 +1,6 @@
 //! The layout of everything that crosses, kept as text: `layout-1.txt` may only grow.
 //!
-//! `cargo test -p stacksonde-abi -- --ignored appends_to_the_snapshot` writes the snapshot anew, and refuses
+//! `cargo test -p stacksonde-abi -- --ignored appends_to_the_snapshot` writes the snapshot again, and refuses
 //! to if anything but an append happened.
 #![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
@@ -131,7 +131,7 @@ fn breaks(before: &Types, after: &Types) -> Vec<String> {
             }
         }
         if new_fields.len() > fields.len() && !head.starts_with("prefix") {
-            breaks.push(format!("{name} is no prefix type and has a field more"));
+            breaks.push(format!("{name} is not a prefix type and has a field more"));
         }
     }
     breaks

@@ -70,7 +70,7 @@ impl From<std::io::Error> for Failure {
 /// A plugin that takes profiles.
 ///
 /// The host runs each instance on a thread of its own; calls never overlap. A panic drops the
-/// instance, and the host creates it anew with back-off.
+/// instance, and the host creates it again with back-off.
 pub trait Exporter: Send + Sized + 'static {
     /// The instance's section of the host's configuration. The manifest carries its JSON Schema.
     type Config: DeserializeOwned;

@@ -68,7 +68,7 @@ pub struct Stated {
     /// Capabilities without which it need not be loaded.
     #[serde(default)]
     pub needs: Vec<String>,
-    /// Batch formats that it reads, best first; none for a plugin that is no exporter.
+    /// Batch formats that it reads, best first; none for a plugin that is not an exporter.
     #[serde(default)]
     pub batch_formats: Vec<String>,
     /// JSON Schema of an instance's configuration; `None` for a plugin without one.

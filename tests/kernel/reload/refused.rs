@@ -69,7 +69,7 @@ fn a_bad_configuration_is_refused_with_its_error_and_the_old_one_stays() {
     // What was missing is installed, and loaded now; what cannot be applied is told.
     daemon.stage.install("line-count");
     let said = daemon.renew(&format!("{good}{lines}[memory]\nmax = 80000000\n"));
-    let expected = "applied: exporters (lines added)\nwaits until stacksonde is started again: memory\n";
+    let expected = "applied: exporters (lines added)\nwaits until stacksonde is restarted: memory\n";
     assert_eq!(said, expected);
     daemon.eventually("lines", |daemon| !daemon.lines("lines").is_empty());
     let said = daemon.renew(&format!("{good}{lines}"));

@@ -246,7 +246,7 @@ fn edited(text: &str, Edit { file, from, to }: &Edit) -> anyhow::Result<String> 
     Ok(text.replacen(from, to, 1))
 }
 
-/// The lines of a fragment that are no remarks.
+/// The lines of a fragment that are not remarks.
 fn options(fragment: &str) -> impl Iterator<Item = &str> {
     fragment.lines().filter(|line| line.starts_with("CONFIG_"))
 }

@@ -31,7 +31,7 @@ pub(super) fn key(text: &str) -> Result<(String, Value), String> {
     Ok((name.to_owned(), value.unwrap_or_else(|| text.into())))
 }
 
-/// Runs this program anew as the child that `child` makes of it, and tells what it reports. Returns the text for
+/// Runs this program again as the child that `child` makes of it, and tells what it reports. Returns the text for
 /// the user, and whether everything passed.
 pub(super) fn parent(plugin: &Inspected, config: &Map<String, Value>) -> anyhow::Result<(String, bool)> {
     if let Err(refusal) = plugins::check_config(&plugin.manifest, "config", config) {

@@ -46,13 +46,13 @@ pub fn sampler() -> &'static [u8] {
     object!("sampler", "aarch64")
 }
 
-/// The programs that notice exec and exit, as an ELF object for this architecture.
+/// The programs that report exec and exit, as an ELF object for this architecture.
 #[cfg(target_arch = "x86_64")]
 pub fn notices() -> &'static [u8] {
     object!("notices", "x86_64")
 }
 
-/// The programs that notice exec and exit, as an ELF object for this architecture.
+/// The programs that report exec and exit, as an ELF object for this architecture.
 #[cfg(target_arch = "aarch64")]
 pub fn notices() -> &'static [u8] {
     object!("notices", "aarch64")

@@ -25,7 +25,7 @@ pub fn fuzz_notice(data: &[u8]) {
     let _answer = parse_notice(data);
 }
 
-/// A record of the programs that notice exec and exit.
+/// Parses a record of the programs that report exec and exit.
 pub fn fuzz_lifecycle_notice(data: &[u8]) {
     let _answer = parse_lifecycle(data);
 }

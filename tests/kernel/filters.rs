@@ -186,7 +186,7 @@ fn a_process_that_takes_another_name_is_judged_anew() {
     kernel_tier!();
     let folder = tempfile::tempdir().unwrap();
     let program = compile("renaming.c", folder.path(), &["-pthread"]);
-    // By perf's side-band, and where nobody gives notice of names.
+    // By perf's side band, and where no event reports names.
     for deny in ["[]", "['perf.sideband']", "['perf.sideband', 'bpf.prog.raw_tracepoint']"] {
         for is_wanted in [true, false] {
             let programs =
@@ -212,7 +212,7 @@ fn a_process_that_takes_another_name_is_judged_anew() {
                 // SAFETY: plain numbers; the children are not yet waited for, so the ids are still their own.
                 assert_eq!(unsafe { libc::kill(pid.cast_signed(), libc::SIGUSR1) }, 0);
             }
-            // Of another thread than the main one the new name may take a moment to be known, where no notice is given.
+            // Of another thread than the main one the new name may take a moment to be known, where no event reports it.
             let is_exact = deny == "[]";
             if is_wanted {
                 let profiles = daemon.wait_until("the name after", |profiles| seen(profiles, "after"));

@@ -43,7 +43,7 @@ fn texts(value: &Value) -> Vec<String> {
 }
 
 /// Capabilities that the systemd unit gives, without `CAP_`, and the one that does what its `LimitMEMLOCK=infinity` does
-/// for the buffers of process notices, since a container's limit is not ours to set.
+/// for the buffers of process events, since a container's limit is not ours to set.
 fn of_the_unit() -> BTreeSet<String> {
     let unit = fs::read_to_string(packaging("systemd/stacksonde.service")).unwrap();
     let list = unit.lines().find_map(|line| line.strip_prefix("AmbientCapabilities=")).unwrap();

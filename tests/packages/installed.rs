@@ -174,7 +174,7 @@ fn capabilities(booted: &Booted) -> u64 {
 }
 
 /// Those that the unit states, by the numbers of include/uapi/linux/capability.h; without CAP_SYS_ADMIN, which is
-/// given up by the time that sampling begins.
+/// dropped by the time that sampling begins.
 fn stated_capabilities(unit: &str) -> u64 {
     const NUMBERS: [(&str, u32); 6] = [
         ("CAP_DAC_READ_SEARCH", 2),

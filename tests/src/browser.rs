@@ -199,7 +199,7 @@ impl Browser {
         self.mouse("mouseMoved", x, y, 0);
     }
 
-    /// Presses and lets go of the left button.
+    /// Presses and releases the left button.
     pub fn click(&mut self, x: f64, y: f64) {
         self.mouse("mouseMoved", x, y, 0);
         self.mouse("mousePressed", x, y, 1);

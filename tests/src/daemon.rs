@@ -6,7 +6,7 @@ use crate::wait::eventually;
 use std::path::PathBuf;
 use std::process::{Child, Stdio};
 
-/// A daemon that writes folded stacks of every interval into a folder; it is killed when the test lets go of it.
+/// A daemon that writes folded stacks of every interval into a folder; it is killed when the test drops it.
 #[derive(Debug)]
 pub struct Daemon {
     /// Its process.

@@ -217,7 +217,7 @@ impl Root {
     }
 }
 
-/// A root with systemd as process 1; everything in it is killed when the test lets go of it.
+/// A root with systemd as process 1; everything in it is killed when the test drops it.
 #[derive(Debug)]
 pub struct Booted {
     /// Process 1, by its id outside.

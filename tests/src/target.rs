@@ -32,7 +32,7 @@ pub fn compile(name: &str, folder: &Path, flags: &[&str]) -> PathBuf {
     program
 }
 
-/// A running program; it is killed when the test lets go of it.
+/// A running program; it is killed when the test drops it.
 #[derive(Debug)]
 pub struct Running(pub Child);
 

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-/// A server with one window; it is ended when the test lets go of it.
+/// A server with one window; it is ended when the test drops it.
 #[derive(Debug)]
 pub struct Tmux {
     folder: tempfile::TempDir,

@@ -72,7 +72,7 @@ pub enum NoticeKind {
         /// Set if it is no longer there.
         is_gone: bool,
     },
-    /// The kernel dropped this many notices.
+    /// The kernel dropped this many events.
     Lost {
         /// Their number.
         count: u64,

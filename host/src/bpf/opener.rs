@@ -38,7 +38,7 @@ const CAPABILITY_VERSION: u32 = 0x2008_0522;
 ///
 /// # Errors
 ///
-/// The thread cannot be started, or the capability cannot be given up.
+/// The thread cannot be started, or the capability cannot be dropped.
 pub fn confine_admin() -> io::Result<()> {
     let permitted = capabilities()?[1];
     let has = |capability: u32| permitted >> capability & 1 == 1;

@@ -20,7 +20,7 @@ use tokio::sync::mpsc;
 /// dozens of samples.
 const POLL: Duration = Duration::from_secs(1);
 
-/// The same where no sample came since the last look: then only notices wait.
+/// The same where no sample came since the last look: then only process events wait.
 const IDLE_POLL: Duration = Duration::from_secs(2);
 
 /// The same where tables were wanting lately: each sample there has a copy of the stack until they are put in.
@@ -45,7 +45,7 @@ const SETTLE_NS: u64 = 2_000_000;
 /// A message from the reader.
 #[derive(Debug)]
 pub enum Message {
-    /// Samples and notices, oldest first; none is older than any sent before. There may be none: a message comes
+    /// Samples and process events, oldest first; none is older than any sent before. There may be none: a message comes
     /// every second at least.
     Events(Vec<Event>),
     /// An interval is over; all its events were sent.
@@ -232,7 +232,7 @@ impl Reader {
         }
     }
 
-    /// Samples CPUs that came online, lets go of those that went; once a second.
+    /// Samples CPUs that came online, closes those that went; once a second.
     fn follow_cpus(&mut self, now_ns: u64) {
         if now_ns.saturating_sub(self.looked_ns) < LOOK_NS {
             return;
@@ -307,7 +307,7 @@ impl Reader {
         })
     }
 
-    /// Samples first: every notice that explains one of them then lies in the side-band already.
+    /// Samples first: every event that explains one of them then lies in the side band already.
     fn drain(&mut self) {
         for cpu in &mut self.sampler.cpus {
             while let Some(record) = cpu.ring.next() {
@@ -392,7 +392,7 @@ fn watch(epoll: &OwnedFd, descriptor: libc::c_int, events: libc::c_int, mark: u6
     }
 }
 
-/// CLOCK_MONOTONIC, nanoseconds: the clock of samples and notices.
+/// CLOCK_MONOTONIC, nanoseconds: the clock of samples and process events.
 pub(crate) fn monotonic_ns() -> u64 {
     clock_ns(libc::CLOCK_MONOTONIC)
 }

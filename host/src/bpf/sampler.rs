@@ -88,7 +88,7 @@ pub(super) struct Cpu {
 }
 
 impl Cpu {
-    /// Starts its notices, then its ticks.
+    /// Starts its process events, then its ticks.
     fn enable(&mut self) -> io::Result<()> {
         self.notices.as_ref().map_or(Ok(()), SideBand::enable)?;
         self.event.enable()?;
@@ -340,7 +340,7 @@ impl Sampler {
         self.cpus.len()
     }
 
-    /// Starts the notices, then the ticks, so that no sample precedes what explains it.
+    /// Starts the process events, then the ticks, so that no sample precedes what explains it.
     pub(super) fn enable(&mut self) -> io::Result<()> {
         self.cpus.iter_mut().try_for_each(Cpu::enable)
     }

@@ -14,7 +14,7 @@ pub struct Settings {
     pub period_spread: u32,
     /// Bytes of each CPU's ring of samples; a power of two of at least a page.
     pub ring_bytes: u32,
-    /// Bytes of each CPU's ring of notices; a power of two of at least a page.
+    /// Bytes of each CPU's ring of process events; a power of two of at least a page.
     pub sideband_bytes: u32,
     /// The facts `task_struct.stack` and `stack.pt_regs`, where they are known.
     pub entry_registers: Option<(u32, u32)>,
@@ -75,7 +75,7 @@ impl Default for StackCopies {
 /// Sources of process events, best first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Notices {
-    /// Perf's side-band: fork, exec, executable mappings, exit.
+    /// Perf's side band: fork, exec, executable mappings, exit.
     SideBand,
     /// The raw tracepoints of exec and exit.
     Tracepoints,

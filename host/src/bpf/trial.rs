@@ -34,7 +34,7 @@ pub enum Trial {
     CpuClock,
     /// Gives such an event another period.
     Period,
-    /// Opens the notices of processes of a CPU, switched off, with the smallest buffer.
+    /// Opens the process events of a CPU, switched off, with the smallest buffer.
     SideBand,
 }
 

@@ -18,7 +18,7 @@ use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 
 /// Time for the files to be written. A daemon must end soon when a service manager tells it to; a recording is there for
-/// its files, and a busy machine or a slow disk may need longer. Only a disk that hangs is given up.
+/// its files, and a busy machine or a slow disk may need longer. Only a disk that hangs ends the wait.
 const WRITE_MS: u32 = 60_000;
 
 /// Arguments of `stacksonde record`.

@@ -101,7 +101,7 @@ fn serve(listen: &str, watched: &Watched) -> anyhow::Result<Option<Server>> {
     Ok(Some(server.with_context(|| format!("health.listen: {listen:?} cannot be listened at"))?))
 }
 
-/// Tells the service manager, for ever: that samples flow, as often as its watchdog wants to hear that, and what is
+/// Tells the service manager, forever: that samples flow, as often as its watchdog wants to hear that, and what is
 /// not as it should be.
 async fn report(manager: &Notifier, watched: &Watched) {
     let mut told = None;

@@ -156,7 +156,7 @@ pub struct Memory {
     pub max: u64,
     /// Ring of samples of each CPU, in bytes; a power of two of at least a page.
     pub ring_bytes: u32,
-    /// Ring of process notices of each CPU, in bytes; a power of two of at least a page.
+    /// Ring of process events of each CPU, in bytes; a power of two of at least a page.
     pub sideband_bytes: u32,
     /// Processes whose mappings are remembered.
     pub max_processes: u32,

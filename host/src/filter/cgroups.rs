@@ -2,7 +2,7 @@
 //!
 //! In the default hierarchy (version 2) a cgroup's id, which each sample carries, leads to its path, and neither of
 //! the two ever changes. Where processes are put into hierarchies of version 1, the path is that of a process, which
-//! may be moved without notice, so it is asked for again after a while.
+//! may be moved without an event, so it is asked for again after a while.
 
 use crate::blocking::Backoff;
 use crate::process::{cgroup_of, default_cgroup_path, names_container};

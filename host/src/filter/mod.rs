@@ -83,7 +83,7 @@ pub struct Filter {
     budget: usize,
     /// True if the parents of processes are read from `/proc`, because there are no fork events.
     by_proc: bool,
-    /// When beliefs that may become wrong without notice were last given up: CLOCK_MONOTONIC, nanoseconds.
+    /// When cached facts that may be stale were last dropped: CLOCK_MONOTONIC, nanoseconds.
     checked_ns: u64,
     /// Set if the descendants of processes could not be read, so that it is tried again.
     is_wanting: bool,
@@ -99,7 +99,7 @@ enum Veto {
 
 impl Filter {
     /// Everything is wanted. Of `budget` processes and cgroups it is remembered what they are called. `by_proc` where
-    /// nobody gives notice of forks.
+    /// no event reports forks.
     pub fn new(slots: Slots, budget: usize, by_proc: bool) -> Self {
         Self {
             rules: Rules::default(),
@@ -252,7 +252,7 @@ impl Filter {
         self.slots.remove_process(notice.pid);
     }
 
-    /// Gives up, once in a while, what may have become wrong without notice.
+    /// Periodically drops cached facts that may be stale.
     pub fn recheck(&mut self, now_ns: u64) {
         if now_ns.saturating_sub(self.checked_ns) < RECHECK_NS {
             return;

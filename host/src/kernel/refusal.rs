@@ -96,7 +96,7 @@ fn not_permitted(call: &str, standing: &Standing) -> Outcome {
             format!(
                 "not permitted: at a kernel.perf_event_paranoid of {level} this kernel asks for CAP_SYS_ADMIN"
             ),
-            "set kernel.perf_event_paranoid to 2, or grant CAP_SYS_ADMIN, which is given up when sampling begins",
+            "set kernel.perf_event_paranoid to 2, or grant CAP_SYS_ADMIN, which is dropped when sampling begins",
         );
     }
     if call == BPF && (lacking(CAP_BPF) || lacking(CAP_PERFMON)) {

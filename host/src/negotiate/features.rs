@@ -19,7 +19,7 @@ pub const USER_STACKS_IN_KERNEL: &str = "user_stacks_in_kernel";
 pub const KERNEL_STACKS: &str = "kernel_stacks";
 /// Names of kernel functions.
 pub const KERNEL_NAMES: &str = "kernel_names";
-/// Notices of fork, exec, mappings and exit.
+/// Events of fork, exec, mappings and exit.
 pub const PROCESS_NOTICES: &str = "process_notices";
 /// Times of samples that no program is in step with.
 pub const SAMPLING_TIMES: &str = "sampling_times";
@@ -192,7 +192,7 @@ const FEATURES: [Feature; 8] = [
     },
 ];
 
-/// The way of [`PROCESS_NOTICES`] by perf's side-band.
+/// The way of [`PROCESS_NOTICES`] by perf's side band.
 pub const SIDE_BAND: &str = "side-band";
 /// The way of [`PROCESS_NOTICES`] by the raw tracepoints of exec and exit.
 pub const TRACEPOINTS: &str = "tracepoints";

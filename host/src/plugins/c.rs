@@ -170,7 +170,7 @@ impl Exporter {
             return Err(refuse("its exporter lacks create, export_batch or destroy"));
         }
         if let Some(init) = table.init {
-            // SAFETY: the function is as the header says; `HOST` lives for ever.
+            // SAFETY: the function is as the header says; `HOST` lives forever.
             attempt(|error| unsafe { init(&HOST, error) }).map_err(|fault| refuse(&fault.message))?;
         }
         Ok(table)

@@ -123,7 +123,7 @@ pub struct Mapped {
 }
 
 impl Mapped {
-    /// Tells whether two paths may be of one file: a file can have been removed since, and the kernel's notices name it from
+    /// Tells whether two paths may be of one file: a file can have been removed since, and the kernel's events name it from
     /// the process's root, `/proc` from ours.
     pub(super) fn is_at_path_of(&self, other: &Self) -> bool {
         let [one, other] = [self, other].map(|mapped| mapped.path.trim_end_matches(" (deleted)"));

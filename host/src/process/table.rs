@@ -261,7 +261,7 @@ impl Processes {
         AttributedSample { raw, process, leaf, callers }
     }
 
-    /// Looks through `/proc` for what nobody gave notice of: processes that ended, or whose ids others got, or
+    /// Looks through `/proc` for changes that no event reported: processes that ended, or whose ids others got, or
     /// that run another program. For those that were sampled since the last time; returns those that are gone.
     pub fn sweep(&mut self) -> Vec<u32> {
         let mut gone = Vec::new();

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! kernel   functions of the kernel, from kallsyms
-//! kernel_code  code that it got since, from its notices
+//! kernel_code  code that it got since, from its events
 //! symtab   functions of files, by symbol tables, for files of any size in the same memory
 //! plt      stubs that lead to functions of other files
 //! debug    inlined functions and lines, from debug information of any size in the same memory

@@ -29,7 +29,7 @@ pub(crate) fn host(batch: &Batch<'_>) -> Attributes {
     attributes
 }
 
-/// The host itself, as the agent on it tells: with what it found and gave up.
+/// The host itself, as the agent on it tells: with what it found and does without.
 pub(crate) fn of_host(host: &Attributes) -> Resource {
     let mut attributes = host.clone();
     attributes.entry("service.name".into()).or_insert_with(|| Value::Text("stacksonde".into()));

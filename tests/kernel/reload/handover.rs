@@ -73,5 +73,5 @@ fn what_waits_for_an_exporter_goes_to_the_one_that_comes_after_it() {
     let sequence: Vec<usize> = text.lines().map(|line| line.parse().unwrap()).collect();
     let expected: Vec<usize> = std::iter::once(0).chain(0..sequence.len() - 1).collect();
     assert_eq!(sequence, expected, "{said}");
-    assert!(said.contains("gave up waiting for export of the instance before"), "{said}");
+    assert!(said.contains("stopped waiting for export of the instance before"), "{said}");
 }

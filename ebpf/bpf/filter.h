@@ -19,13 +19,14 @@ struct filter_line {
 	u64 words[LINE_WORDS];
 };
 
-/* What the includer defines. */
+/* Defined by the includer. */
 static ALWAYS_INLINE struct filter_line *filter_line(u32 line);
 static ALWAYS_INLINE u32 filter_mask(void);
 static ALWAYS_INLINE void current_name(u64 name[2]);
 static ALWAYS_INLINE u64 current_cgroup(void);
 
-/* Whether a bucket has a slot with these words; of the first one only the bits of `mask` count. */
+/* Tells whether a bucket has a slot with these words; of the first one only the bits of `mask`
+ * count. */
 static ALWAYS_INLINE u32 filter_holds(u32 hash, u64 first, u64 mask, u64 second)
 {
 	struct filter_line *line = filter_line(1 + (hash & filter_mask()));
@@ -42,7 +43,8 @@ static ALWAYS_INLINE u32 filter_holds(u32 hash, u64 first, u64 mask, u64 second)
 	return 0;
 }
 
-/* Whether samples of the current task are not wanted. `ids`: {process, thread}, in the agent's pid namespace. */
+/* Tells whether samples of the current task are excluded. `ids`: {process, thread}, in the agent's
+ * pid namespace. */
 static ALWAYS_INLINE u32 is_excluded(u64 ids)
 {
 	struct filter_line *head = filter_line(0);

@@ -14,8 +14,9 @@
 
 #define COMM_BYTES 16
 
-/* How the user part of a sample ended. Those marked * say where the sampler stopped for want of
- * tables; user space goes on from there with the copy of the stack, and gives the final answer. */
+/* Outcomes of the user part of a sample. Those marked * say at which point the sampler stopped for
+ * lack of tables; user space goes on from there with the copy of the stack, and gives the final
+ * answer. */
 #define USER_ENDS(V) \
 	V(COMPLETE, complete, 0, "The walk reached a root: code that the kernel or a maker of threads or stacks entered.") \
 	V(KERNEL_THREAD, kernel_thread, 1, "A kernel thread: there is no user part.") \
@@ -40,7 +41,7 @@
 	V(RETURN_PROBED, return_probed, 20, "A probe on a function's return (uretprobe) has put its own address in the place of the caller's.") \
 	V(IS_32_BIT, is_32_bit, 21, "A 32-bit program, whose stack is not walked.")
 
-/* How the kernel part of a sample ended. */
+/* Outcomes of the kernel part of a sample. */
 #define KERNEL_ENDS(V) \
 	V(NOT_IN_KERNEL, not_in_kernel, 0, "Sampled in user mode: there is no kernel part.") \
 	V(WALKED, walked, 1, "Walked by the kernel.") \
@@ -86,8 +87,8 @@
 #define STACK_SPAN_PAGES 64
 #define STACK_HOLE_PAGES 31
 
-/* What the sampler counts on each CPU. Every run of the program ends in exactly one of the
- * counters after `runs`, up to `excluded`. */
+/* Counters of the sampler on each CPU. Every run of the program ends in exactly one of the counters
+ * after `runs`, up to `excluded`. */
 #define COUNTER_FIELDS(F, A) \
 	F(u64, runs, "Runs of the sampling program.") \
 	F(u64, idle, "Runs in the idle task, for which there is no record.") \
@@ -100,7 +101,7 @@
 	F(u64, frames_looked_up, "Frames whose rule was found by mapping, page and row.") \
 	F(u64, frames_mistaken, "Frames for which the two gave another rule; only counted where that is checked.")
 
-/* What happened to a process. */
+/* Kinds of process events. */
 #define NOTICE_EXEC 1
 #define NOTICE_EXIT 2
 #define NOTICE_FIELDS(F, A) \
@@ -111,23 +112,23 @@
 	F(u32, reserved, "Zero.") \
 	A(u8, comm, COMM_BYTES, "Name of the thread, zero padded.")
 
-/* What the analysis program is asked to read. */
+/* A request for the analysis program to read. */
 #define REQUEST_FIELDS(F, A) \
 	F(u64, cookie, "Tells this request from others, and our system call from those of others; not 0.") \
 	F(u64, from_task, "1: `address` counts from the `task_struct` of the thread that makes the call.") \
-	F(u64, address, "Where to read.") \
+	F(u64, address, "The address to read.") \
 	F(u64, follow, "1: read the pointer there first, and then where it leads.") \
 	F(u64, after, "Bytes after what the pointer points to.") \
-	F(u64, bytes, "How much to read: 1 to PEEK_MAX_BYTES.")
+	F(u64, bytes, "The number of bytes to read: 1 to PEEK_MAX_BYTES.")
 
-/* What the analysis program reads at one place of kernel memory. */
+/* The answer of the analysis program: bytes at one place of kernel memory. */
 #define PEEK_MAX_BYTES 4096
 #define PEEK_FIELDS(F, A) \
-	F(u64, address, "Where it read, after following.") \
+	F(u64, address, "The address that it read, after following.") \
 	F(u64, task, "The `task_struct` of the thread that made the call.") \
 	F(u64, cookie, "That of the request that was answered.") \
 	F(u64, refused, "0, or the error number with which the read was refused.") \
-	A(u8, bytes, PEEK_MAX_BYTES, "What it read; only as many bytes as were asked for are meant.")
+	A(u8, bytes, PEEK_MAX_BYTES, "The bytes that it read; only as many bytes as were asked for are meant.")
 
 
 /*
@@ -172,14 +173,15 @@
 /* Fibonacci hashing: the high half chooses the line, the low half is the tag. */
 #define TABLE_HASH_FACTOR 0x9e3779b97f4a7c15
 
-/* What is known of a mapping's code. */
+/* Kinds of a mapping's code. */
 #define MAPPING_KINDS(V) \
 	V(ROWS, rows, 0, "It has unwind rows, by page.") \
 	V(FRAME_POINTERS, frame_pointers, 1, "Made at run time: frame pointers are followed; user space looks whether the innermost frame is one.") \
 	V(BARE, bare, 2, "A file without any: frame pointers are followed, from one stack to another, too.") \
 	V(GO, go, 3, "Go's code: pages with rows for the innermost frame, which may have set up no frame pointer; then as bare.")
 
-/* How a canonical frame address (CFA, DWARF 5, 6.4) is found, and with it the registers of the caller. */
+/* Ways to compute a canonical frame address (CFA, DWARF 5, 6.4), and with it the registers of the
+ * caller. */
 #define RULE_KINDS(V) \
 	V(NONE, none, 0, "No unwind information: the frame pointer is followed; cfa 1: onto another stack, too.") \
 	V(SP, sp, 1, "cfa = sp + cfa") \
@@ -198,7 +200,7 @@
 /* Registers of the innermost frame, by DWARF number (x86-64: rax rdx rcx rbx rsi rdi rbp rsp r8 to r15). */
 #define LEAF_REGISTERS 16
 
-/* Values of a rule's `fp` and `other` that are no offset from the CFA. */
+/* Values of a rule's `fp` and `other` that are not an offset from the CFA. */
 #define SAVED_NOT 0x7fff /* the register keeps its value */
 #define SAVED_AT_FP 0x7ffe /* fp = *fp; each less by one: 8 bytes further, */
 #define SAVED_AT_FP_LEAST 0x7f80 /* down to this */

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Notices of exec and exit, where perf's side-band gives none. Raw tracepoints: by name, so neither
+ * Exec and exit events, where perf's side band reports none. Raw tracepoints: by name, so neither
  * tracefs nor BTF is needed.
  */
 #include "kernel.h"

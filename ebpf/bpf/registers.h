@@ -32,7 +32,7 @@ struct registers {
 #define REGISTERS_USER_MODE(r) (((r)->cs & 3) == 3)
 /* 32-bit code runs by a segment of its own (arch/x86/include/asm/segment.h, __USER32_CS). */
 #define REGISTERS_32_BIT(r) ((r)->cs == 0x23)
-/* Where a system call's first argument lies, in bytes from the start. */
+/* Offset of a system call's first argument, in bytes from the start. */
 #define REGISTERS_FIRST_ARGUMENT __builtin_offsetof(struct registers, di)
 /* The number of bpf(2). */
 #define SYS_BPF 321

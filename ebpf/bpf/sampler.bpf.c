@@ -98,7 +98,7 @@ TABLE(pages, struct line);
 TABLE(rows, struct line);
 TABLE(recent, struct line);
 TABLE(rules, u64);
-/* What is excluded, of layout.h too. */
+/* The exclusions, also of layout.h. */
 TABLE(filter, struct filter_line);
 /* By CPU: user space reads them without a system call, during which no sampler would run on its CPU, and without
  * having to know how many CPUs the kernel calls possible. */
@@ -341,7 +341,8 @@ __attribute__((noinline)) int copy_stack(u32 cpu, u64 sp)
 	return 0;
 }
 
-/* Whether nothing of a process can be read any more, neither the stack nor the code it left. */
+/* Tells whether no memory of a process can be read any more, neither the stack nor the code it
+ * left. */
 static ALWAYS_INLINE u32 has_no_memory(const struct walk *walk)
 {
 	u8 byte;

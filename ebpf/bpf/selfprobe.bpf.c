@@ -31,7 +31,7 @@ struct {
 	MAP_TYPE(value, struct peek);
 } peeks SEC(".maps");
 
-/* What a tracepoint's program shall read. */
+/* The request for a tracepoint's program. */
 struct {
 	MAP_UINT(type, BPF_MAP_TYPE_ARRAY);
 	MAP_UINT(max_entries, 1);

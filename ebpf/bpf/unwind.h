@@ -62,7 +62,7 @@ struct walk {
 /* A frame was left: the walk goes on. Anything else is a USER_END_. */
 #define MOVED 0xff
 
-/* What the includer defines. */
+/* Defined by the includer. */
 static ALWAYS_INLINE struct line *process_line(u32 line);
 static ALWAYS_INLINE struct line *page_line(u32 line);
 static ALWAYS_INLINE struct line *row_line(u32 line);
@@ -73,10 +73,10 @@ static ALWAYS_INLINE u32 process_mask(void);
 static ALWAYS_INLINE u32 page_mask(void);
 /* 0 where there is no such table. */
 static ALWAYS_INLINE struct line *recent_line(u32 hash);
-/* Whether what was recalled is looked up, too. */
+/* Tells whether cached rules are looked up, too. */
 static ALWAYS_INLINE u32 check_recent(void);
 
-/* What is kept of a name, {its first 8 bytes, the others}; never 0. */
+/* Returns the mark of a name, {its first 8 bytes, the others}; never 0. */
 static ALWAYS_INLINE u32 name_mark(const u64 name[2])
 {
 	return pair_hash(name[0], name[1]) >> (32 - REGION_NAME_BITS) | 1;
@@ -220,13 +220,14 @@ static ALWAYS_INLINE s32 look_up(struct walk *walk, u64 address)
 	u32 header = find_page((u32)what, in_file >> PAGE_SHIFT);
 	if (header)
 		return find_rule(header, in_file & ((1 << PAGE_SHIFT) - 1));
-	/* Where Go moves to another stack a copy of this one would not do: who called is found now. */
+	/* In Go code that moves to another stack a copy of this one would not do: the caller is
+	 * found now. */
 	walk->leaf_wanting = kind == MAPPING_GO && !by_pointers;
 	return walk->leaf_wanting ? 1 : -USER_END_NO_ROWS;
 }
 
-/* Where in `recent` an address of this process may stand: the bucket is chosen by the low bits, the rest is
- * the tag, which is never 0. */
+/* Returns the place in `recent` at which an address of this process may stand: the bucket is chosen
+ * by the low bits, the rest is the tag, which is never 0. */
 static ALWAYS_INLINE u64 place_of(u64 address, u32 epoch)
 {
 	u64 hash = (address ^ (u64)epoch << 32) * TABLE_HASH_FACTOR;
@@ -449,7 +450,7 @@ static ALWAYS_INLINE u8 leave_frame(struct walk *walk)
 	u64 *word = rule_word(number);
 	u64 rule = word ? *word : RULE_UNSUPPORTED;
 	u8 kind = rule;
-	/* What was made by hand for a return address is none of the frames. */
+	/* A return address that was made by hand is not a frame. */
 	if (kind == RULE_ENTRY && walk->count > 1 && !walk->exact)
 		walk->count--;
 	u8 moved = kind == RULE_END || kind == RULE_ENTRY ? USER_END_COMPLETE :

@@ -1,4 +1,4 @@
-//! What runs in the kernel, compiled from `bpf/*.bpf.c`, and the layouts that it shares with user space.
+//! The programs that run in the kernel, compiled from `bpf/*.bpf.c`, and the layouts that they share with user space.
 //!
 //! The objects are GPL-2.0-only, as the kernel demands of programs that use its GPL helpers.
 
@@ -46,13 +46,13 @@ pub fn sampler() -> &'static [u8] {
     object!("sampler", "aarch64")
 }
 
-/// The programs that notice exec and exit, as an ELF object for this architecture.
+/// The programs that report exec and exit, as an ELF object for this architecture.
 #[cfg(target_arch = "x86_64")]
 pub fn notices() -> &'static [u8] {
     object!("notices", "x86_64")
 }
 
-/// The programs that notice exec and exit, as an ELF object for this architecture.
+/// The programs that report exec and exit, as an ELF object for this architecture.
 #[cfg(target_arch = "aarch64")]
 pub fn notices() -> &'static [u8] {
     object!("notices", "aarch64")
@@ -80,7 +80,7 @@ mod tests {
     /// `bpf_probe_read_user`, `bpf_probe_read_user_str` and `bpf_copy_from_user` (include/uapi/linux/bpf.h).
     const READS_USER_MEMORY: [i32; 3] = [112, 114, 148];
 
-    /// Whether a function of the sampler's object calls a helper that reads user memory.
+    /// Tells whether a function of the sampler's object calls a helper that reads user memory.
     fn reads_user_memory(object: &aya_obj::Object, name: &str) -> bool {
         let (_, function) = object.functions.iter().find(|(_, function)| function.name == name).unwrap();
         function.instructions.iter().any(|instruction| {

@@ -26,7 +26,7 @@ pub enum ObjectError {
     Map {
         /// The map's name.
         name: String,
-        /// What the kernel answered.
+        /// The kernel's answer.
         error: io::Error,
     },
     /// The kernel refused a program.
@@ -34,9 +34,9 @@ pub enum ObjectError {
     Program {
         /// The program's name.
         name: String,
-        /// What the kernel answered.
+        /// The kernel's answer.
         error: io::Error,
-        /// What the verifier wrote; empty if it wrote nothing.
+        /// The verifier's log; empty if it wrote nothing.
         log: String,
     },
 }
@@ -51,7 +51,7 @@ impl ObjectError {
     }
 }
 
-/// What the verifier said in the end, not all that it said on the way.
+/// Returns the verifier's last message, not all that it wrote on the way.
 fn reason(log: &str) -> &str {
     let is_statistics = |line: &&str| {
         ["processed ", "verification time ", "stack depth "].iter().any(|s| line.starts_with(s))

@@ -7,7 +7,7 @@ use std::ffi::CStr;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
-/// What a map is.
+/// The type and size of a map.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct MapShape {
     /// A value of [`bpf_map_type`].
@@ -16,7 +16,7 @@ pub struct MapShape {
     pub key_bytes: u32,
     /// Bytes of a value.
     pub value_bytes: u32,
-    /// How many entries it has at most; for a ring buffer, bytes.
+    /// The largest number of entries; for a ring buffer, bytes.
     pub entries: u32,
     /// `BPF_F_` flags.
     pub flags: u32,

@@ -34,27 +34,27 @@ const MESSAGES: usize = 64;
 /// Profiles that may wait to be published.
 const PROFILES: usize = 2;
 
-/// What a run consists of, all checked and loaded.
+/// The components of a run, all checked and loaded.
 pub struct Parts {
-    /// What the sampler is told.
+    /// The settings of the sampler.
     pub sampler: Settings,
     /// Length of a profile; `None` for one profile, to the end.
     pub interval: Option<Duration>,
-    /// How much is remembered of processes.
+    /// The budget for what is remembered of processes.
     pub budget: Budget,
-    /// How much one profile may hold.
+    /// The budget of one profile.
     pub profile: profile::Budget,
-    /// How names are looked up, where an exporter wants names.
+    /// The options for looking up names, where an exporter wants names.
     pub symbolize: symbolize::Options,
-    /// What is the same for every batch.
+    /// The part that is the same in every batch.
     pub run: Run,
-    /// Where batches go.
+    /// The exporters that batches go to.
     pub exporters: Exporters,
-    /// Where batches go within this process: names in them, and bounded like an exporter's queue.
+    /// A consumer of batches within this process: names in them, and bounded like an exporter's queue.
     pub feed: Option<Feed>,
-    /// Where it is kept what is in the profile under way.
+    /// Live counters for the profile being built.
     pub progress: Option<Progress>,
-    /// Where it is kept what was sampled so far.
+    /// Counters of what was sampled so far.
     pub vitals: Vitals,
 }
 
@@ -193,7 +193,7 @@ fn spawn<T: Send + 'static>(
     std::thread::Builder::new().name(name.into()).spawn(run).map_err(LoadError::Wait)
 }
 
-/// How often `/proc` is looked through where notices are lacking.
+/// The time between two scans of `/proc` where process events are lacking.
 const SWEEP: Duration = Duration::from_secs(1);
 
 /// The stages between raw samples and profiles.
@@ -239,7 +239,7 @@ impl Stages {
         }
     }
 
-    /// Whether there are other rules, and what else may have changed that no message tells.
+    /// Takes new rules, and looks for other changes that no message reports.
     fn look_around(&mut self, wanted: &Receiver<Rules>) {
         if let Ok(rules) = wanted.try_recv() {
             self.filter.change(rules);

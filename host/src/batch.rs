@@ -14,7 +14,7 @@ use std::sync::Arc;
 const NATIVE: u32 = 0;
 const KERNEL: u32 = 1;
 
-/// What is the same for every batch of a run.
+/// The part that is the same in every batch of a run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Run {
     /// Random, new with every start.

@@ -11,26 +11,26 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Sender, channel};
 use std::time::Duration;
 
-/// How long one who connects may take to ask, so that he holds up nobody for long.
+/// The longest time that a client may take to ask, so that it holds up the others only briefly.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// Bytes of a question.
 const QUESTION_BYTES: u64 = 64;
 /// Bytes of an answer, of which the asker reads no more.
 const ANSWER_BYTES: u64 = 1 << 20;
 
-/// What came of a question.
+/// The answer to a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Answer {
-    /// Whether it was done.
+    /// True if the request was carried out.
     pub done: bool,
-    /// What there is to say, in lines.
+    /// The text for the client, in lines.
     pub text: String,
 }
 
-/// Someone asks for the configuration to be read anew, and waits for the answer if there is a place for it.
+/// Someone asks for the configuration to be read again, and waits for the answer if there is a place for it.
 #[derive(Debug)]
 pub struct Ask {
-    /// Where the answer goes.
+    /// The channel for the answer.
     pub reply: Option<Sender<Answer>>,
 }
 
@@ -125,7 +125,7 @@ fn peer_uid(stream: &UnixStream) -> io::Result<u32> {
     if result == 0 { Ok(peer.uid) } else { Err(io::Error::last_os_error()) }
 }
 
-/// Asks the daemon that listens at `path` to read its configuration anew, and waits for its answer.
+/// Asks the daemon that listens at `path` to read its configuration again, and waits for its answer.
 ///
 /// # Errors
 ///

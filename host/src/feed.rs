@@ -1,7 +1,7 @@
 //! Batches for a consumer within this process, such as `top`: the same bytes that exporters get.
 //!
-//! Like an exporter's queue it is bounded by count and bytes, holds nobody up, and gives up its oldest batch first;
-//! samples in what was given up are told as a loss in the next batch.
+//! Like an exporter's queue it is bounded by count and bytes, holds up no thread, and drops its oldest batch first;
+//! samples in dropped batches are reported as a loss in the next batch.
 
 use crate::batch::Dropped;
 use stacksonde_batch::Batch;
@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 
-/// The loss of what was given up.
+/// The loss of dropped batches.
 const BEHIND: &str = "samples_lost_display_behind";
 
 /// The two ends; clones are of the same.
@@ -28,7 +28,7 @@ struct Shared {
 struct Waiting {
     batches: VecDeque<Arc<[u8]>>,
     bytes: usize,
-    /// Samples given up since the last batch was made.
+    /// Samples dropped since the last batch was made.
     given_up: u64,
 }
 
@@ -56,7 +56,7 @@ impl Feed {
         self.0.came.notify_one();
     }
 
-    /// What the next batch has to tell of.
+    /// Takes the losses that the next batch has to report.
     pub fn take_dropped(&self) -> Dropped {
         match std::mem::take(&mut self.lock().given_up) {
             0 => Vec::new(),

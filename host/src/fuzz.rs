@@ -25,7 +25,7 @@ pub fn fuzz_notice(data: &[u8]) {
     let _answer = parse_notice(data);
 }
 
-/// A record of the programs that notice exec and exit.
+/// Parses a record of the programs that report exec and exit.
 pub fn fuzz_lifecycle_notice(data: &[u8]) {
     let _answer = parse_lifecycle(data);
 }
@@ -95,7 +95,7 @@ pub fn fuzz_debug(data: &[u8]) {
     addresses.dedup();
     let limit = CpuLimit::after(Duration::from_secs(3600));
     let found = look_up_debug(&data, &addresses, 1 << 20, &Texts::within(1 << 16), limit);
-    // A damaged compressed section is no failure of reading either.
+    // A damaged compressed section is not a failure of reading either.
     assert!(
         found.is_ok_and(|found| found.frames.len() == addresses.len()),
         "bytes in memory can be read, in time"
@@ -173,7 +173,7 @@ pub fn fuzz_unwind_file(data: &[u8]) {
     }
 }
 
-/// What `/proc` says of a process's cgroups and its parent.
+/// Parses the files of `/proc` about a process's cgroups and its parent.
 pub fn fuzz_process_files(data: &[u8]) {
     let _answers = (cgroup_path(data), parent_in_stat(data), stat_field(data, 22));
 }
@@ -259,7 +259,7 @@ pub fn fuzz_schema(data: &[u8]) {
     }
 }
 
-/// What a keyboard sends, and what other programs paste.
+/// Parses input from a keyboard, or pasted from other programs.
 pub fn fuzz_keys(data: &[u8]) {
     let mut keys = Keys::default();
     for chunk in data.chunks(7) {

@@ -1,6 +1,6 @@
 //! Stacksonde, the agent: samples every program and the kernel, and hands profiles to exporters.
 //!
-//! `ARCHITECTURE.md` shows the house; every module here is one of its rooms.
+//! See `ARCHITECTURE.md` for a map of these modules.
 
 // What others chose (names, contents of files, answers) must not act on a terminal; `terminal::say` sees to it.
 #![warn(clippy::print_stdout, clippy::print_stderr)]

@@ -36,7 +36,7 @@ fn main() -> ExitCode {
 }
 
 /// Ends the process without the C library's `exit`, which would run what plugins left for the end
-/// (`atexit`, destructors) while their threads still run, and could wait for them for ever.
+/// (`atexit`, destructors) while their threads still run, and could wait for them forever.
 fn leave(code: ExitCode) -> ! {
     let _flushed = std::io::stdout().flush();
     let code = (0..=u8::MAX).find(|number| ExitCode::from(*number) == code).unwrap_or(u8::MAX);

@@ -16,12 +16,12 @@ use stacksonde_plugin::{Answer, Capabilities, Readiness, Verdict};
 
 pub use crate::negotiate::Plan;
 
-/// What the running system is and offers.
+/// The running system and its capabilities.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Survey {
     /// Which upstream kernel this is.
     pub kernel: Option<KernelVersion>,
-    /// What it offers, without what `capabilities.deny` takes away.
+    /// Its capabilities, without those that `capabilities.deny` takes away.
     pub capabilities: Capabilities,
     /// The pid namespace that we are in.
     pub namespace: PidNamespace,

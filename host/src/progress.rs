@@ -1,4 +1,4 @@
-//! What was sampled so far, while the profile is still being made: for a person who waits.
+//! Live counters of the profile that is still being built: for a person who waits.
 
 use crate::map::Map;
 use crate::process::{AttributedSample, Identity};
@@ -42,7 +42,7 @@ pub struct ProgressNow {
 }
 
 impl Progress {
-    /// Where the reader says how many samples did not fit into rings.
+    /// Returns the counter in which the reader states how many samples did not fit into rings.
     pub(crate) fn lost(&self) -> Arc<AtomicU64> {
         Arc::clone(&self.lost)
     }
@@ -79,7 +79,7 @@ impl Progress {
     }
 }
 
-/// What of a sample is counted.
+/// The part of a sample that is counted.
 #[derive(Clone, Debug)]
 pub(crate) struct Seen {
     process: Arc<Identity>,

@@ -1,4 +1,4 @@
-//! What a person wants to know when a recording ends.
+//! The summary for a person when a recording ends.
 
 use crate::plugins::ExporterCounters;
 use crate::process::{Frame, UnreadFiles, comm_text};
@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
 use std::sync::Arc;
 
-/// How many functions and processes are listed.
+/// The number of functions and processes that are listed.
 const HOTTEST: usize = 10;
 
 /// Sums over all profiles of a run.
@@ -36,11 +36,11 @@ pub struct Summary {
     pub unread: UnreadFiles,
     /// Executable mappings of sampled processes for which there was no room, at most at once.
     pub mappings_left_out: u64,
-    /// What was given up of names.
+    /// Counters of names that were given up.
     pub names: SymbolizeCounters,
     /// Names of some of the files whose debug information is split.
     pub split_names: Vec<Arc<str>>,
-    /// What each exporter did.
+    /// The counters of each exporter.
     pub exporters: Vec<(String, ExporterCounters)>,
     /// CPU time by process and its name, in nanoseconds.
     processes: HashMap<(u32, String), u64>,

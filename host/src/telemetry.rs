@@ -1,4 +1,4 @@
-//! What the agent says of itself: every way to lose a sample, one list.
+//! Losses of samples: every way to lose one, in one list.
 
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -26,12 +26,12 @@ macro_rules! losses {
                 match self { $(Self::$variant => $name,)* }
             }
 
-            /// What happened, as a sentence.
+            /// Describes the loss in a sentence.
             pub fn text(self) -> &'static str {
                 match self { $(Self::$variant => $text,)* }
             }
 
-            /// What can be done about it; empty if nothing.
+            /// Returns a remedy; empty if there is none.
             pub fn remedy(self) -> &'static str {
                 match self { $(Self::$variant => $remedy,)* }
             }
@@ -96,12 +96,12 @@ impl Losses {
         self.0.iter().map(|(loss, count)| (*loss, *count))
     }
 
-    /// How many of one reason.
+    /// Returns the number of losses for one reason.
     pub fn of(&self, loss: Loss) -> u64 {
         self.0.get(&loss).copied().unwrap_or(0)
     }
 
-    /// How many in all.
+    /// Returns the number of all losses.
     pub fn total(&self) -> u64 {
         self.0.values().sum()
     }

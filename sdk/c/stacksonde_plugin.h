@@ -39,7 +39,8 @@ struct stacksonde_bytes {
     uint64_t len;
 };
 
-/* What the host may do about a failure. A number that the host does not know it takes for PERMANENT. */
+/* Possible reactions of the host to a failure. A number that the host does not know counts as
+ * PERMANENT. */
 #define STACKSONDE_RETRYABLE 1u /* the same call may succeed later */
 #define STACKSONDE_PERMANENT 2u /* the same call will never succeed; others may */
 
@@ -60,16 +61,16 @@ struct stacksonde_error {
 #define STACKSONDE_DEBUG 4u
 #define STACKSONDE_TRACE 5u
 
-/* What a plugin may call in the host, from any thread and at any time after init. */
+/* Functions of the host that a plugin may call, from any thread and at any time after init. */
 struct stacksonde_host {
     uint64_t size;
-    /* Whether the host would keep an event of this level. */
+    /* Tells whether the host would keep an event of this level. */
     int32_t (*enabled)(uint32_t level);
     /* Takes an event: the name of an instance (or of the plugin) and one line of text. */
     void (*event)(uint32_t level, struct stacksonde_text instance, struct stacksonde_text message);
 };
 
-/* What the host can hand over. */
+/* The data that the host can hand over. */
 struct stacksonde_offer {
     uint32_t size;
     uint32_t format;          /* the batch format: 1 */
@@ -79,7 +80,7 @@ struct stacksonde_offer {
     uint32_t reserved;
 };
 
-/* What an exporter asks for. The host fills in the defaults: everything, with names. */
+/* The wishes of an exporter. The host fills in the defaults: everything, with names. */
 struct stacksonde_wants {
     uint32_t size;
     uint32_t names;           /* 0: addresses only; the host symbolizes only if some exporter wants names */

@@ -15,10 +15,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-/// How many differences are kept to be shown.
+/// The number of differences that are kept to be shown.
 const SHOWN: usize = 5;
 
-/// What came out.
+/// The result of a comparison.
 #[derive(Debug, Default)]
 pub(crate) struct Agreement {
     /// Samples in user mode whose copy of the stack the other unwinder was given.

@@ -1,4 +1,4 @@
-//! What otlp-export costs: bytes on the wire for a sample, CPU time for a thousand. Run by `cargo xtask bench export`.
+//! The cost of otlp-export: bytes on the wire for a sample, CPU time for a thousand. Run by `cargo xtask bench export`.
 #![allow(clippy::unwrap_used, reason = "a benchmark may panic")]
 
 use flate2::{Compression, write::GzEncoder};

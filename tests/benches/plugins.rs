@@ -1,4 +1,4 @@
-//! What plugins cost: loading ten, and handing over a batch of 10,000 samples. Run by `cargo xtask bench plugins`.
+//! The cost of plugins: loading ten, and handing over a batch of 10,000 samples. Run by `cargo xtask bench plugins`.
 #![allow(
     clippy::unwrap_used,
     clippy::cast_possible_truncation,

@@ -11,10 +11,10 @@ use std::io::Read;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-/// Where a distribution puts programs and libraries.
+/// Folders in which a distribution puts programs and libraries.
 const FOLDERS: [&str; 3] = ["/usr/bin", "/usr/sbin", "/usr/lib"];
 
-/// Whether it begins as a 64-bit ELF file for x86-64 does that can be executed or loaded.
+/// Tells whether it begins as a 64-bit ELF file for x86-64 does that can be executed or loaded.
 fn is_elf(path: &Path) -> bool {
     let mut head = [0; 20];
     let read = std::fs::File::open(path).and_then(|mut file| file.read_exact(&mut head));

@@ -35,7 +35,7 @@ const MOST_SECONDS: &str = "1200";
 /// A block of a document.
 #[derive(Debug)]
 struct Block {
-    /// Where it begins, as `file:line`.
+    /// The place at which it begins, as `file:line`.
     place: String,
     language: String,
     mark: Option<String>,
@@ -64,7 +64,7 @@ impl Block {
             }
             other if NO_COMMANDS.contains(&other) => Ok(None),
             other => Err(format!(
-                "{}: `{other}` is no language that is known here: say sh for commands",
+                "{}: `{other}` is not a language that is known here: say sh for commands",
                 self.place
             )),
         }
@@ -114,7 +114,7 @@ fn documents() -> Vec<(String, String)> {
     names.iter().map(|name| (name.clone(), text(name))).collect()
 }
 
-/// What is wrong with a block that is not run here.
+/// Returns the fault of a block that is not run here.
 fn judge_marked(block: &Block, mark: &str, commands: &[String]) -> Option<String> {
     let Some((_, runner)) = MARKS.iter().find(|(known, _)| *known == mark) else {
         return Some(format!("{}: nobody is known to run blocks marked `{mark}`", block.place));
@@ -165,7 +165,7 @@ fn what_is_no_known_block_is_refused() {
         let commands = block.commands();
         commands.map(|commands| judge_marked(&block, block.mark.as_deref().unwrap(), &commands.unwrap()))
     };
-    assert!(problem("a\n```bash\nls\n```\n").unwrap_err().contains("x.md:2: `bash` is no language"));
+    assert!(problem("a\n```bash\nls\n```\n").unwrap_err().contains("x.md:2: `bash` is not a language"));
     assert!(problem("```\nstacksonde doctor\n```\n").unwrap_err().contains("without a language"));
     assert!(problem("```sh moon\nls\n```\n").unwrap().unwrap().contains("marked `moon`"));
     assert!(

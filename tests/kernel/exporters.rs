@@ -50,7 +50,7 @@ impl Agent {
         });
     }
 
-    /// What it said, and its exit code.
+    /// Waits for the end; returns its output and its exit code.
     fn end(self) -> (Stage, String, Option<i32>) {
         let output = self.child.wait_with_output().unwrap();
         (self.stage, String::from_utf8(output.stderr).unwrap(), output.status.code())
@@ -108,7 +108,7 @@ fn exporters_that_misbehave_cost_neither_samples_nor_the_batches_of_others() {
     assert!(said.contains("`create`: create panicked at src/lib.rs"), "{said}");
     assert!(said.contains("stuck: export has not returned within 1 s; other exporters go on"), "{said}");
     assert!(said.contains("past its deadline"), "{said}");
-    assert!(counter(&said, "export", "panics") >= 2, "it was made anew: {said}");
+    assert!(counter(&said, "export", "panics") >= 2, "it was created again: {said}");
     assert_eq!(counter(&said, "drop", "panics"), 1);
     assert_eq!(counter(&said, "local", "delivered"), batches, "{said}");
     assert_eq!(counter(&said, "hang", "delivered"), 0);

@@ -1,4 +1,5 @@
-//! What is excluded causes no samples, no rows and no reading of its mappings; it is counted, and the books add up.
+//! Excluded processes cause no samples, no rows and no reading of their mappings; they are counted, and the accounting
+//! adds up.
 
 use stacksonde::bpf::online_cpus;
 use stacksonde::filter::parse_mounts;
@@ -51,7 +52,7 @@ impl Recording {
         value.split(|c: char| !c.is_ascii_digit()).next().unwrap().parse().unwrap()
     }
 
-    /// What the summary says was excluded.
+    /// Returns the number of excluded samples by the summary.
     fn excluded(&self) -> u64 {
         let said = String::from_utf8_lossy(&self.output.stdout);
         let line = said.lines().find_map(|line| line.strip_prefix("excluded"));
@@ -185,7 +186,7 @@ fn a_process_that_takes_another_name_is_judged_anew() {
     kernel_tier!();
     let folder = tempfile::tempdir().unwrap();
     let program = compile("renaming.c", folder.path(), &["-pthread"]);
-    // By perf's side-band, and where nobody gives notice of names.
+    // By perf's side band, and where no event reports names.
     for deny in ["[]", "['perf.sideband']", "['perf.sideband', 'bpf.prog.raw_tracepoint']"] {
         for is_wanted in [true, false] {
             let programs =
@@ -211,7 +212,7 @@ fn a_process_that_takes_another_name_is_judged_anew() {
                 // SAFETY: plain numbers; the children are not yet waited for, so the ids are still their own.
                 assert_eq!(unsafe { libc::kill(pid.cast_signed(), libc::SIGUSR1) }, 0);
             }
-            // Of another thread than the main one the new name may take a moment to be known, where no notice is given.
+            // Of another thread than the main one the new name may take a moment to be known, where no event reports it.
             let is_exact = deny == "[]";
             if is_wanted {
                 let profiles = daemon.wait_until("the name after", |profiles| seen(profiles, "after"));
@@ -339,8 +340,8 @@ fn rules_are_changed_without_a_restart_and_bad_ones_are_refused() {
     let said = daemon.terminate();
     let line = |what: &str| said.lines().find(|line| line.contains(what)).unwrap_or_else(|| panic!("{said}"));
     assert!(line("the configuration before stays").contains("`filter.cgroup` is [\"not a path\"]"));
-    assert!(line("configuration read anew").ends_with("applied: filter"));
-    assert!(line("waits until stacksonde is started again").ends_with(": memory"));
+    assert!(line("configuration reloaded").ends_with("applied: filter"));
+    assert!(line("waits until stacksonde is restarted").ends_with(": memory"));
 }
 
 #[test]

@@ -1,5 +1,5 @@
-//! What `packaging/kubernetes` holds: read by Kubernetes' and BuildKit's own code, and tried on this machine as a
-//! container runtime would run it, but for seccomp.
+//! The files of `packaging/kubernetes`: read by Kubernetes' and BuildKit's own code, and tried on this machine as a
+//! container runtime would run them, but for seccomp.
 
 use serde_json::Value;
 use stacksonde_tests::agent::{Installed, record_until};
@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 /// Environment variable that names the reader, `tests/kubernetes`.
 const READER: &str = "STACKSONDE_TEST_KUBERNETES";
 
-/// What the reader says of a file; `None`, which is told, where there is no reader.
+/// Returns the reader's view of a file; `None`, which is reported, where there is no reader.
 fn read(what: &str, file: &Path) -> Option<Result<Value, String>> {
     let Some(reader) = std::env::var_os(READER).map(PathBuf::from).filter(|path| path.exists()) else {
         skip::skip("kubernetes", &format!("{READER} names no file; run `cargo xtask test`, which builds it"));
@@ -43,7 +43,7 @@ fn texts(value: &Value) -> Vec<String> {
 }
 
 /// Capabilities that the systemd unit gives, without `CAP_`, and the one that does what its `LimitMEMLOCK=infinity` does
-/// for the buffers of process notices, since a container's limit is not ours to set.
+/// for the buffers of process events, since a container's limit is not ours to set.
 fn of_the_unit() -> BTreeSet<String> {
     let unit = fs::read_to_string(packaging("systemd/stacksonde.service")).unwrap();
     let list = unit.lines().find_map(|line| line.strip_prefix("AmbientCapabilities=")).unwrap();

@@ -26,7 +26,7 @@ pub(super) fn assemble(folder: &Path, name: &str, text: &str) -> PathBuf {
     program
 }
 
-/// A function that runs for ever, by its name.
+/// A function that runs forever, by its name.
 pub(super) fn endless(name: &str) -> String {
     let jump = if cfg!(target_arch = "x86_64") { "jmp" } else { "b" };
     format!(

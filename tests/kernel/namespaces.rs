@@ -10,7 +10,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-/// What denies a way to ids, and the way that is left.
+/// Capabilities whose denial closes a way to ids, and the way that is left.
 const WAYS: [(&str, &[&str]); 3] = [
     ("facts", &[]),
     ("helper", &["kernel.btf", "bpf.run.raw_tracepoint", "tracefs.syscalls", "bpf.prog.raw_tracepoint"]),

@@ -22,7 +22,7 @@ const PROGRAMS: [(u32, u32); 8] = [
 /// Rates, of which whole numbers repeat each second and 100 is in step with most.
 const RATES: [u32; 5] = [19, 97, 99, 100, 199];
 
-/// How long is sampled.
+/// The time of sampling.
 const SAMPLED: Duration = Duration::from_secs(45);
 
 /// Standard deviations by which an estimate may be off.

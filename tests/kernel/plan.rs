@@ -16,7 +16,7 @@ use stacksonde_tracepoint_offsets::TracepointOffsets;
 struct Direct<P> {
     name: &'static str,
     provider: P,
-    /// What it adds to each value: for a provider that is wrong.
+    /// The number that it adds to each value: for a provider that is wrong.
     error: u64,
 }
 

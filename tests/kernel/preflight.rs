@@ -45,7 +45,7 @@ fn what_run_refuses_config_check_refuses_with_the_same_words() {
         (files("files = [\"/tmp/x.png\"]"), "has no extension that names a format"),
         (files("directory = 7"), "exporters.x.config.directory` is 7"),
         (files(""), "neither `files` nor `directory` is set"),
-        (otlp("endpoint = \"collector:4317\""), "`collector:4317` is no endpoint"),
+        (otlp("endpoint = \"collector:4317\""), "`collector:4317` is not an endpoint"),
         (tls(&format!("ca_file = {:?}", path("absent"))), "No such file or directory"),
         (tls(&format!("ca_file = {:?}", path("file"))), "certificate"),
         (tls("key_file = \"/k\""), "belong together"),

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 const FACTS: [&str; 2] = ["task_struct.stack", "stack.pt_regs"];
 
-/// Where the tests' config has its plugins.
+/// Returns the folder of the plugins in the tests' config.
 fn plugins() -> PathBuf {
     let config = std::fs::read_to_string(Installed::from_environment().unwrap().config).unwrap();
     let list = config.split_once("directories = [\"").unwrap().1;

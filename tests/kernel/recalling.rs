@@ -1,5 +1,5 @@
-//! What the sampler remembers of unwinding is never wrong: each frame is looked up, too, while code changes
-//! under the same addresses.
+//! The unwind rules that the sampler has cached are never wrong: each frame is looked up, too, while code changes under
+//! the same addresses.
 
 use stacksonde_tests::agent::{Installed, config_in};
 use stacksonde_tests::kernel_tier;

@@ -1,4 +1,4 @@
-//! What cannot work is refused with one clear sentence and exit status 2.
+//! A configuration that cannot work is refused with one clear sentence and exit status 2.
 
 use stacksonde_tests::agent::Installed;
 use stacksonde_tests::kernel_tier;

@@ -1,4 +1,4 @@
-//! A daemon that is told to read its configuration anew: exporters are exchanged, a bad configuration changes nothing,
+//! A daemon that is told to read its configuration again: exporters are exchanged, a bad configuration changes nothing,
 //! and sampling does not notice.
 
 mod books;
@@ -113,7 +113,7 @@ fn write(stage: &Stage, toml: &str) {
     fs::write(stage.path().join("daemon.toml"), text).unwrap();
 }
 
-/// Where the plugins of the agent under test are.
+/// Returns the folder of the plugins of the agent under test.
 fn plugins(installed: &Installed) -> PathBuf {
     let text = fs::read_to_string(&installed.config).unwrap();
     let path = text.split('"').nth(1).unwrap_or_else(|| panic!("no plugins.directories in: {text}"));

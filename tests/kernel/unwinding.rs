@@ -174,7 +174,7 @@ fn through_the_runtime_of_c_plus_plus_while_it_unwinds() {
     let thrown = stacks.with_chain(&["main", "outer", "catcher", "thrower"]).samples();
     assert!(thrown * 2 > stacks.samples(), "{thrown} of {}: {stacks:?}", stacks.samples());
     // In the few instructions in which the runtime has put the handler's registers and return address into its own
-    // frame, and has not left that yet, the stack is no stack.
+    // frame, and has not left that yet, the stack is not a stack.
     let whole = stacks.with_chain(&["main", "outer", "catcher"]);
     let whole = whole.samples() - whole.incomplete().samples();
     assert!(

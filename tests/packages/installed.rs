@@ -97,15 +97,15 @@ fn a_selection_is_installed_runs_is_upgraded_and_purged() {
     let unit = root.path().join("lib/systemd/system/stacksonde.service");
     assert_eq!(capabilities(&booted), stated_capabilities(&fs::read_to_string(unit).unwrap()));
 
-    // The configuration is read anew without a restart.
+    // The configuration is reloaded without a restart.
     let process = booted.service("MainPID");
     let drop_in = root.path().join("etc/stacksonde/conf.d/50-site.toml");
     fs::write(&drop_in, "[filter]\ndeny_comm = [\"no-such-program\"]\n").unwrap();
     booted.run(&["systemctl", "reload", "stacksonde.service"]);
-    booted.eventually("the configuration read anew", || booted.log().contains("configuration read anew"));
+    booted.eventually("the configuration reloaded", || booted.log().contains("configuration reloaded"));
     assert_eq!(booted.service("MainPID"), process);
 
-    // Another plugin: the daemon that runs is started anew and has it; recording works.
+    // Another plugin: the daemon that runs is restarted and has it; recording works.
     install(&booted, &["stacksonde-file-export"]);
     booted.eventually("a restart", || is_active(&booted) && booted.service("MainPID") != process);
     assert_eq!(plugins(&booted).len(), 3);
@@ -145,7 +145,7 @@ fn a_selection_is_installed_runs_is_upgraded_and_purged() {
     assert!(left.is_empty(), "left behind or changed: {left:?}");
 }
 
-/// What apt, dpkg and systemd keep of what happened, the users' files, and what the test itself put there.
+/// Tells whether a path is a log of apt, dpkg or systemd, a file of the users, or was put there by the test itself.
 fn is_bookkeeping(path: &std::path::Path) -> bool {
     const PLACES: [&str; 12] = [
         "/srv/packages",
@@ -174,7 +174,7 @@ fn capabilities(booted: &Booted) -> u64 {
 }
 
 /// Those that the unit states, by the numbers of include/uapi/linux/capability.h; without CAP_SYS_ADMIN, which is
-/// given up by the time that sampling begins.
+/// dropped by the time that sampling begins.
 fn stated_capabilities(unit: &str) -> u64 {
     const NUMBERS: [(&str, u32); 6] = [
         ("CAP_DAC_READ_SEARCH", 2),

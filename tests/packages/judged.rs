@@ -1,4 +1,4 @@
-//! What the distributions' own judges say.
+//! The verdicts of the distributions' own judges.
 
 use super::{packages, packages_tier, run};
 use stacksonde_tests::{plugin, root};

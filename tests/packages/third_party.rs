@@ -7,7 +7,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-/// What pkg-config says of a variable, as in a root that has the development package.
+/// Returns a variable of pkg-config, as in a root that has the development package.
 fn variable(root: &Path, name: &str) -> String {
     let pc = run(Command::new("find").arg(root.join("usr/lib")).args(["-name", "stacksonde-plugin.pc"]));
     let folder = Path::new(pc.trim()).parent().unwrap();

@@ -8,7 +8,7 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-/// `rsp+16` as kind and offset; `None` for what is no register and an offset.
+/// `rsp+16` as kind and offset; `None` for what is not a register and an offset.
 fn cfa(text: &str) -> Option<(u8, i64)> {
     let at = text.find(['+', '-']).filter(|at| *at > 0)?;
     let offset: i64 = text[at..].parse().ok()?;
@@ -26,7 +26,7 @@ fn cfa(text: &str) -> Option<(u8, i64)> {
     Some((kind, offset))
 }
 
-/// Whether a rule says what readelf's columns say; `None` for rules that these do not spell out.
+/// Tells whether a rule says the same as readelf's columns; `None` for rules that these do not spell out.
 fn agrees(rule: Rule, cfa_text: &str, fp: Option<&str>, ra: Option<&str>) -> Option<bool> {
     if ra == Some("u") {
         return Some(rule.kind == rule_kind::END);
@@ -43,7 +43,7 @@ fn agrees(rule: Rule, cfa_text: &str, fp: Option<&str>, ra: Option<&str>) -> Opt
     Some((rule.kind, i64::from(rule.cfa) * 8, rule.fp) == (kind, offset, fp))
 }
 
-/// What came out for one file.
+/// The result for one file.
 #[derive(Debug, Default)]
 pub(crate) struct Compared {
     /// Rows that say the same.

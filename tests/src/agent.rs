@@ -33,7 +33,7 @@ pub const AGENT: &str = "STACKSONDE_TEST_AGENT";
 /// Environment variable that names a config file whose `plugins.directories` hold the plugins.
 pub const CONFIG: &str = "STACKSONDE_TEST_CONFIG";
 
-/// Where the agent and its config are.
+/// The paths of the agent and its config.
 #[derive(Clone, Debug)]
 pub struct Installed {
     /// The binary.
@@ -63,7 +63,7 @@ impl Installed {
         command
     }
 
-    /// What doctor says with `toml` on top of the test's config, as JSON, by a command in front of the agent's
+    /// Runs doctor with `toml` on top of the test's config, and returns its JSON, by a command in front of the agent's
     /// (none if it is empty).
     ///
     /// # Panics

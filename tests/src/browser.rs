@@ -13,7 +13,7 @@ const PROGRAMS: [&str; 2] = ["chromium-headless-shell", "chromium"];
 /// After this long without an answer the browser counts as hung.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// What counts as drawing: before the page's own script, so that it counts what is really drawn.
+/// Counts calls that draw: before the page's own script, so that it counts what is really drawn.
 const COUNT_DRAWING: &str = "
     window.drawn = { rectangles: 0, texts: 0 };
     for (const [method, kind] of [['fillRect', 'rectangles'], ['fillText', 'texts']]) {
@@ -32,7 +32,7 @@ pub struct Browser {
     messages: Receiver<Value>,
     session: String,
     last_id: u64,
-    /// What the browser told between answers.
+    /// Messages of the browser between answers.
     events: Vec<Value>,
     _profile: tempfile::TempDir,
 }
@@ -199,7 +199,7 @@ impl Browser {
         self.mouse("mouseMoved", x, y, 0);
     }
 
-    /// Presses and lets go of the left button.
+    /// Presses and releases the left button.
     pub fn click(&mut self, x: f64, y: f64) {
         self.mouse("mouseMoved", x, y, 0);
         self.mouse("mousePressed", x, y, 1);
@@ -242,7 +242,7 @@ impl Browser {
             b'0'..=b'9' => u32::from(byte - b'0') + 52,
             b'+' => 62,
             b'/' => 63,
-            _ => panic!("{byte} is no digit of base64"),
+            _ => panic!("{byte} is not a digit of base64"),
         };
         let text = answer["data"].as_str().unwrap().trim_end_matches('=').as_bytes();
         let bytes = text.chunks(4).flat_map(|digits| {

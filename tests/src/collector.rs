@@ -45,7 +45,7 @@ pub struct Receiver {
     pub name: &'static str,
     /// `grpc` or `http`.
     pub protocol: &'static str,
-    /// Where it listens.
+    /// The port on which it listens.
     pub port: u16,
     /// The token that requests must carry, if any; then TLS is required, too, with certificates on both sides.
     pub token: Option<&'static str>,
@@ -195,7 +195,7 @@ fn yaml(folder: &Path, receivers: &[Receiver]) -> String {
     )
 }
 
-/// What a receiver wrote to `<folder>/<name>.otlp`, decoded by code that protoc made, and checked.
+/// Reads the messages that a receiver wrote to `<folder>/<name>.otlp`, decoded by code that protoc made, and checked.
 ///
 /// # Panics
 ///
@@ -207,12 +207,12 @@ pub fn received(folder: &Path, name: &str) -> Received {
     Received(serde_json::from_slice(&output.stdout).unwrap())
 }
 
-/// What `collector read` found in a file of messages (`tests/collector/read.go`).
+/// The findings of `collector read` in a file of messages (`tests/collector/read.go`).
 #[derive(Clone, Debug)]
 pub struct Received(pub Value);
 
 impl Received {
-    /// What is against OTLP's rules.
+    /// Returns violations of OTLP's rules.
     pub fn problems(&self) -> Vec<&str> {
         self.0["problems"].as_array().into_iter().flatten().filter_map(Value::as_str).collect()
     }
@@ -244,7 +244,7 @@ impl Received {
         self.profiles().iter().map(|profile| profile["samples"].as_u64().unwrap()).sum()
     }
 
-    /// What the host's profiles state under a name such as `stacksonde.samples`, added up.
+    /// Returns the sum of the values that the host's profiles state under a name such as `stacksonde.samples`.
     pub fn stated(&self, name: &str) -> u64 {
         self.profiles().iter().filter_map(|profile| profile["attributes"][name].as_u64()).sum()
     }

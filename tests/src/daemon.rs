@@ -6,7 +6,7 @@ use crate::wait::eventually;
 use std::path::PathBuf;
 use std::process::{Child, Stdio};
 
-/// A daemon that writes folded stacks of every interval into a folder; it is killed when the test lets go of it.
+/// A daemon that writes folded stacks of every interval into a folder; it is killed when the test drops it.
 #[derive(Debug)]
 pub struct Daemon {
     /// Its process.
@@ -48,7 +48,7 @@ impl Daemon {
         self.signal(libc::SIGHUP);
     }
 
-    /// What it wrote so far, oldest first.
+    /// Returns the profiles that it wrote so far, oldest first.
     ///
     /// # Panics
     ///

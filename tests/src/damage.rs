@@ -20,14 +20,14 @@ fn place(bytes: &[u8], at: usize) -> usize {
     usize::try_from(u64::from_le_bytes(bytes[at..at + 8].try_into().unwrap())).unwrap()
 }
 
-/// Where the program headers of a kind lie (ELF specification, Elf64_Ehdr and Elf64_Phdr).
+/// Returns the offsets of the program headers of a kind (ELF specification, Elf64_Ehdr and Elf64_Phdr).
 fn headers(elf: &[u8], kind: u32) -> Vec<usize> {
     let (start, count) = (place(elf, 32), half(elf, 56));
     let all = (0..count).map(|index| start + index * PROGRAM_HEADER_BYTES);
     all.filter(|at| word(elf, *at) == kind).collect()
 }
 
-/// Where `.eh_frame_hdr` lies in the file, and `.eh_frame`, which linkers put right after it.
+/// Returns the places of `.eh_frame_hdr` in the file, and of `.eh_frame`, which linkers put right after it.
 fn frames(elf: &[u8]) -> (std::ops::Range<usize>, std::ops::Range<usize>) {
     let header = headers(elf, PT_GNU_EH_FRAME)[0];
     let (start, length) = (place(elf, header + 8), place(elf, header + 32));

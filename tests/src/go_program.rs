@@ -1,7 +1,7 @@
 //! A file as Go's linker makes it, as small as can be: code of four functions, and the table that tells of them.
 #![allow(clippy::cast_possible_truncation, reason = "the file is small")]
 
-/// Where its code lies, in memory and in the file.
+/// The address of its code, in memory and in the file.
 pub const TEXT: u64 = 0x40_1000;
 
 /// x86-64, Go 1.20's table: `main.leaf` takes no stack, `main.work` 8 bytes from its second instruction on and 40 from

@@ -1,7 +1,7 @@
 //! The plugin ABI as a later minor version might be: 1.1, made of the present one by the three appends that
 //! the rules allow. A host and a plugin are built with it, to meet those of today.
 //!
-//! It is made anew from the sources each time, so it follows them.
+//! It is made again from the sources each time, so it follows them.
 
 use crate::plugin::{Build, build_crate, once, target, workspace};
 use std::collections::BTreeSet;
@@ -67,7 +67,7 @@ const APPENDED: &[(&str, &str, &str)] = &[
 const READS_ADDED: &str = "    /// What the root says since 1.1.\n    \
      pub fn added(&self) -> Option<u32> {\n        let Root::Rust(root) = self.root else { return None };\n        root.added().map(|added| added())\n    }\n\n";
 
-/// What the later version calls itself; the workspace that has it; the plugin that is built with it.
+/// The name of the later version; the workspace that has it; the plugin that is built with it.
 const REPLACED: &[(&str, &str, &str)] = &[
     ("sdk/abi/Cargo.toml", "version = \"1.0.0\"\n", "version = \"1.1.0\"\n"),
     ("line-count/Cargo.toml", "name = \"line-count\"", "name = \"newer-line-count\""),

@@ -11,7 +11,7 @@ use std::{env, fs};
 /// Built fixtures by name.
 static BUILT: Mutex<Option<HashMap<String, PathBuf>>> = Mutex::new(None);
 
-/// Where the crate of fixture `name` is: outside the workspace, as a third party's would be.
+/// Returns the folder of the crate of fixture `name`: outside the workspace, as a third party's would be.
 pub fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/plugins").join(name)
 }
@@ -25,7 +25,7 @@ pub fn build(name: &str) -> PathBuf {
     once(name, || build_crate(&fixture(name), &[]))
 }
 
-/// What `make` made when it was first asked for under this name.
+/// Returns the path that `make` made when it was first asked for under this name.
 pub(crate) fn once(name: &str, make: impl FnOnce() -> PathBuf) -> PathBuf {
     let mut built = BUILT.lock().unwrap_or_else(PoisonError::into_inner);
     built.get_or_insert_default().entry(name.into()).or_insert_with(make).clone()
@@ -36,7 +36,7 @@ pub fn workspace() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..").canonicalize().unwrap()
 }
 
-/// Where cargo puts what it builds.
+/// Returns the folder in which cargo puts what it builds.
 pub fn target() -> PathBuf {
     env::var_os("CARGO_TARGET_DIR").map_or_else(|| workspace().join("target"), PathBuf::from)
 }
@@ -111,7 +111,7 @@ pub fn build_crate(folder: &Path, environment: &[(&str, &Path)]) -> PathBuf {
         files.into_iter().find(|file| file.as_str().is_some_and(|file| file.ends_with(".so")))
     });
     // The last one is the crate's own; those before are macros.
-    let file = files.next_back().unwrap_or_else(|| panic!("{} is no cdylib", folder.display()));
+    let file = files.next_back().unwrap_or_else(|| panic!("{} is not a cdylib", folder.display()));
     PathBuf::from(file.as_str().unwrap())
 }
 

@@ -18,7 +18,7 @@ pub const PACKAGES: &str = "STACKSONDE_TEST_PACKAGES";
 /// Environment variable that names a folder of the same packages with a higher version.
 pub const NEWER: &str = "STACKSONDE_TEST_PACKAGES_NEWER";
 
-/// What a variable names; the error says what is missing.
+/// Returns the path that a variable names; the error says what is missing.
 pub fn named_by(variable: &str) -> Result<PathBuf, String> {
     let path = env::var_os(variable).map(PathBuf::from).filter(|path| path.exists());
     path.ok_or_else(|| {
@@ -26,7 +26,7 @@ pub fn named_by(variable: &str) -> Result<PathBuf, String> {
     })
 }
 
-/// What tests of packages lack here, if anything.
+/// Returns a description of what the tests of packages lack here, if anything.
 pub fn lacking() -> Option<String> {
     let named = || [ROOT, PACKAGES, NEWER].iter().try_for_each(|name| named_by(name).map(drop));
     crate::skip::root_is_lacking().or_else(|| named().err())
@@ -117,7 +117,7 @@ impl Root {
         self.run(&["apt-get", "update"]);
     }
 
-    /// What doctor says in it.
+    /// Returns the output of doctor in it.
     ///
     /// # Panics
     ///
@@ -217,7 +217,7 @@ impl Root {
     }
 }
 
-/// A root with systemd as process 1; everything in it is killed when the test lets go of it.
+/// A root with systemd as process 1; everything in it is killed when the test drops it.
 #[derive(Debug)]
 pub struct Booted {
     /// Process 1, by its id outside.
@@ -245,7 +245,7 @@ impl Booted {
         succeeded(words, self.enter(words).output().unwrap())
     }
 
-    /// What systemd says of the service's property.
+    /// Returns a property of the service from systemd.
     ///
     /// # Panics
     ///
@@ -271,7 +271,7 @@ impl Booted {
         }
     }
 
-    /// What the service said.
+    /// Returns the log of the service.
     ///
     /// # Panics
     ///

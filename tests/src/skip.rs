@@ -17,7 +17,7 @@ pub fn root_is_lacking() -> Option<String> {
     (!root).then(|| "the kernel tier needs root; run `cargo xtask test`".into())
 }
 
-/// What the kernel tier lacks here, if anything.
+/// Returns a description of what the kernel tier lacks here, if anything.
 pub fn kernel_tier_lacks() -> Option<String> {
     root_is_lacking().or_else(|| crate::agent::Installed::from_environment().err())
 }

@@ -32,7 +32,7 @@ pub fn compile(name: &str, folder: &Path, flags: &[&str]) -> PathBuf {
     program
 }
 
-/// A running program; it is killed when the test lets go of it.
+/// A running program; it is killed when the test drops it.
 #[derive(Debug)]
 pub struct Running(pub Child);
 
@@ -112,7 +112,7 @@ impl Spinners {
         Self { folder }
     }
 
-    /// Where they are; everyone may run them.
+    /// Returns their folder; everyone may run them.
     pub fn folder(&self) -> &Path {
         self.folder.path()
     }

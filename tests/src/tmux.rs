@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-/// A server with one window; it is ended when the test lets go of it.
+/// A server with one window; it is ended when the test drops it.
 #[derive(Debug)]
 pub struct Tmux {
     folder: tempfile::TempDir,
@@ -56,7 +56,7 @@ impl Tmux {
         self.tell(&[&["send-keys"], keys].concat());
     }
 
-    /// What is on the screen.
+    /// Returns the text on the screen.
     pub fn screen(&self) -> String {
         self.tell(&["capture-pane", "-p"])
     }
@@ -66,7 +66,7 @@ impl Tmux {
         self.tell(&["resize-window", "-x", &columns.to_string(), "-y", &rows.to_string()]);
     }
 
-    /// Whether the alternate screen is shown, and whether there is a cursor.
+    /// Tells whether the alternate screen is shown, and whether there is a cursor.
     pub fn modes(&self) -> (bool, bool) {
         let modes = self.tell(&["display-message", "-p", "#{alternate_on} #{cursor_flag}"]);
         (modes.starts_with('1'), modes.trim_end().ends_with('1'))

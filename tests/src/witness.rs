@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-/// Where the kernel shows its BTF.
+/// The file in which the kernel shows its BTF.
 const VMLINUX: &str = "/sys/kernel/btf/vmlinux";
 
 /// A member as bpftool prints it: `'stack' type_id=118 bits_offset=256`.
@@ -12,7 +12,7 @@ pub struct Printed {
     pub name: String,
     /// Its distance from the start of the structure.
     pub offset_bits: u64,
-    /// Whether it is a bit field.
+    /// True if it is a bit field.
     pub bit_field: bool,
 }
 

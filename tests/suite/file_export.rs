@@ -1,4 +1,4 @@
-//! What the plugin `file-export` writes, read by others.
+//! Files that the plugin `file-export` writes, read by other programs.
 
 use stacksonde_file_export::{Config, FileExport, Format};
 use stacksonde_plugin::batch::Batch;
@@ -236,8 +236,8 @@ pub(super) fn go() -> Option<PathBuf> {
     directories.map(|directory| directory.join("go")).find(|go| go.is_file())
 }
 
-/// What `pprof` prints about `file`, each run of blanks as one; it looks for names neither on this
-/// machine nor elsewhere.
+/// Returns the output of `pprof` about `file`, each run of blanks as one; it looks for names neither on this machine
+/// nor elsewhere.
 fn pprof(go: &Path, report: &str, file: &Path) -> String {
     let mut command = Command::new(go);
     command.args(["tool", "pprof", "-symbolize=none", report]).arg(file);

@@ -53,7 +53,7 @@ impl Task {
         ask(slots, self.pid, self.tid, self.name, self.cgroup)
     }
 
-    /// What becomes of a sample: whether the kernel keeps it back, else whether it is wanted.
+    /// Returns the fate of a sample: whether the kernel keeps it back, else whether it is wanted.
     fn sample(self, filter: &mut Filter) -> Fate {
         if self.ask(filter.slots()).excluded {
             return Fate::KeptBack;

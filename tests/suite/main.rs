@@ -11,6 +11,7 @@ mod msrv;
 mod otlp_export;
 mod page;
 mod plugins;
+mod prose;
 mod top;
 mod unwind;
 mod view;

@@ -1,5 +1,6 @@
 //! Output of commands: nothing of what others wrote acts on a terminal, and no cause is told twice.
 
+use crate::prose::files;
 use stacksonde_tests::{agent, plugin};
 use std::ffi::{OsStr, OsString};
 use std::fs;
@@ -121,7 +122,7 @@ fn a_cause_is_told_once() {
 fn no_error_has_its_cause_in_its_text_and_as_its_source() {
     let mut looked_at = 0;
     for folder in ["host/src", "sdk", "plugins", "ebpf/src"] {
-        for path in sources(&plugin::workspace().join(folder)) {
+        for path in files(&plugin::workspace().join(folder), &["rs"]) {
             let text = fs::read_to_string(&path).unwrap();
             for error in text.split("#[error(").skip(1) {
                 looked_at += 1;
@@ -138,18 +139,4 @@ fn no_error_has_its_cause_in_its_text_and_as_its_source() {
         }
     }
     assert!(looked_at > 100, "{looked_at}");
-}
-
-/// All Rust files below.
-fn sources(folder: &Path) -> Vec<PathBuf> {
-    let mut files = Vec::new();
-    for entry in fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            files.extend(sources(&path));
-        } else if path.extension().is_some_and(|it| it == "rs") {
-            files.push(path);
-        }
-    }
-    files
 }

@@ -214,8 +214,8 @@ fn drawn(browser: &mut Browser) -> (u64, u64) {
     (drawn[0].as_u64().unwrap(), drawn[1].as_u64().unwrap())
 }
 
-/// What a page draws follows the screen, not the graph: a hundred thousand distinct stacks cost no more than a view is
-/// wide, in every step of a session. Times are printed, not asserted.
+/// The cost of drawing a page follows the screen, not the graph: a hundred thousand distinct stacks cost no more than a
+/// view is wide, in every step of a session. Times are printed, not asserted.
 #[test]
 fn a_hundred_thousand_stacks_draw_no_more_than_the_screen_holds() {
     let Some(mut browser) = browser("a_hundred_thousand_stacks_draw_no_more_than_the_screen_holds") else {

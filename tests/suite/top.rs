@@ -273,7 +273,7 @@ fn without_a_terminal_it_names_the_way_out() {
         String::from_utf8_lossy(&output.stderr).into_owned()
     };
     let said = top(&[]);
-    assert!(said.contains("its output is no terminal; `stacksonde top --once` prints one table"), "{said}");
+    assert!(said.contains("stdout is not a terminal; `stacksonde top --once` prints one table"), "{said}");
     let said = top(&["--interval", "5", "--window", "1"]);
     assert!(said.contains("--window is shorter than --interval"), "{said}");
     assert!(top(&["--interval", "0"]).contains("seconds, from 0.1 to 3600"));

@@ -89,7 +89,7 @@ fn capture(depth: u32) -> (Registers, StackCopy) {
     (registers, StackCopy::whole(sp, bytes))
 }
 
-/// Where the mapping of an address ends.
+/// Returns the end of the mapping of an address.
 #[cfg(target_arch = "x86_64")]
 fn end_of_mapping(address: u64) -> u64 {
     let maps = std::fs::read_to_string("/proc/self/maps").unwrap();

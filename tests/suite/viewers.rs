@@ -1,5 +1,5 @@
-//! What we write for other programs' viewers: speedscope itself opens it; the Firefox Profiler's format is read by what
-//! its documentation demands (`docs-developer/processed-profile-format.md` and `src/types/profile.js` of
+//! Files that we write for other programs' viewers: speedscope itself opens them; the Firefox Profiler's format is read
+//! by the rules of its documentation (`docs-developer/processed-profile-format.md` and `src/types/profile.js` of
 //! firefox-devtools/profiler).
 
 use base64::prelude::{BASE64_STANDARD, Engine};
@@ -33,11 +33,11 @@ fn batches() -> [Vec<u8>; 4] {
 }
 
 fn list(value: &Value) -> &Vec<Value> {
-    value.as_array().unwrap_or_else(|| panic!("{value} is no list"))
+    value.as_array().unwrap_or_else(|| panic!("{value} is not a list"))
 }
 
 fn index(value: &Value) -> usize {
-    usize::try_from(value.as_u64().unwrap_or_else(|| panic!("{value} is no index"))).unwrap()
+    usize::try_from(value.as_u64().unwrap_or_else(|| panic!("{value} is not an index"))).unwrap()
 }
 
 /// By thread, its samples as texts: frames root first, category and name of each; what it weighs.

@@ -101,7 +101,7 @@ static void spoil(const char *path, const char *aside)
 		close(file);
 		break;
 	case 4:
-		/* Where its sections are said to be, and how many. */
+		/* The place and the number of its sections, as it states them. */
 		file = open(path, O_WRONLY);
 		fill(garbage, 24);
 		ignored += pwrite(file, garbage, 24, 40) < 0;

@@ -1,6 +1,6 @@
 /*
  * Code that changes under the same addresses: loads one of two libraries, runs it, unloads it and loads the
- * other, which the dynamic linker puts in the same place; after some rounds it executes itself anew. Built
+ * other, which the dynamic linker puts in the same place; after some rounds it executes itself again. Built
  * without frame pointers. The libraries are made of this file, too, with -DFRAME=<words> and other sizes.
  *
  * Expected stacks: main;work_<words>;spin. Runs until it is killed.

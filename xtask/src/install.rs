@@ -7,17 +7,17 @@ use std::process::Stdio;
 /// A program, and the package that has it.
 pub(crate) struct Tool(&'static str, &'static str);
 
-/// What building takes.
+/// Tools for building.
 pub(crate) const BUILD: &[Tool] = &[Tool("clang", "clang"), Tool("cc", "gcc")];
 
-/// What making packages takes: the distributions' own tools.
+/// Tools for making packages: the distributions' own.
 pub(crate) const DIST: &[Tool] = &[
     Tool("dpkg-buildpackage", "dpkg-dev"),
     Tool("dh_installsysusers", "debhelper"),
     Tool("rpmbuild", "rpm"),
 ];
 
-/// What the tests of packages take: a Debian to install them in, and what judges packages and manual pages.
+/// Tools for the tests of packages: a Debian to install them in, and judges of packages and manual pages.
 pub(crate) const PACKAGES: &[Tool] = &[
     Tool("mmdebstrap", "mmdebstrap"),
     Tool("lintian", "lintian"),
@@ -28,13 +28,13 @@ pub(crate) const PACKAGES: &[Tool] = &[
     Tool("pkg-config", "pkgconf"),
 ];
 
-/// What is compared with our samples of periodic programs.
+/// Tools that are compared with our samples of periodic programs.
 pub(crate) const PERIODS: &[Tool] =
     &[Tool("cc", "gcc"), Tool("perf", "linux-perf"), Tool("bpftrace", "bpftrace")];
 
-/// What the tests take besides: bpftool as an independent witness of what is in the kernel and its
-/// BTF, Go for the pprof that reads our files, util-linux for namespaces and privileges, libdw as another unwinder,
-/// musl for programs with another C library, tmux as a terminal, bindfs as a file system that can be made to hang.
+/// Tools for the tests: bpftool as an independent witness of what is in the kernel and its BTF, Go for the pprof that
+/// reads our files, util-linux for namespaces and privileges, libdw as another unwinder, musl for programs with another
+/// C library, tmux as a terminal, bindfs as a file system that can be made to hang.
 pub(crate) const TEST: &[Tool] = &[
     Tool("bpftool", "bpftool"),
     Tool("/usr/include/elfutils/libdwfl.h", "libdw-dev"),
@@ -49,10 +49,10 @@ pub(crate) const TEST: &[Tool] = &[
     Tool("bindfs", "bindfs"),
 ];
 
-/// What the suite takes: a browser for the page of a flame graph.
+/// Tools for the suite: a browser for the page of a flame graph.
 pub(crate) const SUITE: &[Tool] = &[Tool("chromium-headless-shell", "chromium-headless-shell")];
 
-/// What fetches speedscope for the suite.
+/// The tool that fetches speedscope for the suite.
 pub(crate) const NPM: &[Tool] = &[Tool("npm", "npm")];
 
 /// A second compiler, for the test that a plugin need not be built by the one that built the agent. Not every
@@ -66,7 +66,7 @@ pub(crate) fn try_other_compiler() {
     }
 }
 
-/// What the cost table takes: the load, the witness of what is in the kernel, and the profiler to compare with.
+/// Tools for the cost table: the load, the witness of what is in the kernel, and the profiler to compare with.
 pub(crate) const COST: &[Tool] = &[
     Tool("stress-ng", "stress-ng"),
     Tool("/usr/bin/python3", "python3-minimal"),
@@ -75,7 +75,7 @@ pub(crate) const COST: &[Tool] = &[
     Tool("unshare", "util-linux"),
 ];
 
-/// What the measurement of many processes takes.
+/// Tools for the measurement of many processes.
 pub(crate) const SCALE: &[Tool] = &[Tool("bpftool", "bpftool"), Tool("strace", "strace")];
 
 /// Programs that unpack runtimes, and give them a file system of their own.
@@ -86,7 +86,7 @@ pub(crate) const RUNTIMES: &[Tool] = &[
     Tool("unshare", "util-linux"),
 ];
 
-/// What booting other kernels takes, and building them. A path is of a file that is no program.
+/// Tools for booting other kernels, and building them. A path is of a file that is not a program.
 pub(crate) const VM: &[Tool] = &[
     Tool("qemu-system-x86_64", "qemu-system-x86"),
     Tool("busybox", "busybox-static"),

@@ -49,7 +49,7 @@ impl Drop for Load {
     }
 }
 
-/// Whether hardly any CPU time was used in half a second.
+/// Tells whether hardly any CPU time was used in half a second.
 pub(crate) fn is_idle() -> anyhow::Result<bool> {
     let (busy_before, all_before) = cpu_times()?;
     std::thread::sleep(Duration::from_millis(500));

@@ -63,7 +63,7 @@ fn parse(arguments: &[String]) -> anyhow::Result<(u32, u32)> {
     Ok((seconds, hz))
 }
 
-/// What root wrote belongs to who owns the checkout.
+/// Gives a file that root wrote to the owner of the checkout.
 fn give_back(file: &Path) -> anyhow::Result<()> {
     let owner = std::fs::metadata(workspace())?;
     if std::fs::metadata(file)?.uid() == owner.uid() {

@@ -40,13 +40,13 @@ pub(crate) fn as_root(program: impl AsRef<OsStr>) -> anyhow::Result<Command> {
     Ok(command)
 }
 
-/// Whether we are root.
+/// Tells whether we are root.
 pub(crate) fn is_root() -> bool {
     // The owner of what we own; std has no geteuid.
     std::os::unix::fs::MetadataExt::uid(&std::fs::metadata("/proc/self").expect("/proc is mounted")) == 0
 }
 
-/// Whether a program can be found, or the file of a path is there.
+/// Tells whether a program can be found, or the file of a path is there.
 pub(crate) fn is_installed(program: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
     // Administrators' programs are not on everybody's PATH.

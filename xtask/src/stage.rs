@@ -12,7 +12,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-/// Where everything is.
+/// The paths of everything.
 pub(crate) struct Stage {
     /// The agent's binary, in the target folder.
     pub(crate) agent: PathBuf,

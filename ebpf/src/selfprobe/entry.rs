@@ -7,8 +7,8 @@ pub const PLANTED_REGISTERS: usize = 4;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Planted(pub [u64; PLANTED_REGISTERS]);
 
-/// Where an architecture's saved registers (`struct pt_regs`) keep what identifies them.
-/// Positions are in words of 8 bytes.
+/// Places of the values in an architecture's saved registers (`struct pt_regs`) that identify them. Positions are in
+/// words of 8 bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EntryLayout {
     /// The first of the planted registers; the others follow it.
@@ -50,8 +50,8 @@ impl EntryLayout {
         self.words * 8
     }
 
-    /// Whether `area` begins with the registers of a thread that entered the kernel from user
-    /// mode by bpf(2) with these values planted.
+    /// Tells whether `area` begins with the registers of a thread that entered the kernel from user mode by bpf(2) with
+    /// these values planted.
     pub fn holds(&self, area: &[u8], planted: &Planted) -> bool {
         let word = |at: usize| {
             area.get(at * 8..)

@@ -1,4 +1,4 @@
-//! What can go wrong while looking at ourselves.
+//! Errors of reading our own kernel memory.
 
 use std::io;
 
@@ -13,7 +13,7 @@ pub enum Error {
     NotRun {
         /// The way that was tried.
         by: &'static str,
-        /// What the kernel answered.
+        /// The kernel's answer.
         error: io::Error,
     },
     /// The system call was made and the program did not run.
@@ -24,7 +24,7 @@ pub enum Error {
     Unreadable {
         /// The place, in words.
         what: String,
-        /// What the kernel's read helper returned.
+        /// The error of the kernel's read helper.
         error: io::Error,
     },
     /// The registers are not where they should be.
@@ -41,7 +41,7 @@ pub enum Error {
     /// Our ids are not where they should be.
     #[error("with these offsets our own thread has the id {found} in place of {expected}")]
     OtherId {
-        /// What lies there.
+        /// The number that lies there.
         found: u32,
         /// Our own id.
         expected: u32,
@@ -51,25 +51,25 @@ pub enum Error {
     NotFound {
         /// The structure.
         place: &'static str,
-        /// What was looked for.
+        /// The value that was looked for.
         what: &'static str,
     },
     /// More than one place does, and none is taken rather than the wrong one.
     #[error("{count} places in our own {place} hold {what}, so that none is taken")]
     Ambiguous {
-        /// How many.
+        /// Their number.
         count: usize,
         /// The structure.
         place: &'static str,
-        /// What was looked for.
+        /// The value that was looked for.
         what: &'static str,
     },
     /// A thread, a process or random numbers could not be had.
     #[error("{what}: {error}")]
     System {
-        /// What was tried.
+        /// The step that was tried.
         what: &'static str,
-        /// What the system answered.
+        /// The system's answer.
         error: io::Error,
     },
 }

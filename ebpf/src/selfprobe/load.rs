@@ -21,7 +21,7 @@ pub(super) fn load(
     object.load_program(name, kind).map_err(refused)
 }
 
-/// Where tracefs may be mounted.
+/// Usual mount points of tracefs.
 const TRACEFS: [&str; 2] = ["/sys/kernel/tracing", "/sys/kernel/debug/tracing"];
 
 /// Runs a program at a tracepoint, on every CPU, until the descriptor is closed.

@@ -14,7 +14,7 @@ pub enum Place {
     Task(u64),
     /// An address.
     Address(u64),
-    /// Where a pointer in the calling thread's `task_struct` leads.
+    /// Memory that a pointer in the calling thread's `task_struct` leads to.
     Behind {
         /// Offset of the pointer in the task.
         pointer: u64,
@@ -23,7 +23,7 @@ pub enum Place {
     },
 }
 
-/// What was read.
+/// The result of a read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Look {
     /// Address of the `task_struct` of the thread that looked.

@@ -15,7 +15,7 @@ pub(super) struct Ids {
     pub(super) seen: [u32; DEEPEST + 1],
 }
 
-/// What parent and children share: other processes write it, so all of it is atomic.
+/// Memory that parent and children share: other processes write it, so all of it is atomic.
 #[repr(C)]
 struct Shared {
     seen: [AtomicU32; DEEPEST + 1],

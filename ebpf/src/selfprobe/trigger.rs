@@ -48,7 +48,7 @@ impl Trigger {
 pub(super) struct Armed {
     pub(super) trigger: Trigger,
     program: OwnedFd,
-    /// What keeps it attached.
+    /// The link that keeps it attached.
     link: Option<OwnedFd>,
     peeks: One<Peek>,
     requests: One<Request>,
@@ -147,7 +147,7 @@ impl Armed {
         }
     }
 
-    /// What the program read for `request`.
+    /// Returns the bytes that the program read for `request`.
     pub(super) fn answer(&self, request: &Request) -> Result<Peek, Error> {
         let mut peek = EMPTY;
         self.peeks.get(&mut peek).map_err(|error| Error::Refused(error.to_string()))?;
@@ -158,7 +158,7 @@ impl Armed {
 /// Nothing read yet.
 const EMPTY: Peek = Peek { address: 0, refused: 0, cookie: 0, task: 0, bytes: [0; PEEK_BYTES] };
 
-/// What is planted while the system call is made.
+/// Values that are planted while the system call is made.
 pub(super) enum With<'a> {
     /// Values in registers that the kernel saves on entry.
     Registers(&'a Planted),

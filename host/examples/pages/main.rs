@@ -17,7 +17,7 @@ use std::error::Error;
 use std::path::Path;
 use std::time::SystemTime;
 
-/// What a page of the configuration is made of.
+/// The file that a page of the configuration is made of.
 const SETTINGS: &str = include_str!("../../../config/stacksonde.toml");
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -85,7 +85,7 @@ fn subcommands(children: &[&Command]) -> Roff {
     roff
 }
 
-/// Where to read on, and what else the program reads.
+/// Returns the end of a page: further reading, and files that the program reads.
 fn ending(names: &[&str], children: &[&Command]) -> String {
     let mut text = String::new();
     if names.len() == 1 {

@@ -6,7 +6,7 @@
 
 use std::fmt::Write as _;
 
-/// What one line of the file is.
+/// One line of the file, by its kind.
 enum Line<'a> {
     /// The end of a paragraph.
     Gap,
@@ -103,7 +103,7 @@ fn filled(paragraph: &[&str]) -> String {
     paragraph.iter().map(|text| escaped(text)).collect::<Vec<_>>().join("\n")
 }
 
-/// What `man` would take for its own.
+/// Escapes text that `man` would take for its own.
 fn escaped(text: &str) -> String {
     let text = text.replace('\\', "\\e").replace('-', "\\-").replace('\'', "\\(aq");
     if text.starts_with('.') { format!("\\&{text}") } else { text }

@@ -72,7 +72,7 @@ pub struct Ticks {
     pub undelivered: u64,
     /// Records that could not be read.
     pub malformed: u64,
-    /// Notices that the kernel dropped or that could not be read.
+    /// Process events that the kernel dropped or that could not be read.
     pub notices_lost: u64,
 }
 

@@ -16,7 +16,7 @@ pub fn confirm_entry_registers(
     Selfprobe::open(triggers)?.confirm(task_struct_stack, stack_pt_regs)
 }
 
-/// Where a task's ids lie, in bytes, as the facts of these names.
+/// Offsets of a task's ids, in bytes, as the facts of these names.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct IdFacts {
     /// `task_struct.group_leader`
@@ -34,7 +34,7 @@ pub struct IdFacts {
 /// Our own pid namespace, as tasks show it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct OwnNamespace {
-    /// How deep it lies; 0 is the initial one.
+    /// The depth of the pid namespace; 0 is the initial one.
     pub level: u32,
     /// Its address in the kernel: the only thing that no other namespace of that depth shares.
     pub address: u64,

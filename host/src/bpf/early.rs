@@ -9,8 +9,8 @@ use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, OnceLock};
 use std::{fmt, io, ptr};
 
-/// What is read of one stack: what the copy has, too, which shows whether the process moved on meanwhile, and
-/// beyond it room for a frame of half a MiB, such as rustc has.
+/// Bytes read of one stack: those of the copy, too, which show whether the process moved on meanwhile, and beyond them
+/// room for a frame of half a MiB, such as rustc has.
 const BYTES: usize = (STACK_PAGES_USUAL + 144) * STACK_PAGE;
 
 /// Stacks that are held at a time.

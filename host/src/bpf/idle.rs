@@ -11,7 +11,7 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-/// How many of `missing` undelivered ticks of a CPU its idle time explains.
+/// Returns how many of `missing` undelivered ticks of a CPU its idle time explains.
 ///
 /// `idle_runs` and `busy_runs` are the ticks that were delivered, `idle_ticks` is the idle time in ticks.
 /// Only a CPU that delivers less than half of its idle ticks has any explained.

@@ -1,9 +1,9 @@
-//! Whose ids do our programs see? The constants of `ebpf/bpf/ids.h`.
+//! Translation of pids into our own pid namespace: the constants of `ebpf/bpf/ids.h`.
 
 use super::confirm::{IdFacts, OwnNamespace};
 use stacksonde_ebpf::object::Unloaded;
 
-/// How ids become those of our own pid namespace.
+/// The way in which ids become those of our own pid namespace.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Ids {
     /// We are in the initial namespace: they are ours already.
@@ -11,7 +11,7 @@ pub enum Ids {
     Initial,
     /// By offsets: of every task in our namespace or in one within it.
     Facts {
-        /// Where ids lie.
+        /// Offsets of the ids.
         facts: IdFacts,
         /// Our namespace.
         namespace: OwnNamespace,

@@ -1,4 +1,4 @@
-//! Notices of exec and exit by raw tracepoints, where perf's side-band gives none.
+//! Exec and exit events by raw tracepoints, where perf's side band reports none.
 
 use super::ids::Ids;
 use super::notice::{Notice, NoticeKind};
@@ -21,7 +21,7 @@ pub(super) struct Lifecycle {
 }
 
 impl Lifecycle {
-    /// Loads and attaches; notices come from now on. An object apart from the sampler's, so that what is
+    /// Loads and attaches; events come from now on. An object apart from the sampler's, so that what is
     /// refused here costs nothing there.
     pub(super) fn load(ids: Ids) -> anyhow::Result<Self> {
         let mut object = Unloaded::parse(stacksonde_ebpf::notices())?;

@@ -1,4 +1,4 @@
-//! Samples and notices in one time order.
+//! Samples and process events in one time order.
 
 use super::{Notice, RawSample};
 
@@ -38,7 +38,7 @@ impl Merge {
         self.held.extend(events);
     }
 
-    /// Whether a sample is held that is to be looked at soon.
+    /// Tells whether a sample is held that is to be looked at soon.
     pub(super) fn is_urgent(&self) -> bool {
         self.first_urgent_ns().is_some()
     }
@@ -49,7 +49,7 @@ impl Merge {
         self.held.iter().filter(urgent).map(Event::time_ns).min()
     }
 
-    /// Everything up to `until_ns`, oldest first; at equal times notices precede samples.
+    /// Everything up to `until_ns`, oldest first; at equal times process events precede samples.
     pub(super) fn take(&mut self, until_ns: u64) -> Vec<Event> {
         self.held.sort_by_key(|event| (event.time_ns(), matches!(event, Event::Sample(_))));
         let later = self.held.partition_point(|event| event.time_ns() <= until_ns);

@@ -1,4 +1,4 @@
-//! What the kernel tells of processes through perf's side-band: bytes in, values out.
+//! Process events from perf's side band: bytes in, values out.
 //!
 //! Layouts are those of `include/uapi/linux/perf_event.h` (enum perf_event_type) with
 //! `sample_id_all` and `sample_type = TID | TIME`: every record ends in {u32 pid, u32 tid, u64 time}.
@@ -12,12 +12,12 @@ pub struct Notice {
     pub pid: u32,
     /// Thread id.
     pub tid: u32,
-    /// What happened.
+    /// The kind of event.
     pub kind: NoticeKind,
 }
 
 impl Notice {
-    /// How many other notices this one says were lost.
+    /// Returns how many other events this one reports as lost.
     pub fn lost(&self) -> u64 {
         match self.kind {
             NoticeKind::Lost { count } => count,
@@ -26,7 +26,7 @@ impl Notice {
     }
 }
 
-/// What happened to a process.
+/// Something that happened to a process.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NoticeKind {
     /// The thread was started by a thread of `parent`; a new process if `pid` equals `tid`.
@@ -38,7 +38,7 @@ pub enum NoticeKind {
     Exec {
         /// The new name.
         comm: String,
-        /// Whether a notice of each of its mappings comes after it.
+        /// True if an event for each of its mappings comes after it.
         mappings_follow: bool,
     },
     /// The thread has another name.
@@ -72,14 +72,14 @@ pub enum NoticeKind {
         /// Set if it is no longer there.
         is_gone: bool,
     },
-    /// The kernel dropped this many notices.
+    /// The kernel dropped this many events.
     Lost {
-        /// How many.
+        /// Their number.
         count: u64,
     },
 }
 
-/// What tells two files of one path apart.
+/// The file's identity, which tells two files of one path apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Identity {
     /// Major number of the device.

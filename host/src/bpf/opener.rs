@@ -31,13 +31,14 @@ const UPSTREAMS_STRICTEST: i32 = 2;
 /// `_LINUX_CAPABILITY_VERSION_3` of `linux/capability.h`: two words a set.
 const CAPABILITY_VERSION: u32 = 0x2008_0522;
 
-/// Where this process has CAP_SYS_ADMIN without all of root's rights, as a service or in a container, leaves it to one
-/// thread, or to none where the kernel does not ask for it. Who may load modules is root: it could do anything by
-/// other means. To be called before there are other threads, since each inherits what its maker has.
+/// Confines CAP_SYS_ADMIN to one thread until sampling starts, where this process has it without all of root's rights,
+/// as a service or in a container; drops it where the kernel does not ask for it. A process that may load modules
+/// counts as root: it could do anything by other means. It must be called before there are other threads, since each
+/// inherits the capabilities of its creator.
 ///
 /// # Errors
 ///
-/// The thread cannot be started, or the capability cannot be given up.
+/// The thread cannot be started, or the capability cannot be dropped.
 pub fn confine_admin() -> io::Result<()> {
     let permitted = capabilities()?[1];
     let has = |capability: u32| permitted >> capability & 1 == 1;

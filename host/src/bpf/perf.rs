@@ -38,7 +38,7 @@ impl Event {
         opener::open(&attributes, cpu).map(|descriptor| Self { descriptor })
     }
 
-    /// Notices of fork, exec, executable mappings, exit and the kernel's own new code on one CPU, timed by CLOCK_MONOTONIC;
+    /// Events of fork, exec, executable mappings, exit and the kernel's own new code on one CPU, timed by CLOCK_MONOTONIC;
     /// switched off. Those of mappings name a file by device and inode; by its build id alone two files may be one.
     pub(super) fn side_band(cpu: u32, wake_bytes: u32) -> io::Result<Self> {
         let mut attributes = software(PERF_COUNT_SW_DUMMY as u64);

@@ -4,7 +4,7 @@
 //! change, and it would be seen always or never. So each CPU's event gets another period now and then
 //! (`PERF_EVENT_IOC_PERIOD`), and a sample stands for the time since the sample before.
 //!
-//! The kernel begins to count anew when a period changes (kernel/events/core.c, `__perf_event_period`), and goes on telling
+//! The kernel begins to count again when a period changes (kernel/events/core.c, `__perf_event_period`), and goes on telling
 //! programs the period with which the event was opened (`perf_swevent_hrtimer`, `last_period`). So it is kept here
 //! what each tick stands for: its period, and for the first tick after a change what had passed of the period before.
 
@@ -167,7 +167,7 @@ impl Course {
         self.segments.back().map_or(1, |segment| segment.period_ns)
     }
 
-    /// Begins to count anew at `at_ns`, with another period.
+    /// Begins to count again at `at_ns`, with another period.
     pub fn change(&mut self, at_ns: u64, period_ns: u64) {
         let Some(last) = self.segments.back() else { return };
         let elapsed_ns = at_ns.saturating_sub(last.start_ns);

@@ -16,10 +16,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::sync::mpsc;
 
-/// How long samples may lie in a ring that does not fill. A wake-up on cold caches costs as much as dozens of samples.
+/// The longest time for which samples lie in a ring that does not fill. A wake-up on cold caches costs as much as
+/// dozens of samples.
 const POLL: Duration = Duration::from_secs(1);
 
-/// The same where no sample came since the last look: then only notices wait.
+/// The same where no sample came since the last look: then only process events wait.
 const IDLE_POLL: Duration = Duration::from_secs(2);
 
 /// The same where tables were wanting lately: each sample there has a copy of the stack until they are put in.
@@ -29,7 +30,7 @@ const WANTING_POLL: Duration = Duration::from_millis(250);
 /// that are no longer right.
 const HASTY_POLL: Duration = Duration::from_millis(10);
 
-/// How long what was so lately may be so again.
+/// The time for which a recent condition is expected to come back.
 const LATELY_NS: u64 = 1_000_000_000;
 
 /// The longest time without a message.
@@ -38,13 +39,13 @@ const SILENCE_NS: u64 = 1_000_000_000;
 /// Time between two looks at the list of CPUs: a little more often than the reader wakes where nothing happens.
 const LOOK_NS: u64 = 900_000_000;
 
-/// How long after its time stamp a record may still be on its way into a ring: an interrupt's length.
+/// The time after its time stamp for which a record may still be on its way into a ring: an interrupt's length.
 const SETTLE_NS: u64 = 2_000_000;
 
-/// What the reader sends on.
+/// A message from the reader.
 #[derive(Debug)]
 pub enum Message {
-    /// Samples and notices, oldest first; none is older than any sent before. There may be none: a message comes
+    /// Samples and process events, oldest first; none is older than any sent before. There may be none: a message comes
     /// every second at least.
     Events(Vec<Event>),
     /// An interval is over; all its events were sent.
@@ -104,9 +105,9 @@ pub struct Reader {
     changes: Option<Changes>,
     /// When the list of CPUs was last looked at.
     looked_ns: u64,
-    /// Whether there was a sample yet.
+    /// True once there was a sample.
     has_sampled: bool,
-    /// Where it is told, once a second, how many samples did not fit into rings.
+    /// The number of samples dropped by full rings, published once per second.
     lost: Option<Arc<AtomicU64>>,
     haste: Haste,
     /// Reads large stacks; `None` if no thread could be had.
@@ -231,7 +232,7 @@ impl Reader {
         }
     }
 
-    /// Samples CPUs that came online, lets go of those that went; once a second.
+    /// Samples CPUs that came online, closes those that went; once a second.
     fn follow_cpus(&mut self, now_ns: u64) {
         if now_ns.saturating_sub(self.looked_ns) < LOOK_NS {
             return;
@@ -306,7 +307,7 @@ impl Reader {
         })
     }
 
-    /// Samples first: every notice that explains one of them then lies in the side-band already.
+    /// Samples first: every event that explains one of them then lies in the side band already.
     fn drain(&mut self) {
         for cpu in &mut self.sampler.cpus {
             while let Some(record) = cpu.ring.next() {
@@ -391,7 +392,7 @@ fn watch(epoll: &OwnedFd, descriptor: libc::c_int, events: libc::c_int, mark: u6
     }
 }
 
-/// CLOCK_MONOTONIC, nanoseconds: the clock of samples and notices.
+/// CLOCK_MONOTONIC, nanoseconds: the clock of samples and process events.
 pub(crate) fn monotonic_ns() -> u64 {
     clock_ns(libc::CLOCK_MONOTONIC)
 }
@@ -410,7 +411,7 @@ fn unix_minus_monotonic_ns_now() -> i64 {
     nearest.and_then(|(_, difference)| i64::try_from(difference).ok()).unwrap_or(0)
 }
 
-/// What a clock shows, in nanoseconds since its zero.
+/// Returns a clock's reading, in nanoseconds since its zero.
 pub(crate) fn clock_ns(clock: libc::clockid_t) -> u64 {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: the structure outlives the call.

@@ -24,15 +24,15 @@ pub struct RawSample {
     pub kernel: Box<[u64]>,
     /// Addresses in the process, leaf first, as far as the walk came.
     pub user: Box<[u64]>,
-    /// What the walk needs to go on, where the sampler's tables were wanting.
+    /// The state from which the walk goes on, where the sampler's tables lacked something.
     pub rest: Option<Box<Rest>>,
-    /// Whether it is to be looked at before the next poll: the process may soon be gone, or its stack another.
+    /// True if it is to be looked at before the next poll: the process may soon be gone, or its stack changed.
     pub urgent: bool,
     /// Which state of the process in the tables the sampler walked by; 0 if it was not in them.
     pub epoch: u32,
-    /// How the user part ended: a value of [`stacksonde_ebpf::user_end`].
+    /// The outcome of the user part: a value of [`stacksonde_ebpf::user_end`].
     pub user_end: u8,
-    /// How the kernel part ended: a value of [`stacksonde_ebpf::kernel_end`].
+    /// The outcome of the kernel part: a value of [`stacksonde_ebpf::kernel_end`].
     pub kernel_end: u8,
 }
 
@@ -107,7 +107,7 @@ pub struct Registers {
     pub bx: u64,
     /// Link register (arm64).
     pub lr: u64,
-    /// Whether `pc` is where execution stood, rather than a return address.
+    /// True if `pc` is the sampled instruction rather than a return address.
     pub exact: bool,
 }
 
@@ -135,7 +135,7 @@ impl StackCopy {
         Self { start, present: u64::MAX, bytes: bytes.into() }
     }
 
-    /// Whether it has as much as a copy may have, so that there may be more.
+    /// Tells whether it is as long as a copy may be, so that there may be more.
     pub fn is_full(&self) -> bool {
         self.bytes.len() >= STACK_PAGES_USUAL * STACK_PAGE
     }

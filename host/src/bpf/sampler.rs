@@ -58,7 +58,7 @@ pub enum LoadError {
 }
 
 impl LoadError {
-    /// Whether the kernel said that we may not have what was asked for: before 5.11 also of memory.
+    /// Tells whether the kernel refused permission: before 5.11 also for lack of locked memory.
     fn is_refused(&self) -> bool {
         let answer = match self {
             Self::Object(error) | Self::LockedMemory(error) | Self::Program(error) => error.answer(),
@@ -71,7 +71,7 @@ impl LoadError {
     }
 }
 
-/// What a CPU's records lie in.
+/// The ring of a CPU's records.
 type Ring = RingBuf<MapData>;
 
 /// One sampled CPU.
@@ -88,7 +88,7 @@ pub(super) struct Cpu {
 }
 
 impl Cpu {
-    /// Starts its notices, then its ticks.
+    /// Starts its process events, then its ticks.
     fn enable(&mut self) -> io::Result<()> {
         self.notices.as_ref().map_or(Ok(()), SideBand::enable)?;
         self.event.enable()?;
@@ -211,7 +211,7 @@ impl Sampler {
         let lifecycle = match settings.notices {
             Notices::Tracepoints => Lifecycle::load(settings.ids)
                 .inspect_err(|error| {
-                    tracing::warn!("no notices of exec and exit: {error:#}; /proc is looked through")
+                    tracing::warn!("no events of exec and exit: {error:#}; /proc is scanned instead")
                 })
                 .ok(),
             Notices::SideBand | Notices::Nobody => None,
@@ -335,12 +335,12 @@ impl Sampler {
         self.filter.take()
     }
 
-    /// How many CPUs are sampled.
+    /// Returns the number of CPUs that are sampled.
     pub fn cpu_count(&self) -> usize {
         self.cpus.len()
     }
 
-    /// Starts the notices, then the ticks, so that no sample precedes what explains it.
+    /// Starts the process events, then the ticks, so that no sample precedes what explains it.
     pub(super) fn enable(&mut self) -> io::Result<()> {
         self.cpus.iter_mut().try_for_each(Cpu::enable)
     }
@@ -412,7 +412,7 @@ fn new_ring(bytes: u32) -> Result<Ring, LoadError> {
 fn open_side_band(cpu: u32, bytes: u32) -> Option<SideBand> {
     SideBand::open(cpu, bytes).map_or_else(
         |error| {
-            tracing::warn!(cpu, %error, "no notices of processes from this CPU; mappings are re-read from /proc instead");
+            tracing::warn!(cpu, %error, "no process events from this CPU; mappings are re-read from /proc instead");
             None
         },
         Some,

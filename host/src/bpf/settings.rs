@@ -1,37 +1,38 @@
-//! What the sampler is told before it is loaded, and what it can do without.
+//! Settings of the sampler before it is loaded, and the parts that it can do without.
 
 use super::ids::Ids;
 use super::tables::TableSizes;
 use stacksonde_ebpf::object::{ObjectError, Unloaded};
 
-/// What the sampler is told before it is loaded.
+/// Settings of the sampler before it is loaded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
     /// Time between two ticks of a CPU, in nanoseconds: in the mean of their rates.
     pub period_ns: u64,
-    /// How far below that mean a rate may be, in per cent, up to [`super::LARGEST_SPREAD`]; 0: periods are fixed.
+    /// The largest distance of a rate below that mean, in per cent, up to [`super::LARGEST_SPREAD`]; 0: periods are
+    /// fixed.
     pub period_spread: u32,
     /// Bytes of each CPU's ring of samples; a power of two of at least a page.
     pub ring_bytes: u32,
-    /// Bytes of each CPU's ring of notices; a power of two of at least a page.
+    /// Bytes of each CPU's ring of process events; a power of two of at least a page.
     pub sideband_bytes: u32,
     /// The facts `task_struct.stack` and `stack.pt_regs`, where they are known.
     pub entry_registers: Option<(u32, u32)>,
     /// Who walks user stacks.
     pub user_walk: UserWalk,
-    /// Whether kernel stacks are walked.
+    /// True if kernel stacks are walked.
     pub kernel_stacks: bool,
-    /// Whether what the sampler remembers of unwinding is checked each time.
+    /// True if each unwind rule that the sampler has cached is checked against the tables.
     pub verify_recent: bool,
-    /// How large the unwind tables are.
+    /// The sizes of the unwind tables.
     pub tables: TableSizes,
-    /// What is copied of stacks.
+    /// The extent to which stacks are copied.
     pub stack_copies: StackCopies,
-    /// Whether the cgroup of each sample is asked for.
+    /// True if the cgroup of each sample is asked for.
     pub cgroup_ids: bool,
-    /// How ids become those of our own pid namespace.
+    /// The translation of ids into those of our own pid namespace.
     pub ids: Ids,
-    /// Where notices of processes come from.
+    /// The source of process events.
     pub notices: Notices,
 }
 
@@ -55,7 +56,7 @@ impl UserWalk {
     }
 }
 
-/// What is copied of stacks, for a walk that goes on in user space.
+/// The extent to which stacks are copied, for a walk that goes on in user space.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StackCopies {
     /// Pages at most, up to [`stacksonde_ebpf::STACK_PAGES_MAX`].
@@ -71,10 +72,10 @@ impl Default for StackCopies {
     }
 }
 
-/// Where notices of processes come from, best first.
+/// Sources of process events, best first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Notices {
-    /// Perf's side-band: fork, exec, executable mappings, exit.
+    /// Perf's side band: fork, exec, executable mappings, exit.
     SideBand,
     /// The raw tracepoints of exec and exit.
     Tracepoints,
@@ -94,7 +95,7 @@ const OWN_WALK: Part = (
 );
 const KERNEL_STACKS: Part = (|settings| settings.kernel_stacks = false, "kernel stacks");
 
-/// What is left out where the kernel refuses a program: one thing, then several.
+/// The parts left out where the kernel refuses a program: one of them, then several.
 const SIMPLER: [&[Part]; 6] = [
     &[CGROUPS],
     &[ENTRY_REGISTERS],

@@ -1,4 +1,4 @@
-//! The ring in which the kernel leaves one CPU's notices (`struct perf_event_mmap_page`).
+//! The ring in which the kernel leaves one CPU's process events (`struct perf_event_mmap_page`).
 
 use super::notice::{Notice, parse_notice};
 use super::perf::Event;

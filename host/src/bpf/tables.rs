@@ -9,7 +9,7 @@ use std::os::fd::AsFd;
 /// Bytes of a line.
 const LINE_BYTES: u64 = (WORDS * size_of::<u64>()) as u64;
 
-/// How large the tables are.
+/// Sizes of the tables.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TableSizes {
     /// Lines of the table of processes, of four each; a power of two.

@@ -7,7 +7,7 @@ use stacksonde_ebpf::raw::{create_map, load_program, run};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
-/// What can be tried.
+/// A feature of the kernel that can be tried.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Trial {
     /// bpf(2) at all: creates the simplest map.
@@ -34,7 +34,7 @@ pub enum Trial {
     CpuClock,
     /// Gives such an event another period.
     Period,
-    /// Opens the notices of processes of a CPU, switched off, with the smallest buffer.
+    /// Opens the process events of a CPU, switched off, with the smallest buffer.
     SideBand,
 }
 

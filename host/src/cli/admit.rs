@@ -9,7 +9,7 @@ use crate::priority::Turn;
 use anyhow::{Context, bail};
 use stacksonde_plugin::{Capabilities, Offer};
 
-/// What loaded, and what was refused.
+/// The plugins that loaded, and those that were refused.
 #[derive(Default)]
 pub(super) struct Loaded {
     /// Loaded plugins.
@@ -130,7 +130,7 @@ impl Loaded {
     }
 }
 
-/// What it takes to make exporters.
+/// Everything that is needed to make exporters.
 pub(super) struct Exporting {
     loaded: Loaded,
     capabilities: Capabilities,
@@ -143,7 +143,7 @@ impl Exporting {
         Self { loaded, capabilities, offer }
     }
 
-    /// What the system offers to plugins.
+    /// Returns the capabilities that the system offers to plugins.
     pub(super) fn capabilities(&self) -> &Capabilities {
         &self.capabilities
     }
@@ -153,7 +153,7 @@ impl Exporting {
         self.loaded.plugins.iter().map(Plugin::name).collect()
     }
 
-    /// What a plugin that is loaded says of itself.
+    /// Returns the manifest of a plugin that is loaded.
     pub(super) fn manifest(&self, plugin: &str) -> Option<&Manifest> {
         self.loaded.plugins.iter().find(|it| it.name() == plugin).map(Plugin::manifest)
     }
@@ -207,7 +207,7 @@ fn start_exporters(config: &Config, loaded: &Loaded, offer: &Offer) -> anyhow::R
     Ok(exporters)
 }
 
-/// What was put before our libraries acts before any check of ours.
+/// Warns of libraries that are loaded before ours and act before any check of ours.
 fn warn_of_preloading() {
     for variable in ["LD_PRELOAD", "LD_AUDIT", "LD_LIBRARY_PATH"] {
         if let Some(value) = std::env::var_os(variable).filter(|value| !value.is_empty()) {

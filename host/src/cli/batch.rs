@@ -34,7 +34,7 @@ const FRAMES: usize = 40;
 ///
 /// # Errors
 ///
-/// The file cannot be read, or is no batch.
+/// The file cannot be read, or is not a batch.
 pub fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     let Arguments { file, json } = arguments;
     let name = file.display();

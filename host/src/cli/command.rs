@@ -33,7 +33,7 @@ pub(super) fn start(
     Ok(Some(child))
 }
 
-/// Whose samples are wanted: of the command alone, if there is one.
+/// Returns the rules of the filter: with a command, it alone is sampled.
 pub(super) fn rules(filter: &Filter, child: Option<&Child>) -> Rules {
     let rules = Rules::new(filter);
     match child {

@@ -30,7 +30,7 @@ pub struct Arguments {
 /// Version of the shape of [`Report`].
 const SCHEMA: u32 = 1;
 
-/// What `--json` prints.
+/// The report that `--json` prints.
 #[derive(Debug, Serialize)]
 struct Report<'a> {
     schema: u32,
@@ -143,7 +143,7 @@ fn plugins(loaded: &Loaded) -> Plugins {
     }
 }
 
-/// What else could be installed.
+/// Returns advice on what else could be installed.
 fn advice(loaded: &Loaded) -> Vec<String> {
     let has = |name: &str| loaded.plugins.iter().any(|plugin| plugin.name() == name);
     let ways = [

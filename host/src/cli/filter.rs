@@ -6,7 +6,7 @@ use clap::Args;
 use clap::builder::NonEmptyStringValueParser;
 use std::path::PathBuf;
 
-/// Whose samples are wanted.
+/// Flags that select the processes to sample.
 #[derive(Clone, Debug, Args)]
 pub(super) struct FilterArguments {
     /// Only this process and its descendants; may be given several times, like all of these.
@@ -37,7 +37,7 @@ fn path_pattern(text: &str) -> Result<String, String> {
 }
 
 impl FilterArguments {
-    /// Whether the command line says who alone is wanted.
+    /// Tells whether the command line selects processes.
     pub(super) fn names_targets(&self) -> bool {
         !(self.pid.is_empty() && self.comm.is_empty() && self.cgroup.is_empty())
     }
@@ -93,7 +93,7 @@ pub(super) fn warn_of_absent(filter: &Filter) {
     }
 }
 
-/// Whether there is such a process, in our pid namespace.
+/// Tells whether there is such a process, in our pid namespace.
 pub(super) fn exists(pid: u32) -> bool {
     PathBuf::from(format!("/proc/{pid}")).exists()
 }

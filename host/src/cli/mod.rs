@@ -33,12 +33,12 @@ use std::ffi::OsString;
 #[command(name = "stacksonde", version, arg_required_else_help = true)]
 #[command(about = "Profiles every program and the kernel, without their help", long_about = None)]
 pub struct Program {
-    /// What to do.
+    /// The sub-command.
     #[command(subcommand)]
     pub command: Command,
 }
 
-/// What to do.
+/// The sub-commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Print what this system offers, what will be done with it, and why not more.
@@ -49,7 +49,7 @@ pub enum Command {
     Top(top::Arguments),
     /// Profile until stopped, in intervals, and hand each profile to the configured exporters.
     Run(run::Arguments),
-    /// Have a running daemon read its configuration anew, and say what came of it.
+    /// Have a running daemon read its configuration again, and say what came of it.
     Reload(reload::Arguments),
     /// Ask a running daemon whether all is well.
     Health(health::Arguments),

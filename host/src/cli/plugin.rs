@@ -17,7 +17,7 @@ use std::process::ExitCode;
 /// Arguments of `stacksonde plugin`.
 #[derive(Debug, Args)]
 pub struct Arguments {
-    /// What to do.
+    /// The sub-command.
     #[command(subcommand)]
     command: Command,
 }

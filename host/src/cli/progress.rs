@@ -1,4 +1,4 @@
-//! What `record` says while it runs: a line when it begins and, on a terminal of its own, one that is drawn anew.
+//! Progress of `record`: a line when it begins and, on a terminal of its own, one that is redrawn.
 
 use crate::progress::{Progress, ProgressNow};
 use crate::terminal::{Charset, err, is_foreground, stderr};
@@ -6,7 +6,7 @@ use std::io::IsTerminal;
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
-/// How often the line is drawn.
+/// The time between two drawings of the line.
 const REDRAW: Duration = Duration::from_millis(500);
 
 /// The line of a recording.

@@ -19,19 +19,19 @@ use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 
 /// Time for the files to be written. A daemon must end soon when a service manager tells it to; a recording is there for
-/// its files, and a busy machine or a slow disk may need longer. Only a disk that hangs is given up.
+/// its files, and a busy machine or a slow disk may need longer. Only a disk that hangs ends the wait.
 const WRITE_MS: u32 = 60_000;
 
 /// Arguments of `stacksonde record`.
 #[derive(Debug, Args)]
 pub struct Arguments {
-    /// How long to record; without it until the command ends, or until interrupted.
+    /// Seconds to record; without it until the command ends, or until interrupted.
     #[arg(short = 'd', long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
     duration: Option<u64>,
     /// Samples per second and CPU.
     #[arg(short = 'F', long, value_name = "HZ", default_value_t = 99)]
     frequency: u32,
-    /// How far below that a rate may be, in per cent, since periods change at random so that no program hides between the
+    /// Per cent that a rate may be below that, since periods change at random so that no program hides between the
     /// samples; 0: the period is fixed.
     #[arg(long, value_name = "PERCENT")]
     period_spread: Option<u32>,
@@ -127,7 +127,7 @@ async fn record(
     Ok(ExitCode::SUCCESS)
 }
 
-/// What to do with a file, if there is something to say.
+/// Returns a command that shows the file, if there is one.
 fn how_to_look_at(file: &str) -> Option<String> {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_./-+=:@%,".contains(&byte);
     let quoted = match file.bytes().all(is_plain) {

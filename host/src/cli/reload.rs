@@ -1,4 +1,4 @@
-//! `stacksonde reload`: has a running daemon read its configuration anew, and says what came of it.
+//! `stacksonde reload`: has a running daemon read its configuration again, and says what came of it.
 
 use super::start::ConfigArguments;
 use crate::control;

@@ -1,5 +1,4 @@
-//! What a running daemon does when it is told to read its configuration anew: all of what can be applied is, or nothing
-//! is.
+//! Reload of a running daemon's configuration. It is atomic: all changes that can be applied are, or none is.
 //!
 //! ```text
 //! read      all sources, checked as at the start
@@ -28,11 +27,11 @@ use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
-/// What a running agent was configured with, and what of it can be changed.
+/// The configuration of a running agent, and the parts of it that can be changed.
 pub(super) struct Renewal {
     pub(super) arguments: ConfigArguments,
     pub(super) filter: FilterArguments,
-    /// What runs. As it was read, without what the command line says of the filter.
+    /// The configuration in force, as it was read, without what the command line says of the filter.
     pub(super) config: Config,
     pub(super) log: LogFilter,
     pub(super) wanted: Wanted,
@@ -69,7 +68,7 @@ fn tell(answer: &Answer) {
         return tracing::error!("the configuration before stays: {}", answer.text);
     }
     let mut lines = answer.text.lines();
-    tracing::info!("configuration read anew: {}", lines.next().unwrap_or_default());
+    tracing::info!("configuration reloaded: {}", lines.next().unwrap_or_default());
     lines.for_each(|line| tracing::warn!("{line}"));
 }
 
@@ -118,12 +117,13 @@ impl Renewal {
         };
         lines.insert(0, summary);
         if !waiting.is_empty() {
-            lines.push(format!("waits until stacksonde is started again: {}", waiting.join(", ")));
+            lines.push(format!("waits until stacksonde is restarted: {}", waiting.join(", ")));
         }
         Ok(lines)
     }
 
-    /// What waits is told again next time: it is still not what runs.
+    /// Remembers what is in force now. Keys that wait for a restart are reported again next time, since they still
+    /// differ.
     fn remember(&mut self, new: Config, waiting: &[String]) {
         let running = &mut self.config;
         running.filter = new.filter;

@@ -15,7 +15,7 @@ use std::sync::mpsc::{Sender, channel};
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 
-/// How often the service manager is told of the agent, at least.
+/// The longest time between two reports to the service manager.
 const REPORT: Duration = Duration::from_secs(10);
 
 /// Arguments of `stacksonde run`.
@@ -28,7 +28,7 @@ pub struct Arguments {
 }
 
 /// Runs until SIGTERM or SIGINT, then hands over what is left. SIGHUP and `stacksonde reload` make it read its
-/// configuration anew.
+/// configuration again.
 pub fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     let (config, log) = arguments.config.begin(None, &[])?;
     arguments.filter.check()?;
@@ -101,14 +101,14 @@ fn serve(listen: &str, watched: &Watched) -> anyhow::Result<Option<Server>> {
     Ok(Some(server.with_context(|| format!("health.listen: {listen:?} cannot be listened at"))?))
 }
 
-/// Tells the service manager, for ever: that samples flow, as often as its watchdog wants to hear that, and what is
+/// Tells the service manager, forever: that samples flow, as often as its watchdog wants to hear that, and what is
 /// not as it should be.
 async fn report(manager: &Notifier, watched: &Watched) {
     let mut told = None;
     loop {
         tokio::time::sleep(manager.watchdog().unwrap_or(REPORT).min(REPORT)).await;
         let verdict = watched.verdict();
-        // An exporter that fails is no reason to start the agent anew.
+        // An exporter that fails is not a reason to restart the agent.
         if watched.samples_flow() {
             manager.alive();
         }

@@ -26,13 +26,13 @@ use std::path::PathBuf;
 use std::time::Duration;
 use tracing_subscriber::EnvFilter;
 
-/// Where the configuration comes from, and how much is logged.
+/// Flags for the sources of the configuration and for the log.
 #[derive(Clone, Debug, Args)]
 pub(super) struct ConfigArguments {
     /// Config file; may be given several times, later ones win. Without it /etc/stacksonde/stacksonde.toml and conf.d.
     #[arg(long = "config", value_name = "FILE")]
     files: Vec<PathBuf>,
-    /// What is logged: error, warn, info, debug, trace, or directives such as `stacksonde::process=debug`.
+    /// Filter of the log: error, warn, info, debug, trace, or directives such as `stacksonde::process=debug`.
     #[arg(long, value_name = "FILTER")]
     log: Option<String>,
     /// For development only: load plugins that others than root could have changed.
@@ -89,7 +89,7 @@ impl ConfigArguments {
         Ok((config, LogFilter(set)))
     }
 
-    /// How plugin files are judged.
+    /// Returns the rules by which plugin files are judged.
     pub(super) fn file_rules(&self, config: &config::Plugins) -> FileRules {
         if self.trust_any_plugin_owner {
             tracing::warn!(
@@ -102,7 +102,7 @@ impl ConfigArguments {
 
 type SetFilter = Box<dyn Fn(EnvFilter) -> Result<(), tracing_subscriber::reload::Error> + Send>;
 
-/// What is logged, while it is logged.
+/// The filter of the log, which can be changed while it is in use.
 pub(super) struct LogFilter(SetFilter);
 
 impl LogFilter {
@@ -246,7 +246,7 @@ fn sampler_settings(config: &Config, shares: &Shares, plan: &Plan) -> Settings {
     }
 }
 
-/// How ids become those of our pid namespace.
+/// Returns the translation of ids into those of our pid namespace.
 fn ids(plan: &Plan) -> Ids {
     let PidNamespace::Nested { device, inode } = PidNamespace::detect() else { return Ids::Initial };
     if !PidNamespace::proc_is_ours() {
@@ -275,7 +275,7 @@ fn report(plan: &Plan) {
     }
 }
 
-/// Where the agent cannot run, the refusal says what else there is to say.
+/// Logs the errors of a plan by which the agent cannot run, beside the refusal.
 fn report_errors(plan: &Plan) {
     for (_, note) in plan.notes().iter().filter(|(severity, _)| *severity == Severity::Error) {
         tracing::error!("{note}");

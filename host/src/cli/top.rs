@@ -19,7 +19,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// Batches and bytes that may wait to be shown.
 const WAITING: (usize, usize) = (4, 16 << 20);
-/// How long an escape is waited for to be more than that.
+/// The time for which more is waited for after an escape.
 const KEY_GAP: Duration = Duration::from_millis(40);
 
 /// Arguments of `stacksonde top`.
@@ -31,7 +31,7 @@ pub struct Arguments {
     /// Seconds between two pictures; fractions are fine.
     #[arg(short = 'i', long, value_name = "SECONDS", default_value = "1", value_parser = seconds)]
     interval: Duration,
-    /// How many seconds a sample is shown.
+    /// Seconds for which a sample is shown.
     #[arg(short = 'w', long, value_name = "SECONDS", default_value = "10", value_parser = seconds)]
     window: Duration,
     /// Print one table of one interval as text, without a screen, and end: for pipes, files and scripts.
@@ -66,7 +66,7 @@ pub fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     if !arguments.once {
         let term = std::env::var("TERM").unwrap_or_default();
         let why = match (std::io::stdout().is_terminal(), term.as_str()) {
-            (false, _) => "its output is no terminal",
+            (false, _) => "stdout is not a terminal",
             (true, "") => "TERM is not set, so that nothing is known of this terminal",
             (true, "dumb") => "TERM is `dumb`: this terminal cannot be drawn on",
             (true, _) => "",
@@ -133,7 +133,7 @@ fn setting(arguments: &Arguments, config: &Config, filter: &Filter, parts: &Part
     }
 }
 
-/// What ends it. A terminal that is gone says so by the last one, if anybody is told.
+/// The events that end it. A terminal that is gone is reported by the last one, if at all.
 struct Ending {
     interrupted: Signal,
     terminated: Signal,

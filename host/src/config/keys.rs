@@ -30,12 +30,12 @@ pub(crate) const LARGEST_PID: u32 = 4_194_304;
 /// A list of process ids.
 const PIDS: Rule = Rule::Wholes(1, LARGEST_PID as u64);
 
-/// Whether a pattern can match an absolute path.
+/// Tells whether a pattern can match an absolute path.
 pub(crate) fn is_path_pattern(pattern: &str) -> bool {
     pattern.starts_with(['/', '*', '?'])
 }
 
-/// What a key holds.
+/// The values that a key may have.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Rule {
     /// `true` or `false`.
@@ -72,7 +72,7 @@ pub(super) enum Rule {
     Free,
 }
 
-/// What the type of a key does not say. `*` stands for an exporter's name.
+/// Rules that the type of a key does not imply. `*` stands for an exporter's name.
 const RULES: &[(&str, Rule)] = &[
     ("sampling.frequency_hz", Rule::Whole(1, 10_000)),
     ("sampling.period_spread", Rule::Whole(0, LARGEST_SPREAD as u64)),
@@ -110,7 +110,7 @@ const RULES: &[(&str, Rule)] = &[
 ];
 
 impl Rule {
-    /// Whether `value` is allowed.
+    /// Tells whether `value` is allowed.
     pub(super) fn allows(self, value: &Value) -> bool {
         let every = |allowed: &dyn Fn(&str) -> bool| {
             value.as_array().is_some_and(|list| list.iter().all(|item| item.as_str().is_some_and(allowed)))
@@ -143,7 +143,7 @@ impl Rule {
         }
     }
 
-    /// What is allowed, to end a sentence with.
+    /// Describes the allowed values, to end a sentence with.
     pub(super) fn allowed(self) -> String {
         match self {
             Self::Boolean => "true or false".into(),
@@ -201,7 +201,7 @@ impl Rule {
     }
 }
 
-/// Where a path of keys leads.
+/// The place to which a path of keys leads.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Place {
     /// To a section: a table of known keys.
@@ -251,7 +251,7 @@ impl Keys {
         Self { places }
     }
 
-    /// Where `path` leads.
+    /// Returns the place to which `path` leads.
     pub(super) fn place<S: AsRef<str>>(&self, path: &[S]) -> Place {
         let path: Vec<&str> = path.iter().map(AsRef::as_ref).collect();
         let pattern: &[&str] = match path.as_slice() {
@@ -308,7 +308,7 @@ impl Keys {
     }
 }
 
-/// Whether `text` is a filter that lets something through. A word alone must be a level: `EnvFilter` takes any
+/// Tells whether `text` is a filter that lets something through. A word alone must be a level: `EnvFilter` takes any
 /// other for the name of a module, so that a misspelt level would silence everything.
 fn is_filter(text: &str) -> bool {
     let word = text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
@@ -318,7 +318,7 @@ fn is_filter(text: &str) -> bool {
     }
 }
 
-/// What `sha256sum` prints, in upper or lower case.
+/// Tells whether `text` is a digest as `sha256sum` prints it, in upper or lower case.
 fn is_digest(text: &str) -> bool {
     text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit())
 }

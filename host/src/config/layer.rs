@@ -12,7 +12,7 @@ pub(super) const PREFIX: &str = "STACKSONDE_";
 /// Values of one source.
 #[derive(Clone, Debug)]
 pub(super) struct Layer {
-    /// Where they come from.
+    /// Their origin.
     pub(super) origin: Origin,
     /// The tree of tables.
     pub(super) values: Map<String, Value>,
@@ -126,7 +126,7 @@ fn deepest(path: &[&str], value: &Value) -> String {
     dotted(&descend(path, value))
 }
 
-/// What to use in place of an unknown key.
+/// Suggests what to use in place of an unknown key.
 fn hint(keys: &Keys, path: &[&str], value: &Value) -> String {
     let whole = descend(path, value);
     match keys.nearest(&whole).or_else(|| keys.nearest(path)) {

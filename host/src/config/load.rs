@@ -10,8 +10,8 @@ use serde_json::{Map, Value};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-/// Where the configuration is read from. Later wins: files in their order, then the environment, then flags.
-/// Tables merge key by key; a list replaces the list below it.
+/// Sources of the configuration. Later ones win: files in their order, then the environment, then flags. Tables merge
+/// key by key; a list replaces the list below it.
 #[derive(Clone, Debug, Default)]
 pub struct Sources {
     /// TOML files.

@@ -37,15 +37,15 @@ use std::path::PathBuf;
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// What is sampled, and how often.
+    /// The extent and the rate of sampling.
     pub sampling: Sampling,
-    /// Whose samples are wanted.
+    /// The processes to sample.
     pub filter: Filter,
     /// Capabilities of the system that the agent must not use.
     pub capabilities: Capabilities,
-    /// How kernel offsets are found.
+    /// The search for kernel offsets.
     pub offsets: Offsets,
-    /// What to do about known kernel bugs.
+    /// The treatment of known kernel bugs.
     pub hazards: Hazards,
     /// Budgets.
     pub memory: Memory,
@@ -55,38 +55,38 @@ pub struct Config {
     pub labels: BTreeMap<String, String>,
     /// Which shared libraries may be loaded.
     pub plugins: Plugins,
-    /// Where profiles go: one section an instance.
+    /// The exporters: one section an instance.
     pub exporters: BTreeMap<String, Exporter>,
     /// Who watches the agent.
     pub health: Health,
     /// Who tells the agent something while it runs.
     pub control: Control,
-    /// What the agent says of itself.
+    /// The log of the agent.
     pub log: Log,
     /// The end.
     pub shutdown: Shutdown,
 }
 
-/// What is sampled, and how often.
+/// The extent and the rate of sampling.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Sampling {
     /// Samples per second and CPU, 1 to 10000 (`run`; `record` has its own default, 99).
     pub frequency_hz: u32,
-    /// How much the period changes at random, in per cent: how far below `frequency_hz` a rate may be. 0 to 50; 0: the
-    /// period is fixed.
+    /// The extent to which the period changes at random, in per cent: the largest distance of a rate below
+    /// `frequency_hz`. 0 to 50; 0: the period is fixed.
     pub period_spread: u32,
     /// Length of one profile, in seconds (`run`).
     pub interval_seconds: u32,
     /// Features without which the agent shall not start: `user_stacks`, `user_stacks_in_kernel`,
     /// `kernel_stacks`, `kernel_names`, `process_notices`, `sampling_times`.
     pub require: Vec<String>,
-    /// Whether what the sampler remembers of unwinding is looked up, too, and differences are counted.
+    /// True if unwind rules that the sampler has cached are looked up, too, and differences are counted.
     pub verify_unwinding: bool,
 }
 
-/// Whose samples are wanted. Each kind of list leaves out by itself: wanted is what no list leaves out. In patterns `*`
-/// stands for any text and `?` for any byte.
+/// The processes to sample. Each kind of list excludes by itself: a process is sampled if no list excludes it. In
+/// patterns `*` stands for any text and `?` for any byte.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Filter {
@@ -112,23 +112,23 @@ pub struct Capabilities {
     pub deny: Vec<String>,
 }
 
-/// How kernel offsets are found.
+/// The search for kernel offsets.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Offsets {
     /// Plugins to ask, in this order; empty: the built-in order (btf, selfprobe, tracepoint).
     pub order: Vec<String>,
-    /// Whether two plugins are asked for each offset and compared.
+    /// True if two plugins are asked for each offset and compared.
     pub verify: bool,
     /// Each provider's own keys, by its name.
     pub config: serde_json::Map<String, serde_json::Value>,
 }
 
-/// What to do about known kernel bugs.
+/// The treatment of known kernel bugs.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Hazards {
-    /// What to do where a hazard could be neither proved nor excluded.
+    /// The treatment of a hazard that could be neither proved nor excluded.
     pub on_unproven: OnUnproven,
     /// Hazards that this kernel may have whatever its version says.
     pub assume: Vec<String>,
@@ -156,7 +156,7 @@ pub struct Memory {
     pub max: u64,
     /// Ring of samples of each CPU, in bytes; a power of two of at least a page.
     pub ring_bytes: u32,
-    /// Ring of process notices of each CPU, in bytes; a power of two of at least a page.
+    /// Ring of process events of each CPU, in bytes; a power of two of at least a page.
     pub sideband_bytes: u32,
     /// Processes whose mappings are remembered.
     pub max_processes: u32,
@@ -176,7 +176,7 @@ pub struct Memory {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Symbolize {
-    /// Whether inlined functions and source lines are looked up in debug information.
+    /// True if inlined functions and source lines are looked up in debug information.
     pub inlined: bool,
     /// Symbolized addresses remembered; 0: as `memory.max` allows.
     pub max_cached: u32,
@@ -186,7 +186,7 @@ pub struct Symbolize {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Plugins {
-    /// Where they are looked for, in this order. Absolute, owned by root, writable by root alone.
+    /// The folders in which they are looked for, in this order. Absolute, owned by root, writable by root alone.
     pub directories: Vec<PathBuf>,
     /// Names to load; one that is absent is only a note.
     pub load: Vec<String>,
@@ -205,7 +205,7 @@ pub struct Plugins {
 pub struct Exporter {
     /// Name of the plugin that exports.
     pub plugin: String,
-    /// Whether the agent shall not start without it.
+    /// True if the agent must not start without it.
     #[serde(default)]
     pub required: bool,
     /// Batches that may wait.
@@ -220,7 +220,7 @@ pub struct Exporter {
     /// Bytes that may wait there.
     #[serde(default = "Exporter::default_spool_bytes")]
     pub spool_bytes: u64,
-    /// How long one call may take, in seconds, before the exporter counts as stuck.
+    /// The longest time for one call, in seconds, before the exporter counts as stuck.
     #[serde(default = "Exporter::default_deadline_seconds")]
     pub deadline_seconds: u32,
     /// The plugin's own keys; its manifest says which.
@@ -232,8 +232,8 @@ pub struct Exporter {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Health {
-    /// Where `GET /healthz` and `GET /metrics` are answered: `unix:/path`, or an address of this machine alone such
-    /// as `127.0.0.1:9464`; empty for nowhere.
+    /// The address at which `GET /healthz` and `GET /metrics` are answered: `unix:/path`, or an address of this machine
+    /// alone such as `127.0.0.1:9464`; empty for none.
     pub listen: String,
 }
 
@@ -245,7 +245,7 @@ pub struct Control {
     pub socket: String,
 }
 
-/// What the agent says of itself.
+/// The log of the agent.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Log {

@@ -1,10 +1,10 @@
-//! What can be wrong with a configuration, in sentences.
+//! Problems of a configuration, in sentences.
 
 use crate::kernel::UnknownCapability;
 use std::fmt;
 use std::path::PathBuf;
 
-/// Where a value came from. Its `Display` continues a sentence: " in FILE".
+/// The origin of a value. Its `Display` continues a sentence: " in FILE".
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Origin {
     /// A file.
@@ -54,7 +54,7 @@ pub enum Problem {
     Untrusted {
         /// The file.
         file: PathBuf,
-        /// What is wrong with it.
+        /// A description of the fault.
         reason: String,
         /// The command that repairs it.
         remedy: String,
@@ -64,7 +64,7 @@ pub enum Problem {
     UnknownKey {
         /// Its path.
         key: String,
-        /// Where it was set.
+        /// The place where it was set.
         origin: Origin,
         /// The nearest key, or all keys of the section.
         hint: String,
@@ -76,9 +76,9 @@ pub enum Problem {
         key: String,
         /// The value, as JSON, shortened.
         value: String,
-        /// Where it was set.
+        /// The place where it was set.
         origin: Origin,
-        /// What is allowed.
+        /// A description of the allowed values.
         allowed: String,
     },
     /// A `plugins.*` key outside of a file.
@@ -89,7 +89,7 @@ pub enum Problem {
     FilesOnly {
         /// The key's path.
         key: String,
-        /// Where it was set.
+        /// The place where it was set.
         origin: Origin,
     },
     /// A key that has no default is not set.
@@ -99,7 +99,7 @@ pub enum Problem {
         key: String,
         /// The section that needs it.
         section: String,
-        /// Where the section was set.
+        /// The place where the section was set.
         origin: Origin,
     },
     /// A plugin is needed that is not to be loaded.
@@ -109,7 +109,7 @@ pub enum Problem {
         key: String,
         /// The plugin.
         plugin: String,
-        /// Where the key was set.
+        /// The place where the key was set.
         origin: Origin,
     },
     /// A capability that no probe has.

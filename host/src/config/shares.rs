@@ -1,4 +1,4 @@
-//! How `memory.max` is divided.
+//! Division of `memory.max`.
 //!
 //! The numbers are those of the default, in MiB of 72; another budget is divided in the same proportions. The
 //! tables that the sampler reads are BPF maps and are mapped by the agent, so they count on both sides.
@@ -21,7 +21,7 @@ const WHOLE: u64 = 72;
 const RING_LEAST: u64 = 64 << 10;
 const SIDEBAND_LEAST: u64 = 16 << 10;
 
-/// What each consumer of memory may take: the key's own value, where it is not 0, else its share.
+/// The memory that each consumer may take: the key's own value, where it is not 0, else its share.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Shares {
     /// `memory.ring_bytes`

@@ -28,7 +28,7 @@ impl Config {
     }
 }
 
-/// What no key shows by itself: names of exporters, and plugins that are needed and not loaded.
+/// Finds contradictions between keys: names of exporters, and plugins that are needed and not loaded.
 pub(super) fn contradictions(config: &Config, origins: &Origins) -> Vec<Problem> {
     let origin = |key: &str| origins.get(key).cloned().unwrap_or(Origin::Unknown);
     let mut problems = Vec::new();

@@ -2,7 +2,7 @@
 //!
 //! In the default hierarchy (version 2) a cgroup's id, which each sample carries, leads to its path, and neither of
 //! the two ever changes. Where processes are put into hierarchies of version 1, the path is that of a process, which
-//! may be moved without notice, so it is asked for again after a while.
+//! may be moved without an event, so it is asked for again after a while.
 
 use crate::blocking::Backoff;
 use crate::process::{cgroup_of, default_cgroup_path, names_container};
@@ -17,7 +17,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-/// How long a process's path is believed that no id leads to, in nanoseconds.
+/// The time for which a process's path that no id leads to is believed, in nanoseconds.
 pub(super) const RECHECK_NS: u64 = 10_000_000_000;
 
 /// A path, and whether the id alone led to it.
@@ -25,17 +25,17 @@ pub(super) const RECHECK_NS: u64 = 10_000_000_000;
 pub(super) struct Found {
     /// `None` if it could not be found out.
     pub(super) path: Option<Arc<[u8]>>,
-    /// Whether every task in the cgroup of that id has that path.
+    /// True if every task in the cgroup of that id has that path.
     pub(super) by_id: bool,
     /// Set if it could be looked at; else another attempt may give another answer.
     pub(super) is_known: bool,
 }
 
-/// What is known of cgroups.
+/// Known cgroups.
 #[derive(Debug)]
 pub(super) struct Cgroups {
     mount: Option<Mount>,
-    /// Whether there are hierarchies of version 1 too.
+    /// True if there are hierarchies of version 1 too.
     has_version_1: bool,
     by_id: HashMap<u64, Arc<[u8]>>,
     by_process: HashMap<u32, OfProcess>,
@@ -55,7 +55,7 @@ enum OfProcess {
 
 #[derive(Debug)]
 struct Mount {
-    /// Where the default hierarchy, or a part of it, is mounted.
+    /// The mount point of the default hierarchy, or of a part of it.
     point: PathBuf,
     /// Which part of it: `/` for all of it.
     root: Vec<u8>,
@@ -146,12 +146,12 @@ impl Cgroups {
         self.by_process.clear();
     }
 
-    /// Whether there are paths to which no id leads.
+    /// Tells whether there are paths to which no id leads.
     pub(super) fn is_by_process(&self) -> bool {
         self.has_version_1 || self.mount.is_none()
     }
 
-    /// Whether something is believed of processes that may change without notice.
+    /// Tells whether something is believed of processes that may change without an event.
     pub(super) fn believes_processes(&self) -> bool {
         !self.by_process.is_empty()
     }
@@ -221,7 +221,7 @@ impl Mount {
     }
 }
 
-/// Where the default hierarchy is mounted, and what part of it, from `/proc/self/mountinfo` (proc(5)).
+/// Returns the mounted part of the default hierarchy and its mount point, from `/proc/self/mountinfo` (proc(5)).
 pub fn parse_mounts(text: &[u8]) -> Option<(Vec<u8>, PathBuf)> {
     text.split(|byte| *byte == b'\n').find_map(|line| {
         let separator = line.windows(3).position(|bytes| bytes == b" - ")?;

@@ -11,7 +11,7 @@ impl Glob {
         Self(pattern.into())
     }
 
-    /// Whether the whole of `text` is meant.
+    /// Tells whether the whole of `text` matches.
     pub fn matches(&self, text: &[u8]) -> bool {
         let pattern = self.0.as_bytes();
         let (mut at, mut read) = (0, 0);
@@ -38,7 +38,7 @@ impl Glob {
         pattern[at..].iter().all(|byte| *byte == b'*')
     }
 
-    /// Whether it stands for one text only.
+    /// Tells whether it stands for one text only.
     pub fn is_literal(&self) -> bool {
         !self.0.contains(['*', '?'])
     }

@@ -1,4 +1,4 @@
-//! Whose samples are wanted.
+//! Selection of the processes to sample.
 //!
 //! ```text
 //! glob     patterns
@@ -30,7 +30,8 @@ use cgroups::{Cgroups, RECHECK_NS};
 use rules::name_text;
 use std::collections::HashMap;
 
-/// What is wanted. Each kind of rule leaves out by itself: wanted is what no rule leaves out.
+/// Rules for the processes to sample. Each kind of rule excludes by itself: a process is sampled if no rule excludes
+/// it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Rules {
     /// Only these processes.
@@ -62,7 +63,7 @@ impl Rules {
     }
 }
 
-/// What the filter did, since it began.
+/// Counters of the filter, since it began.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct FilterCounters {
     /// Samples that were sent and excluded here.
@@ -80,16 +81,16 @@ pub struct Filter {
     /// Names of processes, as far as rules ask for them.
     names: HashMap<u32, [u8; 16]>,
     budget: usize,
-    /// Whether `/proc` says whose children processes are, because nobody gives notice of forks.
+    /// True if the parents of processes are read from `/proc`, because there are no fork events.
     by_proc: bool,
-    /// When beliefs that may become wrong without notice were last given up: CLOCK_MONOTONIC, nanoseconds.
+    /// When cached facts that may be stale were last dropped: CLOCK_MONOTONIC, nanoseconds.
     checked_ns: u64,
     /// Set if the descendants of processes could not be read, so that it is tried again.
     is_wanting: bool,
     counters: FilterCounters,
 }
 
-/// What leaves a sample out.
+/// The reason for which a sample is left out.
 enum Veto {
     Cgroup,
     Name,
@@ -98,7 +99,7 @@ enum Veto {
 
 impl Filter {
     /// Everything is wanted. Of `budget` processes and cgroups it is remembered what they are called. `by_proc` where
-    /// nobody gives notice of forks.
+    /// no event reports forks.
     pub fn new(slots: Slots, budget: usize, by_proc: bool) -> Self {
         Self {
             rules: Rules::default(),
@@ -113,7 +114,7 @@ impl Filter {
         }
     }
 
-    /// What was done so far.
+    /// Returns the counters so far.
     pub fn counters(&self) -> (FilterCounters, SlotCounters) {
         (self.counters, self.slots.counters())
     }
@@ -147,7 +148,7 @@ impl Filter {
         self.slots.begin(!self.rules.cgroups.is_empty(), !self.rules.names.is_empty());
     }
 
-    /// Whether a sample is wanted. One that is not tells the sampler, too.
+    /// Tells whether a sample is wanted. If not, the sampler is told, too.
     pub fn admits(&mut self, sample: &RawSample) -> bool {
         let is_checked = !self.rules.names.is_empty();
         let (name, is_known) = if is_checked { self.name_of(sample) } else { ([0; 16], true) };
@@ -251,7 +252,7 @@ impl Filter {
         self.slots.remove_process(notice.pid);
     }
 
-    /// Gives up, once in a while, what may have become wrong without notice.
+    /// Periodically drops cached facts that may be stale.
     pub fn recheck(&mut self, now_ns: u64) {
         if now_ns.saturating_sub(self.checked_ns) < RECHECK_NS {
             return;
@@ -270,7 +271,8 @@ impl Filter {
         }
     }
 
-    /// What happened to processes may have gone unnoticed: all are judged anew. These are gone.
+    /// Forgets all verdicts, after events may have been lost: all processes are judged again. Those in `gone` have
+    /// exited.
     pub fn forget(&mut self, gone: &[u32]) {
         for tree in [&mut self.rules.allow, &mut self.rules.deny].into_iter().flatten() {
             tree.forget(gone);

@@ -1,4 +1,4 @@
-//! What is wanted and what is not: pure rules, no I/O.
+//! Rules of inclusion and exclusion, pure and without I/O.
 
 use super::glob::Glob;
 
@@ -44,18 +44,18 @@ impl Patterns {
         Self { allow: globs(allow), deny: globs(deny) }
     }
 
-    /// Whether there is none.
+    /// Tells whether there is none.
     pub fn is_empty(&self) -> bool {
         self.allow.is_empty() && self.deny.is_empty()
     }
 
-    /// Whether a process of this name is left out.
+    /// Tells whether a process of this name is left out.
     pub fn exclude_name(&self, name: &[u8]) -> bool {
         self.exclude(|glob| glob.matches(name))
     }
 
-    /// Whether a cgroup is left out: a pattern means a cgroup and all that is in it. Of one whose path is not known
-    /// (`None`) no pattern means anything.
+    /// Tells whether a cgroup is left out: a pattern stands for a cgroup and all that is in it. A cgroup whose path is
+    /// not known (`None`) matches no pattern.
     pub fn exclude_cgroup(&self, path: Option<&[u8]>) -> bool {
         self.exclude(|glob| path.is_some_and(|path| self_and_parents(path).any(|path| glob.matches(path))))
     }

@@ -16,7 +16,7 @@ const SLOTS: usize = WORDS / 2;
 /// The part of a second word that is not its kind.
 const LOW: u64 = (1 << KIND_SHIFT) - 1;
 
-/// What the table was given, since it was made.
+/// Counters of what the table was given, since it was made.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SlotCounters {
     /// Verdicts put in.
@@ -48,7 +48,7 @@ impl Slots {
         &self.words
     }
 
-    /// What was put in so far.
+    /// Returns the counters so far.
     pub fn counters(&self) -> SlotCounters {
         self.counters
     }
@@ -144,18 +144,18 @@ impl Slots {
         self.words[place + 1].store(second, Release);
     }
 
-    /// Where the bucket begins.
+    /// Returns the start of the bucket.
     fn start_of(&self, hash: u32) -> usize {
         (1 + (hash as usize & (self.buckets - 1))) * WORDS
     }
 
-    /// Where the slots of a bucket begin.
+    /// Returns the starts of the slots of a bucket.
     fn bucket(&self, hash: u32) -> impl Iterator<Item = usize> + use<> {
         let start = self.start_of(hash);
         (start..start + WORDS).step_by(2)
     }
 
-    /// Where all slots begin.
+    /// Returns the starts of all slots.
     fn all(&self) -> impl Iterator<Item = usize> + use<> {
         (WORDS..(1 + self.buckets) * WORDS).step_by(2)
     }
@@ -168,7 +168,7 @@ impl Slots {
     }
 }
 
-/// Whether a slot is one of a process.
+/// Tells whether a slot is one of a process.
 fn is_of(pid: u32, first: u64, second: u64) -> bool {
     second >> KIND_SHIFT == PROCESS && first & u64::from(u32::MAX) == u64::from(pid)
 }

@@ -13,13 +13,13 @@ pub struct Tree {
     pids: HashSet<u32>,
     /// When they were named: CLOCK_MONOTONIC, nanoseconds.
     since_ns: u64,
-    /// Processes of which `/proc` said that they are no descendants.
+    /// Processes of which `/proc` said that they are not descendants.
     strangers: HashSet<u32>,
     /// Processes that ended: in this interval, and before.
     ended: [Vec<u32>; 2],
 }
 
-/// Ancestors that are asked for; what is deeper is no descendant.
+/// Ancestors that are asked for; what is deeper is not a descendant.
 const GENERATIONS: u32 = 64;
 
 impl Tree {
@@ -83,7 +83,7 @@ impl Tree {
         }
     }
 
-    /// Asks anew about processes that are no descendants: ids are used again.
+    /// Asks again about processes that are not descendants: ids are used again.
     pub fn forget_strangers(&mut self) {
         self.strangers.clear();
     }

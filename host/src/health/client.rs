@@ -35,7 +35,8 @@ fn exchange(mut stream: impl Read + Write, path: &str) -> io::Result<(u16, Strin
     stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n").as_bytes())?;
     let mut bytes = Vec::new();
     stream.take(ANSWER_BYTES).read_to_end(&mut bytes)?;
-    parse(&bytes).ok_or_else(|| io::Error::other("what listens there is no daemon of Stacksonde"))
+    parse(&bytes)
+        .ok_or_else(|| io::Error::other("the process that listens there is not a daemon of Stacksonde"))
 }
 
 /// The status and the body of an answer that ends with the connection.

@@ -6,7 +6,7 @@ use crate::process::stat_field;
 use crate::telemetry::Loss;
 use std::fmt::{Display, Write};
 
-/// What the kernel says of our own process.
+/// The kernel's figures about our own process.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct OwnProcess {
     cpu_seconds: f64,

@@ -1,4 +1,4 @@
-//! What the agent tells of itself to those who watch it: a supervisor, a probe, Prometheus.
+//! The agent's health, for those who watch it: a supervisor, a probe, Prometheus.
 //!
 //! ```text
 //! vitals   what was sampled and lost so far, and when; kept by the publisher, read by anyone
@@ -40,7 +40,7 @@ pub struct Watched {
 }
 
 impl Watched {
-    /// Whether the agent is of use.
+    /// Judges whether the agent does its work.
     pub fn verdict(&self) -> Verdict {
         let exporters = self.exporters.watch();
         let exporters = exporters.iter().map(|exporter| verdict::OfExporter {
@@ -51,7 +51,7 @@ impl Watched {
         verdict::verdict(&self.vitals.now(), exporters)
     }
 
-    /// Whether sampling goes on, whatever becomes of the samples.
+    /// Tells whether sampling goes on, whatever becomes of the samples.
     pub fn samples_flow(&self) -> bool {
         verdict::sampling(&self.vitals.now()).is_none()
     }

@@ -33,7 +33,7 @@ impl Notifier {
         Self { socket, watchdog }
     }
 
-    /// How often the watchdog wants to hear of us; `None` if there is none.
+    /// Returns the period within which the watchdog expects a message; `None` if there is none.
     pub fn watchdog(&self) -> Option<Duration> {
         self.watchdog
     }
@@ -43,11 +43,11 @@ impl Notifier {
         self.send(&format!("READY=1\nSTATUS={status}"));
     }
 
-    /// The configuration is read anew; [`Notifier::ready`] says that this is over.
+    /// The configuration is read again; [`Notifier::ready`] says that this is over.
     pub fn reloading(&self) {
         // systemd 253 and later want to know since when (Type=notify-reload), by CLOCK_MONOTONIC.
         let micros = monotonic_ns() / 1000;
-        self.send(&format!("RELOADING=1\nMONOTONIC_USEC={micros}\nSTATUS=reading the configuration anew"));
+        self.send(&format!("RELOADING=1\nMONOTONIC_USEC={micros}\nSTATUS=reloading the configuration"));
     }
 
     /// Sampling goes on.
@@ -55,7 +55,7 @@ impl Notifier {
         self.send("WATCHDOG=1");
     }
 
-    /// What is not as it should be, for `systemctl status`.
+    /// Reports problems in a line, for `systemctl status`.
     pub fn status(&self, status: &str) {
         self.send(&format!("STATUS={}", status.replace('\n', " ")));
     }

@@ -3,7 +3,7 @@
 use std::io::{self, Read};
 use std::time::Instant;
 
-/// What was asked for.
+/// A request, by its path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Request<'a> {
     /// `GET` of a path, without what comes after a question mark.

@@ -14,7 +14,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// Bytes of a request.
 const REQUEST_BYTES: usize = 8192;
 
-/// Where requests come in.
+/// The address at which requests come in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Listen {
     /// A socket in the file system.
@@ -139,7 +139,7 @@ fn answer(watched: &Watched, stream: &mut (impl Read + Write)) -> io::Result<()>
     let (status, body, kind) = match request {
         Request::Get(path) | Request::Head(path) => page(watched, path),
         Request::Other => ("405 Method Not Allowed", "only GET is answered\n".into(), TEXT),
-        Request::Nonsense => ("400 Bad Request", "this is no HTTP request\n".into(), TEXT),
+        Request::Nonsense => ("400 Bad Request", "malformed request\n".into(), TEXT),
     };
     let length = body.len();
     let mut text = format!(

@@ -1,4 +1,4 @@
-//! Whether the agent is of use.
+//! The verdict on whether the agent does its work.
 
 use super::VitalsNow;
 use crate::plugins::Health;
@@ -10,17 +10,17 @@ use std::time::Duration;
 const INTERVALS: u32 = 3;
 const GRACE: Duration = Duration::from_secs(5);
 
-/// What is wrong, if anything.
+/// The problems found, if any.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Verdict {
     /// Why the agent is of no use; none if it is.
     pub failures: Vec<String>,
-    /// What is not as it should be though it is.
+    /// Problems that do not keep the agent from its work.
     pub notes: Vec<String>,
 }
 
 impl Verdict {
-    /// Whether the agent is of use.
+    /// Tells whether the agent does its work.
     pub fn is_healthy(&self) -> bool {
         self.failures.is_empty()
     }
@@ -33,7 +33,7 @@ pub(super) struct OfExporter<'a> {
     pub(super) health: Health,
 }
 
-/// What is to be said of sampling alone, if it does not go on.
+/// Describes why sampling does not go on; `None` if it does.
 pub(super) fn sampling(now: &VitalsNow) -> Option<String> {
     let interval = now.interval?;
     let patience = interval * INTERVALS + GRACE;

@@ -1,4 +1,4 @@
-//! What was sampled and lost so far.
+//! Counters of what was sampled and lost so far.
 
 use crate::process::UnreadFiles;
 use crate::profile::Profile;

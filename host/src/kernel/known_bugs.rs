@@ -8,8 +8,8 @@ use super::version::{Version, VersionRange};
 const PROBE_READ: [VersionRange; 2] =
     [VersionRange::new([5, 19, 0], [6, 1, 36]), VersionRange::new([6, 2, 0], [6, 3, 10])];
 
-/// Whether upstream's kernel of this version can dead-lock when user memory is read in an
-/// interrupt (`bpf_probe_read_user` in a perf event's program).
+/// Tells whether upstream's kernel of this version can dead-lock when user memory is read in an interrupt
+/// (`bpf_probe_read_user` in a perf event's program).
 ///
 /// It speaks of upstream's source only: a vendor may have fixed it, which is for a safety check
 /// to prove. Give it a version from [`super::KernelVersion::detect`], not from `uname -r`.

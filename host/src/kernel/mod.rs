@@ -1,4 +1,4 @@
-//! What is known about the running kernel: what it offers, which version it is, what it is known to get wrong.
+//! Facts about the running kernel: its capabilities, its version, its known bugs.
 
 mod deny;
 mod known_bugs;

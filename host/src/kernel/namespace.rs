@@ -28,12 +28,12 @@ impl PidNamespace {
         }
     }
 
-    /// Whether ids have to be translated.
+    /// Tells whether ids have to be translated.
     pub fn is_nested(self) -> bool {
         self != Self::Initial
     }
 
-    /// Whether the `/proc` that is mounted shows the ids of our namespace.
+    /// Tells whether the `/proc` that is mounted shows the ids of our namespace.
     pub fn proc_is_ours() -> bool {
         let shown = std::fs::read_link("/proc/self").ok();
         shown.and_then(|link| link.to_str()?.parse::<u32>().ok()) == Some(std::process::id())

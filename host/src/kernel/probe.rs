@@ -90,7 +90,7 @@ pub fn probe(version: Option<KernelVersion>) -> Capabilities {
         let outcome = match tried {
             Ok(()) => Outcome::Present,
             Err(error) if is_over_perf_mlock(trial, &error, &found) => absent(
-                "the buffer of notices is more than may be locked",
+                "the buffer of process events is more than may be locked",
                 "grant CAP_IPC_LOCK or raise kernel.perf_event_mlock_kb",
             ),
             Err(error) => explain(trial, &error, &standing),
@@ -107,7 +107,7 @@ pub fn probe(version: Option<KernelVersion>) -> Capabilities {
     found
 }
 
-/// Whether the running kernel states its own types: `/sys/kernel/btf/vmlinux` can be read and is BTF.
+/// Tells whether the running kernel states its own types: `/sys/kernel/btf/vmlinux` can be read and is BTF.
 pub fn btf_available() -> bool {
     btf(Path::new(BTF)) == Outcome::Present
 }
@@ -192,7 +192,7 @@ fn kallsyms(standing: &Standing) -> Outcome {
     }
 }
 
-/// Whether any line begins with an address other than zero.
+/// Tells whether any line begins with an address other than zero.
 fn shows_addresses(kallsyms: &[u8]) -> bool {
     kallsyms
         .split(|byte| *byte == b'\n')

@@ -8,7 +8,7 @@ use std::io;
 /// `ENOTSUPP`, which the kernel keeps to itself but lets out here (`include/linux/errno.h`).
 const ENOTSUPP: i32 = 524;
 
-/// What the error of a trial means.
+/// Explains the error of a trial.
 pub(super) fn explain(trial: Trial, error: &io::Error, standing: &Standing) -> Outcome {
     let call = call(trial);
     match error.raw_os_error() {
@@ -96,7 +96,7 @@ fn not_permitted(call: &str, standing: &Standing) -> Outcome {
             format!(
                 "not permitted: at a kernel.perf_event_paranoid of {level} this kernel asks for CAP_SYS_ADMIN"
             ),
-            "set kernel.perf_event_paranoid to 2, or grant CAP_SYS_ADMIN, which is given up when sampling begins",
+            "set kernel.perf_event_paranoid to 2, or grant CAP_SYS_ADMIN, which is dropped when sampling begins",
         );
     }
     if call == BPF && (lacking(CAP_BPF) || lacking(CAP_PERFMON)) {
@@ -167,7 +167,7 @@ fn unknown_to_kernel(trial: Trial) -> (&'static str, &'static str) {
         Trial::RingBuffer => ("this kernel has no BPF ring buffers", "Linux 5.8 or newer"),
         Trial::ArrayOfMaps => ("this kernel has no arrays of ring buffers", "Linux 5.8 or newer"),
         Trial::CpuClock => ("this kernel has no software CPU clock", "a kernel with CONFIG_PERF_EVENTS=y"),
-        Trial::SideBand => ("this kernel gives no notices of mappings", "a kernel with CONFIG_PERF_EVENTS=y"),
+        Trial::SideBand => ("this kernel reports no mappings", "a kernel with CONFIG_PERF_EVENTS=y"),
     }
 }
 

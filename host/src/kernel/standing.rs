@@ -1,4 +1,4 @@
-//! What this process may do, and what stands in its way: read once, used to explain refusals.
+//! The privileges of this process and the restrictions on it: read once, used to explain refusals.
 
 use super::proc_mount::ProcMount;
 use crate::bpf::{ask_bpf, ask_perf};
@@ -15,18 +15,18 @@ pub(super) const CAP_SYSLOG: u32 = 34;
 pub(super) const CAP_PERFMON: u32 = 38;
 pub(super) const CAP_BPF: u32 = 39;
 
-/// What this process may do, and what stands in its way.
+/// The privileges of this process and the restrictions on it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Standing {
     /// The effective capability set; `None` if `/proc/self/status` could not be read.
     pub(super) effective: Option<u64>,
-    /// Whether a seccomp filter judges our system calls.
+    /// True if a seccomp filter judges our system calls.
     pub(super) seccomp_filter: bool,
     /// Set if a seccomp filter is known to answer in the kernel's place for bpf(2), and for perf_event_open(2).
     pub(super) filtered: (bool, bool),
     /// The mount of `/proc`.
     pub(super) proc: ProcMount,
-    /// Whether we are in a user namespace, whose capabilities count for nothing here.
+    /// True if we are in a user namespace, whose capabilities count for nothing here.
     pub(super) user_namespace: bool,
     /// The kernel's lockdown mode: `none`, `integrity`, `confidentiality`; `None` if unknown.
     pub(super) lockdown: Option<String>,
@@ -69,17 +69,17 @@ impl Standing {
         self.lockdown.as_deref() == Some("confidentiality")
     }
 
-    /// Whether the effective set has this capability; not known counts as yes, since then it is
-    /// not what explains a refusal.
+    /// Tells whether the effective set has this capability. An unknown set counts as yes, since then it is not what
+    /// explains a refusal.
     pub(super) fn may(&self, capability: u32) -> bool {
         self.effective.is_none_or(|set| set >> capability & 1 == 1)
     }
 }
 
-/// Where the kernel states its lockdown mode; there only if securityfs is mounted.
+/// The file in which the kernel states its lockdown mode; it exists only if securityfs is mounted.
 pub(super) const LOCKDOWN: &str = "/sys/kernel/security/lockdown";
 
-/// Whether securityfs is mounted, whatever it holds: without security modules it is empty.
+/// Tells whether securityfs is mounted, whatever it holds: without security modules it is empty.
 pub(super) fn securityfs_is_mounted() -> bool {
     is_securityfs("/sys/kernel/security")
 }

@@ -15,7 +15,7 @@ const FSCONFIG_CMD_CREATE: libc::c_uint = 6;
 
 static INSTANCE: OnceLock<Option<OwnedFd>> = OnceLock::new();
 
-/// Makes an instance of proc where `/proc` has nothing but processes. To be called before CAP_SYS_ADMIN is given up.
+/// Makes an instance of proc where `/proc` has nothing but processes. It must be called before CAP_SYS_ADMIN is dropped.
 pub fn prepare_system_files() {
     if std::fs::metadata("/proc/stat").is_err() {
         instance();

@@ -17,7 +17,7 @@ pub struct VersionRange {
     end: Version,
 }
 
-/// Where a version was read from, best first.
+/// The source that a version was read from, best first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Source {
@@ -36,7 +36,7 @@ pub enum Source {
 pub struct KernelVersion {
     /// The upstream version.
     pub version: Version,
-    /// Where it was read.
+    /// The source that it was read from.
     pub source: Source,
 }
 
@@ -166,7 +166,7 @@ impl VersionRange {
         Self { first: Version(first), end: Version(end) }
     }
 
-    /// Whether `version` lies in the range.
+    /// Tells whether `version` lies in the range.
     pub fn contains(&self, version: Version) -> bool {
         (self.first..self.end).contains(&version)
     }

@@ -15,13 +15,13 @@ pub trait Provider {
     fn name(&self) -> &str;
     /// The facts that it can be asked for.
     fn provides(&mut self) -> Result<Vec<String>, String>;
-    /// Whether it can answer on a system with these capabilities.
+    /// Tells whether it can answer on a system with these capabilities.
     fn probe(&mut self, capabilities: &Capabilities) -> Result<Readiness, String>;
     /// Answers each query, in order.
     fn discover(&mut self, queries: &[String]) -> Result<Vec<Answer>, String>;
 }
 
-/// What asking gave.
+/// The results of asking.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Answers {
     /// Plausible facts, each once.
@@ -162,7 +162,7 @@ pub(super) mod tests {
         pub(in crate::negotiate) name: &'static str,
         pub(in crate::negotiate) readiness: Result<Readiness, String>,
         pub(in crate::negotiate) answers: Vec<(&'static str, Answer)>,
-        /// What it was asked for.
+        /// The names that it was asked for.
         pub(in crate::negotiate) asked: Vec<String>,
         /// Answers fewer queries than it was asked.
         pub(in crate::negotiate) drops_answers: bool,

@@ -13,9 +13,9 @@ pub struct Fact {
     pub value: u64,
     /// The plugin that found it.
     pub provider: String,
-    /// How: `BTF`, `planted registers`.
+    /// The method: `BTF`, `planted registers`.
     pub method: String,
-    /// What a sceptic may check.
+    /// The evidence for a sceptic to check.
     pub evidence: String,
 }
 
@@ -28,7 +28,7 @@ pub struct Refusal {
     pub facts: Vec<String>,
     /// Why.
     pub reason: String,
-    /// What would change that, where somebody knows.
+    /// A remedy, where one is known.
     pub remedy: Option<String>,
 }
 
@@ -60,7 +60,7 @@ const PLAUSIBLE: [Plausible; 10] = [
     Plausible { fact: fact::UPID_NR, range: 0..16, multiple_of: 4 },
 ];
 
-/// Whether `value` is plausible for the fact `name`; the error is a sentence.
+/// Checks that `value` is plausible for the fact `name`; the error is a sentence.
 ///
 /// A fact without an entry in the table is not one that this host uses.
 pub fn check(name: &str, value: u64) -> Result<(), String> {

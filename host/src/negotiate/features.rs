@@ -1,4 +1,4 @@
-//! What the user gets, and the ways to it.
+//! Features for the user, and the ways to implement them.
 
 use super::facts::{Fact, Refusal};
 use super::hazards::NO_USER_READS;
@@ -19,14 +19,14 @@ pub const USER_STACKS_IN_KERNEL: &str = "user_stacks_in_kernel";
 pub const KERNEL_STACKS: &str = "kernel_stacks";
 /// Names of kernel functions.
 pub const KERNEL_NAMES: &str = "kernel_names";
-/// Notices of fork, exec, mappings and exit.
+/// Events of fork, exec, mappings and exit.
 pub const PROCESS_NOTICES: &str = "process_notices";
 /// Times of samples that no program is in step with.
 pub const SAMPLING_TIMES: &str = "sampling_times";
 /// Ids as our own pid namespace has them; only wanted where that is not the initial one.
 pub const PROCESS_IDS: &str = "process_ids";
 
-/// How much of a feature there is.
+/// The extent to which a feature is available.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum State {
@@ -43,13 +43,13 @@ pub enum State {
 pub struct FeatureState {
     /// Its name.
     pub name: &'static str,
-    /// How much of it there is.
+    /// The extent to which it is available.
     pub state: State,
     /// The way that was taken; empty if it is off.
     pub way: &'static str,
     /// Why it is not all there; empty if it is.
     pub reason: String,
-    /// What would change that; empty if nothing is known to.
+    /// A remedy; empty if none is known.
     pub remedy: String,
     /// The features, capabilities and facts that its best way needs.
     pub needs: Vec<&'static str>,
@@ -192,7 +192,7 @@ const FEATURES: [Feature; 8] = [
     },
 ];
 
-/// The way of [`PROCESS_NOTICES`] by perf's side-band.
+/// The way of [`PROCESS_NOTICES`] by perf's side band.
 pub const SIDE_BAND: &str = "side-band";
 /// The way of [`PROCESS_NOTICES`] by the raw tracepoints of exec and exit.
 pub const TRACEPOINTS: &str = "tracepoints";
@@ -235,7 +235,7 @@ pub fn needed_facts(wanted: &[&str], capabilities: &Capabilities) -> Vec<&'stati
     needed
 }
 
-/// What the features are decided from.
+/// The inputs from which the features are decided.
 pub(super) struct Ground<'a> {
     pub(super) capabilities: &'a Capabilities,
     pub(super) facts: &'a [Fact],

@@ -15,9 +15,9 @@ pub const NO_USER_READS: &str = "no_user_reads";
 /// A known kernel bug.
 struct Hazard {
     name: &'static str,
-    /// What happens.
+    /// The effect of the bug.
     effect: &'static str,
-    /// Whether upstream's kernel of this version has it.
+    /// A function that tells whether upstream's kernel of a version has it.
     affects: fn(Version) -> bool,
     mitigation: &'static str,
     /// The plugin that could prove it absent.
@@ -32,7 +32,7 @@ const HAZARDS: [Hazard; 1] = [Hazard {
     check: "probe-read-safety",
 }];
 
-/// What is known of a hazard here.
+/// The state of knowledge of a hazard on this system.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum HazardState {
@@ -51,26 +51,26 @@ pub enum HazardState {
 pub struct Finding {
     /// Its name.
     pub hazard: &'static str,
-    /// What is known of it here.
+    /// The state of knowledge of it on this system.
     pub state: HazardState,
     /// Why that is so.
     pub reason: String,
-    /// What the agent does about it; `None` if nothing.
+    /// The agent's mitigation; `None` if there is none.
     pub mitigation: Option<&'static str>,
-    /// What would settle it; empty where it is settled.
+    /// The step that would settle it; empty where it is settled.
     pub remedy: String,
-    /// Whether the agent must not start for it (`hazards.on_unproven = "refuse"`).
+    /// True if the agent must not start for it (`hazards.on_unproven = "refuse"`).
     pub refuses: bool,
 }
 
-/// What a plugin said of a hazard.
+/// A plugin's verdict on a hazard.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Assessment {
     /// The hazard.
     pub hazard: String,
     /// The plugin.
     pub check: String,
-    /// What it said; a failed call counts as [`Verdict::Unproven`].
+    /// The plugin's verdict; a failed call counts as [`Verdict::Unproven`].
     pub verdict: Verdict,
 }
 

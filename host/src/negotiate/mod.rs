@@ -1,4 +1,4 @@
-//! What shall be done on this system: facts, hazards and capabilities make a [`Plan`].
+//! The decisions for this system: facts, hazards and capabilities make a [`Plan`].
 //!
 //! No I/O happens here. Capabilities are probed by [`crate::kernel`], providers are asked through
 //! [`Provider`], facts are confirmed by [`crate::bpf`], and [`crate::plan`] joins them; so every

@@ -9,12 +9,12 @@ use crate::kernel::KernelVersion;
 use serde::Serialize;
 use stacksonde_plugin::Capabilities;
 
-/// What will be done on this system, and why not more.
+/// The decisions for this system, and the reasons why there is not more.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Plan {
     /// Which upstream kernel this is, and how that is known.
     pub kernel: Option<KernelVersion>,
-    /// What the system offers.
+    /// The capabilities that the system offers.
     pub capabilities: Capabilities,
     /// The facts that are used.
     pub facts: Vec<Fact>,
@@ -22,9 +22,9 @@ pub struct Plan {
     pub refusals: Vec<Refusal>,
     /// Known kernel bugs.
     pub hazards: Vec<Finding>,
-    /// What is done about them: `no_user_reads`.
+    /// The mitigations of hazards: `no_user_reads`.
     pub mitigations: Vec<&'static str>,
-    /// What the user gets.
+    /// The features for the user.
     pub features: Vec<FeatureState>,
     /// All in all.
     pub level: Level,
@@ -51,25 +51,25 @@ pub struct Missing {
     pub what: String,
     /// Why.
     pub reason: String,
-    /// What would change that.
+    /// A remedy for that.
     pub remedy: String,
 }
 
-/// What the operator wants of a plan.
+/// The requirements of the operator for a plan.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Wishes {
     /// Features to go for.
     pub wanted: Vec<&'static str>,
     /// Features without which the agent shall not start.
     pub require: Vec<String>,
-    /// What to do about hazards that are neither proved nor excluded.
+    /// The treatment of hazards that are neither proved nor excluded.
     pub on_unproven: OnUnproven,
     /// Hazards that this kernel is assumed to possibly have, whatever its version.
     pub assume: Vec<String>,
 }
 
 impl Wishes {
-    /// What a configuration asks for, in the initial pid namespace or in another one.
+    /// Returns the requirements of a configuration, in the initial pid namespace or in another one.
     pub fn new(config: &Config, nested: bool) -> Self {
         let mut wishes = Self::from(config);
         if nested {
@@ -93,16 +93,16 @@ impl From<&Config> for Wishes {
     }
 }
 
-/// What a plan is decided from.
+/// The inputs from which a plan is decided.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Findings {
     /// Which upstream kernel this is.
     pub kernel: Option<KernelVersion>,
-    /// What the system offers, after denials.
+    /// The capabilities that the system offers, after denials.
     pub capabilities: Capabilities,
-    /// What the providers said.
+    /// The answers of the providers.
     pub answers: Answers,
-    /// What the safety checks said.
+    /// The verdicts of the safety checks.
     pub assessments: Vec<Assessment>,
 }
 
@@ -164,7 +164,7 @@ impl Plan {
         self.features.iter().find(|feature| feature.name == name)
     }
 
-    /// How much of a feature there is.
+    /// Returns the extent to which a feature is available.
     pub fn state(&self, name: &str) -> State {
         self.feature(name).map_or(State::Off, |feature| feature.state)
     }
@@ -174,7 +174,7 @@ impl Plan {
         self.feature(name).map_or("", |feature| feature.way)
     }
 
-    /// Whether all of a feature is there.
+    /// Tells whether a feature is available in full.
     pub fn is_on(&self, name: &str) -> bool {
         self.state(name) == State::On
     }
@@ -192,7 +192,7 @@ impl Plan {
         }
     }
 
-    /// Whether a mitigation applies.
+    /// Tells whether a mitigation applies.
     pub fn mitigates(&self, mitigation: &str) -> bool {
         self.mitigations.contains(&mitigation)
     }

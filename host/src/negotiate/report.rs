@@ -6,7 +6,7 @@ use super::plan::{Level, Plan};
 use stacksonde_plugin::Outcome;
 use std::fmt;
 
-/// What capabilities are good for besides features.
+/// The uses of capabilities other than features.
 const USES: [(&str, &str); 11] = [
     ("bpf.run.raw_tracepoint", "offsets by selfprobe-offsets, confirming offsets"),
     ("bpf.prog.raw_tracepoint", "offsets by tracepoint-offsets"),
@@ -16,19 +16,19 @@ const USES: [(&str, &str); 11] = [
     ("kernel.btf", "offsets by btf-offsets"),
     ("kallsyms.addresses", "the check of probe-read-safety"),
     ("bpf.helper.get_current_cgroup_id", "cgroups of samples"),
-    ("cap.ipc_lock", "large buffers of notices"),
+    ("cap.ipc_lock", "large buffers of process events"),
     ("cap.sys_ptrace", "files of other users' processes"),
     ("lockdown.none", "explaining refusals"),
 ];
 
-/// What a capability is used for.
+/// Describes the uses of a capability.
 pub fn used_for(capability: &str) -> String {
     let others = USES.iter().filter(|(name, _)| *name == capability).map(|(_, text)| *text);
     let all: Vec<_> = features::using(capability).into_iter().chain(others).collect();
     if all.is_empty() { "explaining refusals".into() } else { all.join(", ") }
 }
 
-/// How loudly a sentence is said.
+/// The severity of a sentence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Severity {
     /// For who looks for it.
@@ -104,7 +104,7 @@ impl Plan {
         text
     }
 
-    /// What the operator may want to know when the agent starts, by how much it matters.
+    /// Returns notes for the operator when the agent starts, by severity.
     pub fn notes(&self) -> Vec<(Severity, String)> {
         let mut notes = Vec::new();
         for hazard in self.hazards.iter().filter(|hazard| hazard.mitigation.is_some()) {
@@ -264,7 +264,7 @@ mod tests {
         assert!(!warnings.iter().any(|warning| warning.contains("tracefs")), "{warnings:?}");
     }
 
-    /// What is said of syscall tracepoints that are missing.
+    /// Returns the note about syscall tracepoints that are missing.
     fn about_tracepoints(require: &[&str], facts: &[(&str, &str, &str)]) -> (Severity, String) {
         let mut capabilities =
             Capabilities(known_names().into_iter().map(|name| (name.into(), Outcome::Present)).collect());

@@ -17,7 +17,7 @@ pub const GROUPS: [&[&str]; 2] = [
 /// Tries facts of one group on our own task; the error is a sentence.
 pub type Confirm<'a> = &'a mut dyn FnMut(&[Fact]) -> Result<(), String>;
 
-/// What is asked, and of whom.
+/// The questions, and the providers that they go to.
 #[derive(Debug)]
 pub struct Questions<'a> {
     /// The facts that are needed.
@@ -134,8 +134,7 @@ fn compare(
                 answers.refusals.push(Refusal { provider, facts: vec![fact.name], reason, remedy: None });
             }
             None => {
-                let evidence =
-                    format!("{}; nobody else can give it, so that it is not compared", fact.evidence);
+                let evidence = format!("{}; no other provider has it, so it is not compared", fact.evidence);
                 answers.facts.push(Fact { evidence, ..fact });
             }
         }

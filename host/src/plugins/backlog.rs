@@ -7,7 +7,7 @@ use super::spool::Kept;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-/// What may wait.
+/// Limits on the batches that wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Limits {
     /// Batches in memory.
@@ -24,11 +24,11 @@ pub(super) struct Waiting {
     /// Never the same twice.
     pub(super) id: u64,
     pub(super) place: Place,
-    /// Whether it is larger than all of the spool.
+    /// True if it is larger than all of the spool.
     unkeepable: bool,
 }
 
-/// Where a batch is.
+/// The place where a batch is held.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Place {
     /// Here.
@@ -37,7 +37,7 @@ pub(super) enum Place {
     Disk(Kept),
 }
 
-/// How much waits.
+/// The amount that waits.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Extent {
     pub(super) batches: u64,
@@ -63,7 +63,7 @@ impl Backlog {
         Self { waiting: VecDeque::new(), next: 0, limits, memory, disk, held: None }
     }
 
-    /// What waits in memory and what on disk.
+    /// Returns the amounts that wait in memory and on disk.
     pub(super) fn extents(&self) -> (Extent, Extent) {
         (self.memory, self.disk)
     }
@@ -185,8 +185,8 @@ impl Backlog {
         })
     }
 
-    /// Whether the batch `id`, of so many bytes on disk, has a place there, once others have been dropped; if not,
-    /// it stays in memory.
+    /// Tells whether the batch `id`, of so many bytes on disk, has a place there, once others have been dropped; if
+    /// not, it stays in memory.
     pub(super) fn can_be_kept(&mut self, id: u64, bytes: u64) -> bool {
         let fits = bytes <= self.limits.disk_bytes;
         if let Some(waiting) = self.waiting.iter_mut().find(|waiting| waiting.id == id) {

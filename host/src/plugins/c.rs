@@ -114,7 +114,7 @@ pub(super) struct Exporter {
     destroy: Option<unsafe extern "C" fn(*mut c_void)>,
 }
 
-/// What a structure says of its size.
+/// Returns the size that a structure states of itself.
 #[expect(clippy::cast_possible_truncation, reason = "structures of some tens of bytes")]
 const fn size<T>() -> u32 {
     size_of::<T>() as u32
@@ -170,7 +170,7 @@ impl Exporter {
             return Err(refuse("its exporter lacks create, export_batch or destroy"));
         }
         if let Some(init) = table.init {
-            // SAFETY: the function is as the header says; `HOST` lives for ever.
+            // SAFETY: the function is as the header says; `HOST` lives forever.
             attempt(|error| unsafe { init(&HOST, error) }).map_err(|fault| refuse(&fault.message))?;
         }
         Ok(table)
@@ -214,7 +214,7 @@ impl Exporter {
     }
 }
 
-/// What `create` left for the other calls; it may be null.
+/// The state that `create` left for the other calls; it may be null.
 struct State(*mut c_void);
 
 // SAFETY: the header says that an instance's functions are called one at a time; the host makes all calls on the

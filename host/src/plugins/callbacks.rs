@@ -1,4 +1,4 @@
-//! What plugins may call in this host: the log.
+//! The functions of this host that plugins may call: the log.
 
 use abi_stable::prefix_type::WithMetadata;
 use abi_stable::std_types::RStr;
@@ -17,7 +17,7 @@ extern "C" fn enabled(level: Level, _target: RStr<'_>) -> bool {
     is_enabled(level)
 }
 
-/// Whether the log wants events of plugins of this level.
+/// Tells whether the log wants events of plugins of this level.
 pub(super) fn is_enabled(level: Level) -> bool {
     match level {
         Level::ERROR => tracing::enabled!(target: TARGET, tracing::Level::ERROR),

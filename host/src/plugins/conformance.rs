@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use stacksonde_plugin::{Capabilities, Offer, Verdict, testing};
 use std::time::{Duration, Instant};
 
-/// How long one call may take.
+/// The longest time for one call.
 pub const DEADLINE: Duration = Duration::from_secs(10);
 
 /// A name that no host asks for.
@@ -133,7 +133,7 @@ fn provider(plugin: &Plugin) -> Result<(), String> {
     let answers = provider.discover(&[UNKNOWN.to_owned()]).map_err(said)?;
     match answers.as_slice() {
         [Err(_)] => Ok(()),
-        _ => Err(format!("it knows `{UNKNOWN}`, which nobody does: {answers:?}")),
+        _ => Err(format!("it knows `{UNKNOWN}`, which does not exist: {answers:?}")),
     }
 }
 
@@ -149,7 +149,7 @@ fn check(plugin: &Plugin) -> Result<(), String> {
     }
     match check.assess(UNKNOWN, [5, 10, 0], &Capabilities::default()).map_err(said)? {
         Verdict::Safe { evidence } => {
-            Err(format!("it calls a kernel safe from `{UNKNOWN}`, which nobody knows: {evidence}"))
+            Err(format!("it calls a kernel safe from `{UNKNOWN}`, which does not exist: {evidence}"))
         }
         _ => Ok(()),
     }

@@ -8,14 +8,14 @@ use std::sync::mpsc::{self, RecvTimeoutError, SyncSender};
 use std::time::Duration;
 use std::{fmt, io};
 
-/// How long an offset provider or a safety check may take to answer.
+/// The longest time for an answer of an offset provider or a safety check.
 pub(super) const ANSWER: Duration = Duration::from_secs(10);
 
 /// Why a call into a plugin gave no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum PluginError {
     /// The plugin has no such role.
-    #[error("plugin `{plugin}` is no {role}: check the configuration")]
+    #[error("plugin `{plugin}` has no {role}: check the configuration")]
     NoRole {
         /// The plugin's name.
         plugin: String,
@@ -27,7 +27,7 @@ pub enum PluginError {
     Failed {
         /// The plugin or instance.
         name: String,
-        /// What it said.
+        /// Its message.
         message: String,
     },
     /// The plugin panicked.
@@ -43,7 +43,7 @@ pub enum PluginError {
     Deadline {
         /// The plugin or instance.
         name: String,
-        /// What was asked of it.
+        /// The call that was made.
         what: &'static str,
         /// The time it had.
         after: Duration,
@@ -59,7 +59,7 @@ pub enum PluginError {
     Nonsense {
         /// The plugin or instance.
         name: String,
-        /// What was asked of it.
+        /// The call that was made.
         what: &'static str,
         /// Why it is nonsense.
         reason: String,
@@ -69,13 +69,13 @@ pub enum PluginError {
     Thread {
         /// The plugin or instance.
         name: String,
-        /// What the kernel said.
+        /// The kernel's error.
         error: io::Error,
     },
 }
 
 impl PluginError {
-    /// What the plugin answered instead of a result.
+    /// Converts a plugin's fault, its answer instead of a result.
     pub(super) fn from_fault(name: &str, fault: Fault) -> Self {
         let (name, message) = (name.to_owned(), fault.message.into());
         match fault.kind {

@@ -1,4 +1,4 @@
-//! What a shared library says before it is loaded: bytes in, values out.
+//! Reads from a shared library, before it is loaded, what it needs and offers: bytes in, values out.
 //!
 //! Reads a 64-bit little-endian ELF file through its program headers only, the way the loader does; a
 //! section table may be absent or lie. Structures and constants are those of `elf(5)`.
@@ -20,7 +20,7 @@ const DT_STRTAB: u64 = 5;
 const DT_RPATH: u64 = 15;
 const DT_RUNPATH: u64 = 29;
 
-/// What is wrong with a file that should be a shared library.
+/// A fault in a file that should be a shared library.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum ElfError {
     /// Not ELF.
@@ -43,14 +43,14 @@ pub enum ElfError {
     NotText(&'static str),
 }
 
-/// What a shared library says before it is loaded.
+/// A shared library as its file describes it, before it is loaded.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct SharedLibrary<'a> {
     /// Type and description of the first note of the owner and of one of the types that were asked for.
     pub(super) note: Option<(u32, &'a [u8])>,
     /// Libraries that it needs (`DT_NEEDED`).
     pub(super) needed: Vec<&'a str>,
-    /// Where it wants them searched (`DT_RPATH`, `DT_RUNPATH`).
+    /// The folders in which it wants them searched (`DT_RPATH`, `DT_RUNPATH`).
     pub(super) search_paths: Vec<&'a str>,
 }
 

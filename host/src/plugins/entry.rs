@@ -1,4 +1,4 @@
-//! How instances of an exporter come to be, through either door.
+//! Creation of an exporter's instances, through either ABI.
 
 use super::c;
 use super::provider::json;
@@ -9,7 +9,7 @@ use stacksonde_plugin::{Instance, Offer, Wants};
 /// An instance of an exporter.
 pub(super) type Object = ExporterObject_TO<'static, RBox<()>>;
 
-/// What an exporter's instances are made by.
+/// The entry points by which an exporter's instances are made.
 #[derive(Clone, Copy)]
 pub(super) enum Entry {
     /// A plugin in Rust.
@@ -19,8 +19,8 @@ pub(super) enum Entry {
 }
 
 impl Entry {
-    /// What the exporter wants of `offer`, for an instance with `config`. The outer error is the plugin's, the
-    /// inner one says why its answer is none.
+    /// Asks which parts of `offer` the exporter wants for an instance with `config`. The outer error is the plugin's,
+    /// the inner one says why its answer is none.
     pub(super) fn negotiate(&self, config: &str, offer: &Offer) -> Result<Result<Wants, String>, Fault> {
         match self {
             Self::Rust(entry) => {

@@ -12,30 +12,30 @@ use std::sync::Arc;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
-/// How one exporter instance is run.
+/// The settings of one exporter instance.
 #[derive(Clone, Debug)]
 pub struct ExporterSettings {
     /// Its name: `exporters.<name>`.
     pub name: String,
-    /// Whether the agent shall not start without it.
+    /// True if the agent must not start without it.
     pub required: bool,
     /// Batches that may wait.
     pub queue_batches: usize,
     /// Bytes that may wait.
     pub queue_bytes: u64,
-    /// Where batches wait on disk, so that they outlive the agent; `None` for in memory only.
+    /// The spool on disk for batches that outlive the agent; `None` for in memory only.
     pub spool: Option<SpoolSettings>,
-    /// How long one call may take before the instance counts as stuck.
+    /// The longest time for one call before the instance counts as stuck.
     pub deadline: Duration,
-    /// Whether its thread keeps root's capabilities. Without them it writes only where root's files and
-    /// modes allow; a person who names an output file in his own directory expects more.
+    /// True if its thread keeps root's capabilities. Without them it writes only where root's files and modes allow; a
+    /// person who names an output file in his own directory expects more.
     pub keep_capabilities: bool,
     /// The plugin's own keys.
     pub config: serde_json::Map<String, serde_json::Value>,
 }
 
 impl ExporterSettings {
-    /// What the config says of the instance `name`.
+    /// Returns the settings that the config has for the instance `name`.
     pub fn new(name: &str, exporter: &config::Exporter) -> Self {
         Self {
             name: name.into(),
@@ -53,7 +53,7 @@ impl ExporterSettings {
     }
 }
 
-/// What became of the batches that were submitted, in batches unless it says otherwise.
+/// Counters of the outcomes of submitted batches, in batches unless a field says otherwise.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ExporterCounters {
     /// Taken by the exporter.
@@ -84,7 +84,7 @@ pub struct ExporterCounters {
     pub overruns: u64,
     /// Time spent in calls of `export`, in nanoseconds.
     pub export_ns: u64,
-    /// What the last failure said.
+    /// The message of the last failure.
     pub last_error: Option<String>,
 }
 
@@ -108,7 +108,7 @@ impl ExporterCounters {
     }
 }
 
-/// How an exporter instance is doing.
+/// The health of an exporter instance.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Health {
     /// The last call did what was asked.
@@ -146,17 +146,17 @@ impl ExporterWatch {
         &self.name
     }
 
-    /// Whether the agent is of no use without it.
+    /// Tells whether the agent is of no use without it.
     pub fn is_required(&self) -> bool {
         self.required
     }
 
-    /// What became of the batches so far.
+    /// Returns the counters of batches so far.
     pub fn counters(&self) -> ExporterCounters {
         self.shared.counters()
     }
 
-    /// How it is doing now.
+    /// Returns its health now.
     pub fn health(&self) -> Health {
         self.shared.health()
     }
@@ -188,7 +188,7 @@ impl ExporterInstance {
     ///
     /// # Errors
     ///
-    /// The plugin is no exporter; it refuses the offer or the config; it panics; it does not return within
+    /// The plugin is not an exporter; it refuses the offer or the config; it panics; it does not return within
     /// the deadline, in which case its thread is left behind.
     pub fn prepare(plugin: &Plugin, settings: ExporterSettings, offer: &Offer) -> Result<Self, PluginError> {
         let name = settings.name.clone();
@@ -236,7 +236,7 @@ impl ExporterInstance {
         &self.name
     }
 
-    /// What it asked for.
+    /// Returns the wishes that it stated.
     pub fn wants(&self) -> &Wants {
         &self.wants
     }
@@ -247,7 +247,7 @@ impl ExporterInstance {
         self.shared.submit(batch);
     }
 
-    /// What became of the batches so far.
+    /// Returns the counters of batches so far.
     pub fn counters(&self) -> ExporterCounters {
         self.shared.counters()
     }
@@ -258,7 +258,7 @@ impl ExporterInstance {
         self.shared.take_dropped()
     }
 
-    /// How it is doing now.
+    /// Returns its health now.
     pub fn health(&self) -> Health {
         self.shared.health()
     }

@@ -38,7 +38,7 @@ impl Pending {
         now
     }
 
-    /// What waits, as one batch: for the end. As they are if they cannot be put together.
+    /// Takes the batches that wait, merged into one: for the end. They stay as they are if they cannot be merged.
     pub(super) fn take(&mut self) -> Vec<Arc<[u8]>> {
         self.bytes = 0;
         let batches = std::mem::take(&mut self.batches);
@@ -55,7 +55,7 @@ impl Pending {
         }
     }
 
-    /// Whether what waits spans the interval; so does what cannot be read.
+    /// Tells whether the batches that wait span the interval; those that cannot be read count as such.
     fn is_due(&self) -> bool {
         let header = |batch: &Arc<[u8]>| Batch::parse(batch).ok().map(|batch| *batch.header());
         match (self.batches.first().and_then(header), self.batches.last().and_then(header)) {

@@ -19,7 +19,7 @@ pub struct Plugin {
     root: Root,
 }
 
-/// What a plugin has to offer, by its door.
+/// The root structure of a plugin, by its ABI.
 enum Root {
     Rust(PluginRef),
     C(c::Exporter),
@@ -110,12 +110,12 @@ impl Plugin {
         &self.manifest.plugin.name
     }
 
-    /// Where it was loaded from.
+    /// Returns the path that it was loaded from.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// What it says of itself.
+    /// Returns its manifest.
     pub fn manifest(&self) -> &Manifest {
         &self.manifest
     }
@@ -142,7 +142,7 @@ impl Plugin {
         entry.map(|create| SafetyCheck::create(self.name(), create)).transpose()
     }
 
-    /// Whether the plugin is an exporter.
+    /// Tells whether the plugin is an exporter.
     pub fn is_exporter(&self) -> bool {
         self.exporter().is_some()
     }

@@ -102,7 +102,7 @@ impl Dropped {
     }
 }
 
-/// Samples in `batch`; 0 of what is no batch.
+/// Samples in `batch`; 0 of what is not a batch.
 pub(super) fn samples(batch: &[u8]) -> u64 {
     Batch::parse(batch).map_or(0, |batch| {
         batch.samples().iter().fold(0, |sum: u64, sample| sum.saturating_add(sample.count))

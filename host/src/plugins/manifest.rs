@@ -1,4 +1,4 @@
-//! What a plugin says of itself, read from its file.
+//! The manifest of a plugin, read from its file.
 
 use super::elf::{self, ElfError, SharedLibrary};
 use object::ReadRef;
@@ -23,11 +23,11 @@ pub enum Door {
 /// A plugin that passed every check that needs none of its code to run.
 #[derive(Debug)]
 pub struct Inspected {
-    /// Where it was found.
+    /// The path at which it was found.
     pub path: PathBuf,
-    /// What it says of itself.
+    /// Its manifest.
     pub manifest: Manifest,
-    /// What it is built for.
+    /// The ABI that it is built for.
     pub door: Door,
     /// The descriptor that was checked, and that is loaded.
     pub(super) file: File,

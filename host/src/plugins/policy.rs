@@ -96,7 +96,7 @@ fn major(version: &str) -> &str {
 mod tests {
     use super::*;
 
-    /// What a plugin states that this host accepts, with `change` applied.
+    /// Returns a manifest that this host accepts, with `change` applied.
     fn manifest(change: impl FnOnce(&mut Value)) -> Manifest {
         let mut manifest = serde_json::json!({
             "schema": 1,

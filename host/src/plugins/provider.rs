@@ -43,7 +43,7 @@ impl OffsetProvider {
         self.0.ask("provides", |provider| provider.provides())
     }
 
-    /// Whether it can answer on this system.
+    /// Asks whether it can answer on this system.
     ///
     /// # Errors
     ///

@@ -19,7 +19,7 @@ pub enum Refusal {
         looked: Vec<PathBuf>,
     },
     /// A name that is not one.
-    #[error("`{name}` is no plugin's name: use letters, digits, `-` and `_`, or give an absolute path")]
+    #[error("`{name}` is not a plugin's name: use letters, digits, `-` and `_`, or give an absolute path")]
     BadName {
         /// The name.
         name: String,
@@ -37,7 +37,7 @@ pub enum Refusal {
         path: PathBuf,
         /// The step.
         at: PathBuf,
-        /// What the kernel said.
+        /// The kernel's error.
         error: io::Error,
     },
     /// A symbolic link on the way to the file.
@@ -53,7 +53,7 @@ pub enum Refusal {
     ForeignOwner {
         /// The plugin's file.
         path: PathBuf,
-        /// What has the wrong owner.
+        /// The file or folder with the wrong owner.
         at: PathBuf,
         /// The owner.
         uid: u32,
@@ -63,7 +63,7 @@ pub enum Refusal {
     Writable {
         /// The plugin's file.
         path: PathBuf,
-        /// What is writable.
+        /// The file or folder that is writable.
         at: PathBuf,
         /// Its permission bits.
         mode: u32,
@@ -99,7 +99,7 @@ pub enum Refusal {
     Elf {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The fault in it.
         error: ElfError,
     },
     /// It brings its own search path for libraries.
@@ -125,11 +125,11 @@ pub enum Refusal {
         path: PathBuf,
     },
     /// A manifest that cannot be used.
-    #[error("{}: its manifest cannot be read: {reason}; build it anew with a `plugin.json` that follows the documentation", .path.display())]
+    #[error("{}: its manifest cannot be read: {reason}; build it again with a `plugin.json` that follows the documentation", .path.display())]
     BadManifest {
         /// The file.
         path: PathBuf,
-        /// What is wrong.
+        /// The fault.
         reason: String,
     },
     /// The file is named for another plugin.
@@ -145,9 +145,9 @@ pub enum Refusal {
     Policy {
         /// The file.
         path: PathBuf,
-        /// What does not fit.
+        /// The part that does not fit.
         reason: String,
-        /// What would.
+        /// The part that would fit.
         remedy: &'static str,
     },
     /// A capability that the plugin needs and the system does not offer.
@@ -165,7 +165,7 @@ pub enum Refusal {
     Config {
         /// The plugin's name.
         plugin: String,
-        /// What is wrong, a sentence each.
+        /// The faults, a sentence each.
         problems: Vec<String>,
     },
     /// The loader refused it.
@@ -173,7 +173,7 @@ pub enum Refusal {
     Loader {
         /// The file.
         path: PathBuf,
-        /// What the loader said.
+        /// The loader's message.
         reason: String,
     },
     /// Types differ between host and plugin.
@@ -181,7 +181,7 @@ pub enum Refusal {
     Layout {
         /// The file.
         path: PathBuf,
-        /// Where they differ.
+        /// The part in which they differ.
         mismatch: String,
     },
     /// No layout to compare.
@@ -195,13 +195,13 @@ pub enum Refusal {
     Init {
         /// The file.
         path: PathBuf,
-        /// What it said.
+        /// The plugin's message.
         reason: String,
     },
 }
 
 impl Refusal {
-    /// Whether there is no such plugin at all, as opposed to one that is refused.
+    /// Tells whether there is no such plugin at all, as opposed to one that is refused.
     pub fn is_not_found(&self) -> bool {
         matches!(self, Self::NotFound { .. })
     }

@@ -37,7 +37,7 @@ impl Exporters {
         self.lock().budget = budget;
     }
 
-    /// Whether any wants names of functions.
+    /// Tells whether any wants names of functions.
     pub fn want_names(&self) -> bool {
         self.lock().running.iter().any(|exporter| exporter.wants().names)
     }

@@ -13,10 +13,10 @@ use serde_json::{Map, Value};
 
 /// Steps that one check may take: a schema may refer to itself, and alternatives multiply.
 const STEPS: u32 = 100_000;
-/// How deep schemas may lie in one another, references followed.
+/// The largest depth of schemas in one another, references followed.
 const DEPTH: u32 = 64;
 
-/// What is wrong with `config`, a sentence each, by `schema`; `section` is the path of the instance's table:
+/// Returns the faults of `config`, a sentence each, by `schema`; `section` is the path of the instance's table:
 /// `exporters.files.config`.
 pub(crate) fn check(schema: &Value, section: &str, config: &Map<String, Value>) -> Vec<String> {
     let mut check = Check { root: schema, steps: STEPS };
@@ -57,7 +57,7 @@ impl<'a> Check<'a> {
         }
     }
 
-    /// What `$ref` refers to.
+    /// Resolves `$ref`.
     fn target(&self, rules: &Map<String, Value>) -> Option<&'a Value> {
         let reference = rules.get("$ref")?.as_str()?.strip_prefix('#')?;
         self.root.pointer(reference)
@@ -185,7 +185,7 @@ impl<'a> Check<'a> {
         }
     }
 
-    /// What a schema allows, to end a sentence with.
+    /// Describes the values that a schema allows, to end a sentence with.
     fn allowed(&mut self, schema: &'a Value, depth: u32) -> String {
         let (Some(steps), Some(depth)) = (self.steps.checked_sub(1), depth.checked_sub(1)) else {
             return "what the plugin's documentation says".into();

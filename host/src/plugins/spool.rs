@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Where a spool is, and how large it may become.
+/// The folder of a spool, and its largest size.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SpoolSettings {
     /// The folder of all spools; each exporter has one below.
@@ -153,7 +153,7 @@ impl Spool {
         self.folder.join(format!("{number:020}.{extension}"))
     }
 
-    /// What a batch becomes on disk.
+    /// Returns the form of a batch on disk.
     pub(super) fn pack(batch: &[u8]) -> io::Result<Vec<u8>> {
         encode(batch)
     }

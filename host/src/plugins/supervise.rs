@@ -21,14 +21,14 @@ use state::{Call, Standing, State};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-/// What the agent and the threads of an instance share.
+/// The state that the agent and the threads of an instance share.
 #[derive(Debug)]
 pub(super) struct Shared {
     name: String,
     deadline: Duration,
     queue_bytes: u64,
     spool_settings: Option<SpoolSettings>,
-    /// Where batches are on disk, once the instance is open.
+    /// The spool of batches on disk, once the instance is open.
     spool: OnceLock<Arc<Spool>>,
     state: Mutex<State>,
     /// Wakes the threads: a batch came, or the end.
@@ -124,7 +124,7 @@ impl Shared {
             let left = until.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 let what = state.call.as_ref().map_or("the queue", |call| call.what);
-                tracing::warn!(exporter = self.name, "gave up waiting for {what} at shutdown");
+                tracing::warn!(exporter = self.name, "stopped waiting for {what} at shutdown");
                 break;
             }
             state = self.end.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
@@ -137,7 +137,7 @@ impl Shared {
         state.counters()
     }
 
-    /// Whether a call is past its deadline; says so once in the log.
+    /// Tells whether a call is past its deadline; says so once in the log.
     fn notice_overdue(&self, state: &mut State) -> bool {
         let Some(call) = state.call.as_mut().filter(|call| call.since.elapsed() > self.deadline) else {
             return false;
@@ -221,7 +221,7 @@ impl Shared {
         state.backlog.hold(id)
     }
 
-    /// Whether the batch `id` was not pushed out since it was asked for.
+    /// Tells whether the batch `id` is still held, not pushed out since it was asked for.
     fn is_held(&self, id: u64) -> bool {
         self.lock().backlog.hold(id)
     }
@@ -341,7 +341,8 @@ impl Shared {
         }
     }
 
-    /// Whether a batch of so many bytes can be in the spool at all; if not, the batch `id` is not asked about again.
+    /// Tells whether a batch of so many bytes can be in the spool at all; if not, the batch `id` is not asked about
+    /// again.
     fn can_be_kept(&self, id: u64, bytes: u64) -> bool {
         self.lock().backlog.can_be_kept(id, bytes)
     }

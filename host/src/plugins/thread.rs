@@ -35,7 +35,7 @@ fn idle() -> MutexGuard<'static, Vec<SyncSender<Job>>> {
 }
 
 /// As [`spawn`], but on a thread that an earlier body of this function has left, if there is one: else each exporter
-/// that is made anew would leave one asleep. It may have given up its capabilities.
+/// that is made again would leave one asleep. It may have dropped its capabilities.
 pub(super) fn spawn_reusing(name: &str, body: impl FnOnce() + Send + 'static) -> io::Result<()> {
     let mut job: Job = (name.to_owned(), Box::new(body));
     // Taken out first, so that the lock is not held for what follows.
@@ -77,8 +77,8 @@ fn block_signals() {
 /// `_LINUX_CAPABILITY_VERSION_3` of `linux/capability.h`: two words a set.
 const CAPABILITY_VERSION: u32 = 0x2008_0522;
 
-/// Gives up every capability of the calling thread, and only of it. Its user stays root, which still owns
-/// root's files: this guards against accidents and is no boundary.
+/// Drops every capability of the calling thread, and only of it. Its user stays root, which still owns
+/// root's files: this guards against accidents and is not a boundary.
 pub(super) fn drop_capabilities() -> io::Result<()> {
     // `struct __user_cap_header_struct { version, pid }`, and two `__user_cap_data_struct`s of three words.
     let header: [u32; 2] = [CAPABILITY_VERSION, 0];

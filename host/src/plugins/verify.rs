@@ -21,7 +21,7 @@ use std::path::{Component, Path, PathBuf};
 /// The largest plugin, in bytes.
 const MAX_FILE_BYTES: u64 = 64 << 20;
 
-/// What is asked of a plugin's file; the default is strict.
+/// The requirements on a plugin's file; the default is strict.
 #[derive(Clone, Debug, Default)]
 pub struct FileRules {
     /// Accept files and directories of any owner and mode. For developers, and set by a command-line
@@ -34,7 +34,7 @@ pub struct FileRules {
 }
 
 impl FileRules {
-    /// What `config` asks for; `trust_any_owner` comes from a flag, never from a file.
+    /// Returns the requirements by `config`; `trust_any_owner` comes from a flag, never from a file.
     pub fn new(config: &config::Plugins, trust_any_owner: bool) -> Self {
         Self { trust_any_owner, allow_needed: config.allow_needed.clone(), pins: config.pins.clone() }
     }

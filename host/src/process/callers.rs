@@ -16,7 +16,7 @@ pub struct Callers {
     pub frames: Box<[Frame]>,
 }
 
-/// What all of [`CallersSeen`] may take, about.
+/// Bytes that all of [`CallersSeen`] may take, about.
 const BYTES: usize = 1 << 20;
 
 /// Callers that were attributed lately.

@@ -1,4 +1,4 @@
-//! What attribution needs of an ELF file's headers: bytes in, values out.
+//! Reads an ELF file's headers as far as attribution needs them: bytes in, values out.
 //! Layouts as in the ELF specification (System V gABI, chapters 4 and 5), of both classes, little-endian.
 
 use object::elf::{FileHeader32, FileHeader64, NT_GNU_BUILD_ID, PF_X, PT_LOAD};

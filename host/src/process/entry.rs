@@ -1,4 +1,4 @@
-//! What is known of one process.
+//! The state of one process.
 
 use super::executable::Mapped;
 use super::files::MappedFiles;
@@ -19,11 +19,11 @@ pub(super) struct Process {
     pub(super) parent: u32,
     pub(super) comm: Option<String>,
     pub(super) mappings: Arc<Mappings<What>>,
-    /// Whether `mappings` is believed whole: read from `/proc`, or noticed from the start.
+    /// True if `mappings` is believed complete: read from `/proc`, or known by events from the start.
     pub(super) whole: bool,
     /// When `/proc` was last read; 0 for never.
     pub(super) read_ns: u64,
-    /// How long that took.
+    /// The time that the read took.
     pub(super) reading_ns: u64,
     /// When it was last read and a file that had been mapped was so no more: CLOCK_MONOTONIC, nanoseconds; 0 for never.
     pub(super) replaced_ns: u64,
@@ -36,7 +36,7 @@ pub(super) struct Process {
     /// Changes with `mappings`; never the same twice.
     pub(super) version: u64,
     pub(super) ended: bool,
-    /// What a look through `/proc` last found, if there was one: `None` for nothing.
+    /// The result of the last scan of `/proc`, if there was one: `None` for nothing.
     pub(super) incarnation: Option<Option<Incarnation>>,
 }
 
@@ -49,7 +49,7 @@ impl Process {
         self.unnamed = None;
     }
 
-    /// Takes in mappings that were read anew, until this time.
+    /// Takes in mappings that were read again, until this time.
     pub(super) fn take_maps(&mut self, maps: ExecutableMaps, until_ns: u64, files: &mut MappedFiles) {
         let mut new = Mappings::default();
         for line in maps.lines {
@@ -106,7 +106,7 @@ impl Process {
     }
 }
 
-/// What a mapping shows; the executable is looked at when it is first sampled.
+/// The object that a mapping shows; the executable is looked at when it is first sampled.
 #[derive(Clone, Debug)]
 pub(super) struct What {
     pub(super) mapped: Arc<Mapped>,

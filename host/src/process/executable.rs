@@ -19,7 +19,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-/// What kind of thing a mapping shows.
+/// The kind of object that a mapping shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ExecutableKind {
     /// A file.
@@ -33,7 +33,7 @@ pub enum ExecutableKind {
 pub struct Executable {
     /// Unique while the agent runs.
     pub id: u32,
-    /// What kind of thing it is.
+    /// The kind of object.
     pub kind: ExecutableKind,
     /// Path as the process that was seen first saw it.
     pub path: String,
@@ -113,17 +113,17 @@ impl Executable {
     }
 }
 
-/// What is mapped, before anything was read of it.
+/// A mapped object, before anything was read of it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Mapped {
     /// Path, or a name such as `[vdso]`.
     pub path: String,
-    /// What tells two files of one path apart.
+    /// The file's identity, which tells two files of one path apart.
     pub identity: FileIdentity,
 }
 
 impl Mapped {
-    /// Tells whether two paths may be of one file: a file can have been removed since, and the kernel's notices name it from
+    /// Tells whether two paths may be of one file: a file can have been removed since, and the kernel's events name it from
     /// the process's root, `/proc` from ours.
     pub(super) fn is_at_path_of(&self, other: &Self) -> bool {
         let [one, other] = [self, other].map(|mapped| mapped.path.trim_end_matches(" (deleted)"));
@@ -198,12 +198,12 @@ impl Executables {
         }
     }
 
-    /// How many are known.
+    /// Returns the number of known ones.
     pub fn len(&self) -> usize {
         self.known.len()
     }
 
-    /// Whether none is known.
+    /// Tells whether none is known.
     pub fn is_empty(&self) -> bool {
         self.known.is_empty()
     }
@@ -410,7 +410,7 @@ fn read_build_id(file: &File) -> io::Result<Option<Vec<u8>>> {
 fn by_range(mapped: &Mapped, at: MappedAt) -> io::Result<Option<PinnedFile>> {
     by_living_task(at.pid, at.tid, |task| {
         match PinnedFile::at(format!("/proc/{task}/map_files/{:x}-{:x}", at.start, at.end)) {
-            // The range may have been mapped anew since.
+            // The range may have been mapped again since.
             Ok(file) => Ok(Some(file).filter(|file| has_inode(file, &mapped.identity))),
             Err(error) if is_denied(&error) => Ok(None),
             Err(error) => Err(error),

@@ -1,4 +1,4 @@
-//! What mappings show, each once: thousands of mappings show a few hundred files.
+//! Objects that mappings show, each once: thousands of mappings show a few hundred files.
 
 use super::Mapped;
 use std::collections::HashSet;
@@ -8,7 +8,7 @@ use std::sync::Arc;
 #[derive(Debug, Default)]
 pub(super) struct MappedFiles {
     known: HashSet<Arc<Mapped>>,
-    /// How many were left when those that nothing shows any more were last thrown out.
+    /// The number that were left when those that no mapping shows were last removed.
     left: usize,
 }
 

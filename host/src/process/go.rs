@@ -41,7 +41,7 @@ pub(crate) struct GoFunctions {
     names: u64,
     sizes: u64,
     functions: u64,
-    /// Where in `_func` the flags are.
+    /// The offset of the flags in `_func`.
     flags_at: usize,
     /// Bytes of the shortest instruction.
     quantum: u64,
@@ -50,7 +50,7 @@ pub(crate) struct GoFunctions {
 /// One function.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct GoFunction {
-    /// Where its code is; the end is where the next function begins.
+    /// The addresses of its code; they end at the start of the next function.
     pub(crate) code: Range<u64>,
     name: u32,
     sizes: u32,
@@ -58,17 +58,17 @@ pub(crate) struct GoFunction {
 }
 
 impl GoFunction {
-    /// Whether nothing is below it on its stack.
+    /// Tells whether nothing is below it on its stack.
     pub(crate) fn is_root(&self) -> bool {
         self.flags & TOP_FRAME != 0
     }
 
-    /// Whether it moves to another stack.
+    /// Tells whether it moves to another stack.
     pub(crate) fn switches_stacks(&self) -> bool {
         self.flags & SP_WRITE != 0
     }
 
-    /// Whether it was written in assembly.
+    /// Tells whether it was written in assembly.
     pub(crate) fn is_assembly(&self) -> bool {
         self.flags & ASSEMBLY != 0
     }
@@ -169,8 +169,8 @@ impl GoFunctions {
         Ok(found)
     }
 
-    /// How many bytes of stack a function has taken, above its return address on x86-64 and in all on arm64: from each
-    /// of these addresses on. Empty where the table does not say.
+    /// Returns how many bytes of stack a function has taken, above its return address on x86-64 and in all on arm64:
+    /// from each of these addresses on. Empty where the table does not say.
     pub(crate) fn stack_sizes(
         &self,
         pieces: &mut Pieces<'_>,
@@ -200,7 +200,7 @@ impl GoFunctions {
         Ok(found)
     }
 
-    /// What the function at an address is called; `None` where there is none, or its name is damaged.
+    /// Returns the name of the function at an address; `None` if there is none, or its name is damaged.
     pub(crate) fn name_at(&self, pieces: &mut Pieces<'_>, address: u64) -> io::Result<Option<String>> {
         let range = address..address.saturating_add(1);
         let Some(function) = self.within(pieces, &range)?.pop() else { return Ok(None) };

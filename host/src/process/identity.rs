@@ -1,4 +1,4 @@
-//! What a process is called: read once, when it is first sampled.
+//! The identity of a process: read once, when it is first sampled.
 
 use super::living::by_living_task;
 use super::proc_files::{cgroup_of, parent_in_stat, there};
@@ -9,7 +9,7 @@ use crate::bpf::RawSample;
 use std::hash::{Hash, Hasher};
 use std::io;
 
-/// What a process is called.
+/// The identity of a process: its names.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Identity {
     /// Process id.
@@ -22,7 +22,7 @@ pub struct Identity {
     pub executable: String,
     /// Path of the cgroup; empty where it could not be read.
     pub cgroup: String,
-    /// What it says of itself, and its container.
+    /// Labels that it states of itself, and its container.
     pub labels: Labels,
 }
 
@@ -33,7 +33,7 @@ impl Hash for Identity {
     }
 }
 
-/// What is known of a process without looking: it may be gone by now.
+/// Facts about a process that are known without a look at it: it may be gone by now.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Noticed<'a> {
     /// Parent's process id; 0 if unknown.

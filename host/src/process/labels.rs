@@ -1,4 +1,4 @@
-//! What a process says of itself in its environment, and what its cgroup says of its container, by the names of
+//! Labels that a process states of itself in its environment, and those of its container by its cgroup, by the names of
 //! OpenTelemetry's semantic conventions.
 
 use super::living::by_living_task;
@@ -11,7 +11,7 @@ use std::io::{self, Read};
 /// Keys and values, sorted by key.
 pub type Labels = Vec<(String, String)>;
 
-/// What is read of an environment; the kernel limits it to a few MiB.
+/// Bytes read of an environment; the kernel limits it to a few MiB.
 const ENVIRONMENT_BYTES: u64 = 1 << 20;
 /// Labels of one process. What more a process states is left out, and how much is a label, too.
 const LABELS: usize = 64;

@@ -62,7 +62,7 @@ mod tests {
             Ok(None::<()>)
         });
         assert!(nothing.unwrap().is_none() && asked[0] == pid && asked.len() > 1, "{asked:?}");
-        assert!(!asked.contains(&1), "it is no thread of ours");
+        assert!(!asked.contains(&1), "it is not a thread of ours");
         let found = by_living_task(pid, pid, |task| {
             if task == pid { Err(io::Error::from_raw_os_error(libc::ESRCH)) } else { Ok(Some(task)) }
         });

@@ -11,7 +11,7 @@ pub struct Mapping<T> {
     pub end: u64,
     /// Offset in the file of the first address.
     pub file_offset: u64,
-    /// What is mapped.
+    /// The mapped object.
     pub what: T,
 }
 
@@ -71,12 +71,12 @@ impl<T: Clone> Mappings<T> {
         self.sorted.iter()
     }
 
-    /// How many there are.
+    /// Returns their number.
     pub fn len(&self) -> usize {
         self.sorted.len()
     }
 
-    /// Whether there is none.
+    /// Tells whether there is none.
     pub fn is_empty(&self) -> bool {
         self.sorted.is_empty()
     }

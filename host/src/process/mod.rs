@@ -1,6 +1,6 @@
 //! Which executable an address belongs to, and what a process is called.
 //!
-//! Fed with events in time order: notices keep the table fresh, samples are attributed by it.
+//! Fed with events in time order: process events keep the table fresh, samples are attributed by it.
 //! Nothing is read of a process that was never sampled.
 
 mod callers;
@@ -76,7 +76,7 @@ impl Frame {
     }
 }
 
-/// What is at an address of a process.
+/// The code at an address of a process.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Code {
     /// Nothing executable that is known.

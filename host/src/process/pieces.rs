@@ -23,7 +23,7 @@ struct Piece {
 }
 
 impl Piece {
-    /// Where in it a range begins that it holds all of.
+    /// Returns the place at which a range begins in it, if it holds all of the range.
     fn holds(&self, offset: u64, length: usize) -> Option<usize> {
         let at = usize::try_from(offset.checked_sub(self.offset)?).ok()?;
         (at.saturating_add(length) <= self.bytes.len()).then_some(at)

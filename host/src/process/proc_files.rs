@@ -77,7 +77,7 @@ pub(crate) fn parent_in_stat(stat: &[u8]) -> Option<u32> {
     stat_field(stat, 4).and_then(|parent| u32::try_from(parent).ok())
 }
 
-/// What tells a process from another one of the same id, and a program from the one before it.
+/// The facts that tell a process from another one of the same id, and a program from the one before it.
 pub(super) type Incarnation = (u64, Option<PathBuf>);
 
 /// Reads that of a process; `None` if there is none of this id. An error if that cannot be found out.

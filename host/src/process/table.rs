@@ -18,7 +18,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
 
-/// How much is remembered.
+/// Limits on what is remembered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Budget {
     /// Processes.
@@ -29,7 +29,7 @@ pub struct Budget {
     pub executables: usize,
 }
 
-/// What the table gave up, since it was made.
+/// Eviction counters of the table, since it was made.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct TableCounters {
     /// Processes forgotten because the budget of processes or mappings was reached.
@@ -44,15 +44,15 @@ pub struct TableCounters {
     pub strangers: u64,
 }
 
-/// How often the mappings of one process are read anew for an address that lies in none, at most. Where that takes
-/// long it is done more rarely, so that it never takes more than a hundredth of the time.
+/// The shortest time between two reads of the mappings of one process for an address that lies in none. Where a read
+/// takes long it is done more rarely, so that it never takes more than a hundredth of the time.
 const REREAD_NS: u64 = 1_000_000_000;
 const REREAD_PAUSE: u64 = 100;
 /// The same where an address was found, but what is known of the process may be out of date.
 const RECHECK_PAUSE: u64 = 1000;
 
-/// How long a process that was never sampled is known after its end: the kernel may give notice of it before the last
-/// that can be sampled.
+/// The time for which a process that was never sampled is known after its end: the kernel may report the end before the
+/// last tick that can be sampled.
 const LEAVING_NS: u64 = 100_000_000;
 
 /// Every process that was sampled or was seen to start.
@@ -68,7 +68,7 @@ pub struct Processes {
     mappings: usize,
     /// When processes ended that had not been sampled.
     leaving: VecDeque<(u64, u32)>,
-    /// Whether fork, exec and exit may go unnoticed.
+    /// True if fork, exec and exit events may be missing.
     unnoticed: bool,
     /// When `/proc` was last looked through.
     swept_ns: u64,
@@ -103,7 +103,7 @@ impl Processes {
         Self { unnoticed, ..self }
     }
 
-    /// What was given up so far.
+    /// Returns the eviction counters so far.
     pub fn counters(&self) -> TableCounters {
         let left_out = self.known.values().map(|process| process.left_out).sum();
         TableCounters { mappings_left_out: left_out, ..self.counters }
@@ -114,7 +114,7 @@ impl Processes {
         self.executables.reader()
     }
 
-    /// How many processes, mappings and executables are remembered.
+    /// Returns how many processes, mappings and executables are remembered.
     pub fn sizes(&self) -> (usize, usize, usize) {
         (self.known.len(), self.mappings, self.executables.len())
     }
@@ -175,7 +175,7 @@ impl Processes {
     /// The next interval begins: processes that ended are forgotten.
     pub fn next_interval(&mut self) {
         self.interval += 1;
-        // Files are to be held anew.
+        // Files are to be held again.
         self.executables.release_files();
         self.callers.clear();
         self.known.retain(|_, process| !process.ended);
@@ -237,8 +237,8 @@ impl Processes {
         Some(self.callers.make(frames, lasting))
     }
 
-    /// Where an exec may go unnoticed, the new name of a main thread shows it: call this before anything else
-    /// is asked about a sample.
+    /// Detects an exec by the new name of a main thread, where exec events may be missing: call this before anything
+    /// else is asked about a sample.
     pub fn recognise(&mut self, raw: &RawSample) {
         if !self.unnoticed || raw.pid != raw.tid {
             return;
@@ -261,7 +261,7 @@ impl Processes {
         AttributedSample { raw, process, leaf, callers }
     }
 
-    /// Looks through `/proc` for what nobody gave notice of: processes that ended, or whose ids others got, or
+    /// Looks through `/proc` for changes that no event reported: processes that ended, or whose ids others got, or
     /// that run another program. For those that were sampled since the last time; returns those that are gone.
     pub fn sweep(&mut self) -> Vec<u32> {
         let mut gone = Vec::new();
@@ -284,7 +284,7 @@ impl Processes {
         gone
     }
 
-    /// What is at an address of a process. A file's is held open from now on, if it can be.
+    /// Returns the code at an address of a process. If it is a file's, the file is held open from now on, if it can be.
     pub fn code_at(&mut self, pid: u32, tid: u32, address: u64, time_ns: u64) -> Code {
         let process = self.known.entry(pid).or_default();
         let found = process.mappings.find(address).is_some();

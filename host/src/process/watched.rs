@@ -8,7 +8,7 @@ use std::io::{self, Read, Seek, SeekFrom};
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 
-/// A file that remembers whether reading it failed. That it ends early is no failure, but its content.
+/// A file that remembers whether reading it failed. That it ends early is not a failure, but its content.
 #[derive(Debug)]
 pub(crate) struct WatchedFile<'f> {
     file: &'f File,

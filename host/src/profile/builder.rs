@@ -9,7 +9,7 @@ use std::borrow::Borrow;
 use std::hash::Hash;
 use std::sync::Arc;
 
-/// How much a profile may hold.
+/// Limits of a profile.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Budget {
     /// Distinct stacks.
@@ -47,7 +47,7 @@ pub struct Builder {
     /// The stack that is looked for: kept for its memory.
     key: Key,
     budget: Budget,
-    /// What is held, by the sizes above.
+    /// The bytes held, by the sizes above.
     bytes: usize,
     period_ns: u64,
 }

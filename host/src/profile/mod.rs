@@ -9,7 +9,7 @@ use crate::symbolize::KernelCode;
 use crate::telemetry::Losses;
 use std::sync::Arc;
 
-/// What was sampled in one interval.
+/// The samples of one interval.
 #[derive(Clone, Debug)]
 pub struct Profile {
     /// CLOCK_MONOTONIC, nanoseconds.
@@ -55,14 +55,14 @@ pub struct Stack {
     pub callers: Option<u32>,
     /// The number of the first of them that are the kernel's.
     pub kernel_frames: u32,
-    /// How the user part ended: a value of [`stacksonde_ebpf::user_end`].
+    /// The outcome of the user part: a value of [`stacksonde_ebpf::user_end`].
     pub user_end: u8,
-    /// How the kernel part ended: a value of [`stacksonde_ebpf::kernel_end`].
+    /// The outcome of the kernel part: a value of [`stacksonde_ebpf::kernel_end`].
     pub kernel_end: u8,
 }
 
 impl Stack {
-    /// Whether nothing of the stack is missing: the walk reached a root, or a kernel thread has no user part.
+    /// Tells whether nothing of the stack is missing: the walk reached a root, or a kernel thread has no user part.
     pub fn is_complete(&self) -> bool {
         is_complete(self.user_end, self.kernel_end)
     }
@@ -76,7 +76,7 @@ impl Stack {
     }
 }
 
-/// Whether a stack that ended so is whole.
+/// Tells whether a stack with these outcomes is complete.
 pub(crate) fn is_complete(user_end: u8, kernel_end: u8) -> bool {
     use stacksonde_ebpf::{kernel_end, user_end};
     matches!(user_end, user_end::COMPLETE | user_end::KERNEL_THREAD) && kernel_end != kernel_end::REFUSED

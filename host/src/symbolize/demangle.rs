@@ -20,7 +20,7 @@ const NODES_MAX: usize = 1 << 16;
 
 /// A name as a person reads it: demangled if it is mangled and can be, and cut if it is too long.
 pub fn readable(name: &str) -> Cow<'_, str> {
-    // Demanglers take other texts for types, or for names without their underscore: a C function `f` is no float.
+    // Demanglers take other texts for types, or for names without their underscore: a C function `f` is not a float.
     let rust = name.starts_with("_R") || name.starts_with("_ZN") || name.starts_with("__ZN");
     let cpp = ["_Z", "__Z", "___Z", "____Z", "_GLOBAL_"].iter().any(|prefix| name.starts_with(prefix));
     // A name that was cut is not understood any more.

@@ -1,4 +1,4 @@
-//! What naming needs of an ELF file's section headers, read piece by piece and never mapped: a file of any size
+//! An ELF file's section headers as far as naming needs them, read piece by piece and never mapped: a file of any size
 //! takes the same memory, and one that is truncated meanwhile is an error instead of a SIGBUS.
 //! Layouts as in the ELF specification (System V gABI, chapter 4), of both classes, little-endian.
 
@@ -55,17 +55,17 @@ impl<T: Bytes + ?Sized> Bytes for &T {
 /// A section, as its header states it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Section {
-    /// Where in the table of names its name begins.
+    /// The offset of its name in the table of names.
     name: u32,
-    /// What it holds (`SHT_`).
+    /// Its type (`SHT_`).
     pub(super) kind: u32,
     /// Set if it is loaded and holds code (`SHF_ALLOC`, `SHF_EXECINSTR`).
     pub(super) is_code: bool,
     /// The address that the file states for it.
     pub(super) address: u64,
-    /// Whether it is compressed (`SHF_COMPRESSED`).
+    /// True if it is compressed (`SHF_COMPRESSED`).
     pub(super) compressed: bool,
-    /// Where it lies in the file.
+    /// Its offset in the file.
     pub(super) offset: u64,
     /// Its bytes in the file.
     pub(super) bytes: u64,

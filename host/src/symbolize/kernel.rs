@@ -160,7 +160,7 @@ ffffffff81000100 W last\n";
         let at = |address| symbols.at(address);
         assert_eq!(at(0xffff_ffff_8100_003f), Some(&b"_text"[..]));
         assert_eq!(at(0xffff_ffff_8100_0040), Some(&b"second"[..]));
-        assert_eq!(at(0xffff_ffff_8100_00bf), Some(&b"second"[..]), "data is no function");
+        assert_eq!(at(0xffff_ffff_8100_00bf), Some(&b"second"[..]), "data is not a function");
         assert_eq!(at(0xffff_ffff_8100_00c0), Some(&b"na\xffme"[..]), "a name is bytes");
         assert_eq!(at(0xffff_ffff_8100_0100), Some(&b"last"[..]));
         assert_eq!(at(0xffff_ffff_c000_0011), Some(&b"of_module"[..]));

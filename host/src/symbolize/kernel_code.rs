@@ -1,4 +1,4 @@
-//! Code that the kernel got since we began: BPF programs and what leads to them, as its notices tell.
+//! Code that the kernel got since we began: BPF programs and what leads to them, as its events report.
 
 use crate::bpf::{Notice, NoticeKind};
 use std::collections::BTreeMap;
@@ -25,7 +25,7 @@ struct Piece {
 }
 
 impl KernelCode {
-    /// Takes in a notice.
+    /// Takes in an event.
     pub fn notice(&mut self, notice: &Notice) {
         let NoticeKind::KernelCode { start, bytes, name, is_gone: false } = &notice.kind else { return };
         let end = start.saturating_add((*bytes).into());

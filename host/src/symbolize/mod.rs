@@ -2,8 +2,8 @@
 //!
 //! ```text
 //! kernel   functions of the kernel, from kallsyms
-//! kernel_code  code that it got since, from its notices
-//! interrupted  where the kernel itself was interrupted
+//! kernel_code  code that it got since, from its events
+//! interrupted  addresses at which the kernel itself was interrupted
 //! symtab   functions of files, by symbol tables, for files of any size in the same memory
 //! plt      stubs that lead to functions of other files
 //! debug    inlined functions and lines, from debug information of any size in the same memory
@@ -66,20 +66,20 @@ const FILE_WAIT: Duration = Duration::from_secs(2);
 /// After so many failures of a file debug information may be what is in the way.
 const WITH_LINES: u32 = 2;
 
-/// How names are looked up.
+/// The options for looking up names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Options {
-    /// Whether kernel addresses can be named (`/proc/kallsyms` shows addresses).
+    /// True if kernel addresses can be named (`/proc/kallsyms` shows addresses).
     pub kernel: bool,
-    /// Whether debug information is consulted for inlined functions and lines.
+    /// True if debug information is consulted for inlined functions and lines.
     pub inlined: bool,
     /// Addresses remembered.
     pub max_cached: usize,
-    /// What names may take.
+    /// The memory that names may take.
     pub memory: Memory,
 }
 
-/// What names may take, in bytes.
+/// The memory that names may take, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Memory {
     /// Names of addresses, remembered from profile to profile.
@@ -90,7 +90,7 @@ pub struct Memory {
     pub debug: u64,
 }
 
-/// What was given up, since the beginning.
+/// Eviction counters, since the beginning.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SymbolizeCounters {
     /// Files of whose debug information something was left out, because it takes more memory or work than it may: some of
@@ -163,7 +163,7 @@ impl Symbolizer {
         }
     }
 
-    /// What was given up so far.
+    /// Returns the eviction counters so far.
     pub fn counters(&self) -> SymbolizeCounters {
         self.counters
     }
@@ -268,7 +268,7 @@ impl Symbolizer {
     }
 
     /// Remembers what is at addresses of a file, if it can be looked at within this CPU time, and returns what it took. If
-    /// not, that is no answer: it is tried again.
+    /// not, that is not an answer: it is tried again.
     fn look_up_file(&mut self, executable: &Executable, mut addresses: Vec<u64>, time: Duration) -> Duration {
         addresses.sort_unstable();
         addresses.dedup();
@@ -332,7 +332,7 @@ impl Symbolizer {
         /// Room for the names of a few functions there is always.
         const NAMES_LEAST: usize = 64 << 10;
         let Some(file) = executable.unchanged_file() else {
-            // That there is one which was written over is no answer of its file system.
+            // That there is one which was written over is not an answer of its file system.
             return Err(match executable.file() {
                 Some(_) => io::Error::new(io::ErrorKind::InvalidData, "the file was written over since"),
                 None => io::Error::other("the file is not at hand"),

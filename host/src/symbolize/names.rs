@@ -17,11 +17,11 @@ pub struct Name {
     pub column: u32,
 }
 
-/// What is at an address: the innermost inlined function first, the function it was compiled into last.
+/// The functions at an address: the innermost inlined function first, the function it was compiled into last.
 /// Empty if nothing is known.
 pub type Names = Arc<[Name]>;
 
-/// What a name is remembered under.
+/// The key that a name is remembered under.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Place {
     Kernel(u64),
@@ -44,11 +44,11 @@ pub(super) struct Known {
     names: HashMap<Place, Names>,
     /// Names of the same function are one.
     texts: HashSet<Arc<str>>,
-    /// What texts and names take, about.
+    /// Bytes that texts and names take, about.
     bytes: usize,
 }
 
-/// What an entry takes beside what it points at: a slot of a table that is three quarters full, and two counts.
+/// Bytes of an entry beside what it points at: a slot of a table that is three quarters full, and two counts.
 const ENTRY_BYTES: usize = (size_of::<(Place, Names)>() + 8) * 4 / 3 + 16;
 const TEXT_BYTES: usize = (size_of::<Arc<str>>() + 8) * 4 / 3 + 16;
 

@@ -26,7 +26,7 @@ struct Found {
 }
 
 /// Names stubs at addresses that are stated as in the file: as their function with `@plt`, or, where that is not to be had, as
-/// their section; `None` for what is no stub.
+/// their section; `None` for what is not a stub.
 pub fn stub_names(
     file: &(impl Bytes + ?Sized),
     addresses: &[u64],

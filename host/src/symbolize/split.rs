@@ -90,7 +90,7 @@ impl Origin<'_> {
 }
 
 fn is_absence(error: &io::Error) -> bool {
-    // What is no regular file has no number.
+    // What is not a regular file has no number.
     let known = [libc::ENOENT, libc::ENOTDIR, libc::ELOOP, libc::EISDIR, libc::ENAMETOOLONG];
     error.raw_os_error().is_none_or(|number| known.contains(&number))
 }

@@ -53,7 +53,7 @@ struct Candidate {
 }
 
 impl Candidate {
-    /// Whether it says more of an address that both cover: it begins later, or is what others call it.
+    /// Tells whether it says more of an address that both cover: it begins later, or has the name that others use.
     fn is_better_than(self, other: Option<Self>) -> bool {
         other.is_none_or(|other| (self.start, self.global) > (other.start, other.global))
     }

@@ -1,4 +1,4 @@
-//! Whether there are colours.
+//! The choice of colours.
 
 use clap::ValueEnum;
 use std::ffi::OsString;
@@ -16,7 +16,7 @@ pub enum Colour {
     Never,
 }
 
-/// How many colours a terminal has.
+/// The number of colours that a terminal has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Palette {
     /// None: bold and reversed text only.
@@ -28,12 +28,12 @@ pub enum Palette {
 }
 
 impl Colour {
-    /// Whether what is written there has colours.
+    /// Tells whether output is coloured there.
     pub fn is_on(self, is_terminal: bool) -> bool {
         self.decide(is_terminal, |name| std::env::var_os(name))
     }
 
-    /// How many there are on the terminal of this process.
+    /// Returns the palette of this process's terminal.
     pub fn palette(self) -> Palette {
         self.choose(|name| std::env::var_os(name))
     }
@@ -77,12 +77,12 @@ impl Paint {
         Painted { codes: if self.0 { "1" } else { "" }, text }
     }
 
-    /// What a person should look at.
+    /// Paints text that a person should look at.
     pub fn warning<T: fmt::Display>(self, text: T) -> Painted<T> {
         Painted { codes: if self.0 { "33" } else { "" }, text }
     }
 
-    /// What is as it should be.
+    /// Paints text about things that are as they should be.
     pub fn good<T: fmt::Display>(self, text: T) -> Painted<T> {
         Painted { codes: if self.0 { "32" } else { "" }, text }
     }

@@ -35,10 +35,10 @@ pub enum Key {
     PageDown,
 }
 
-/// Longest sequence that is waited for; what is longer is no key.
+/// Longest sequence that is waited for; what is longer is not a key.
 const LONGEST: usize = 32;
 
-/// What was read and is no whole key yet.
+/// Bytes that were read and are not a whole key yet.
 #[derive(Clone, Debug, Default)]
 pub struct Keys {
     rest: Vec<u8>,
@@ -64,7 +64,7 @@ impl Keys {
         keys
     }
 
-    /// Whether a key may be under way: an escape, or the first bytes of more. To be followed by [`Keys::settle`] if
+    /// Tells whether a key may be under way: an escape, or the first bytes of more. Call [`Keys::settle`] if
     /// nothing comes for a moment.
     pub fn is_waiting(&self) -> bool {
         !self.rest.is_empty()

@@ -1,4 +1,4 @@
-//! What the agent shows to people, and how it leaves their terminal.
+//! Output for people, and the return of their terminal.
 //!
 //! ```text
 //! colour   whether there are colours: flag, NO_COLOR, CLICOLOR_FORCE, TERM, and what is written to

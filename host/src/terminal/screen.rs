@@ -20,17 +20,17 @@ use tokio::io::unix::AsyncFd;
 /// Alternate screen, cleared, no cursor, no wrapping at the last column.
 const ENTER: &[u8] = b"\x1b[?1049h\x1b[?25l\x1b[?7l\x1b[0m\x1b[2J";
 const LEAVE: &[u8] = b"\x1b[0m\x1b[?7h\x1b[?25h\x1b[?1049l";
-/// How long a terminal may take to take what it needs to be left.
+/// The longest time that a terminal may take to accept the bytes that end its use.
 const PATIENCE: Duration = Duration::from_millis(500);
 
-/// What gives the terminal back, while there is a screen.
+/// The terminal and its settings, to give it back, while there is a screen.
 static TAKEN: Mutex<Option<Taken>> = Mutex::new(None);
 
 #[derive(Debug)]
 struct Taken {
     terminal: File,
     settings: Settings,
-    /// Whether a sequence may be half written.
+    /// True if a sequence may be half written.
     is_cut: bool,
 }
 
@@ -77,9 +77,9 @@ pub struct Screen {
     terminal: AsyncFd<File>,
     palette: Palette,
     shown: Buffer,
-    /// What is still to be written.
+    /// Bytes that are still to be written.
     pending: Vec<u8>,
-    /// Whether a picture was left out because another one was on its way.
+    /// True if a picture was left out because another one was on its way.
     is_behind: bool,
     keys: Keys,
 }
@@ -91,7 +91,7 @@ impl Screen {
     ///
     /// There is none, or it cannot be opened or set.
     pub fn take(palette: Palette) -> io::Result<Self> {
-        // Opened anew, so that whoever shares the terminal with us does not get a descriptor that never waits.
+        // Opened again, so that whoever shares the terminal with us does not get a descriptor that never waits.
         let mut options = OpenOptions::new();
         options.read(true).write(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY);
         // Who has no controlling terminal may have one as its output all the same.
@@ -136,7 +136,7 @@ impl Screen {
         self.enter(settings)
     }
 
-    /// Whether the terminal was given back by a panic elsewhere.
+    /// Tells whether the terminal was given back by a panic elsewhere.
     pub fn is_given_back(&self) -> bool {
         TAKEN.lock().unwrap_or_else(PoisonError::into_inner).is_none()
     }
@@ -157,7 +157,7 @@ impl Screen {
         self.shown = next;
     }
 
-    /// Has all of it drawn anew next time.
+    /// Has all of it drawn again next time.
     pub fn redraw(&mut self) {
         // What is on its way ends with whole sequences, and this follows it.
         self.clear(self.shown.area);
@@ -168,7 +168,7 @@ impl Screen {
         self.pending.extend_from_slice(b"\x1b[0m\x1b[2J");
     }
 
-    /// Whether a key may be under way; see [`Screen::settle`].
+    /// Tells whether a key may be under way; see [`Screen::settle`].
     pub fn is_waiting_for_keys(&self) -> bool {
         self.keys.is_waiting()
     }

@@ -1,4 +1,4 @@
-//! Who may write to standard error: the log at once; the log and one line that is drawn anew in its place; or nobody,
+//! Who may write to standard error: the log at once; the log and one line that is redrawn in its place; or nobody,
 //! because a whole screen is on that terminal, so that the log is kept for later.
 
 use super::{Charset, columns, fit, size};
@@ -15,12 +15,12 @@ static STATE: Mutex<State> = Mutex::new(State { line: None, kept: None });
 
 #[derive(Debug)]
 struct State {
-    /// What stands in the line that is redrawn.
+    /// The text of the line that is redrawn.
     line: Option<String>,
     kept: Option<Kept>,
 }
 
-/// What was logged while nobody could write.
+/// Messages that were logged while none could be written.
 #[derive(Clone, Debug, Default)]
 struct Kept {
     messages: VecDeque<String>,
@@ -64,19 +64,19 @@ pub fn hold() {
     lock().kept.get_or_insert_default();
 }
 
-/// Whether the log is kept.
+/// Tells whether messages are kept.
 pub fn is_held() -> bool {
     lock().kept.is_some()
 }
 
-/// What was kept so far, oldest first, and how many messages before it are left out.
+/// Returns the messages kept so far, oldest first, and how many before them are left out.
 pub fn kept() -> (Vec<String>, u64) {
     let state = lock();
     let kept = state.kept.as_ref();
     kept.map_or_else(Default::default, |kept| (kept.messages.iter().cloned().collect(), kept.left_out))
 }
 
-/// How many messages were kept so far.
+/// Returns how many messages were kept so far.
 pub fn kept_count() -> u64 {
     lock().kept.as_ref().map_or(0, |kept| kept.messages.len() as u64 + kept.left_out)
 }
@@ -95,7 +95,7 @@ pub fn release() {
     }
 }
 
-/// Draws the line anew, of as many of `parts` as fit the terminal; the first ones matter most. Parts are plain text.
+/// Redraws the line, of as many of `parts` as fit the terminal; the first ones matter most. Parts are plain text.
 pub fn show_line(parts: &[String]) {
     let columns = size(io::stderr().as_fd()).map_or(80, |(columns, _)| usize::from(columns));
     let charset = Charset::of_locale();

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
-/// What a terminal can show.
+/// The characters that a terminal can show.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Charset {
     /// Everything.
@@ -74,7 +74,7 @@ impl Charset {
         }
     }
 
-    /// What stands for text that was cut.
+    /// Returns the mark for text that was cut out.
     fn ellipsis(self) -> &'static str {
         match self {
             Self::Unicode => "…",

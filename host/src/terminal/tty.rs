@@ -4,7 +4,7 @@ use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
-/// Columns and rows; `None` where it has none, or is no terminal.
+/// Columns and rows; `None` where it has none, or is not a terminal.
 pub fn size(terminal: BorrowedFd<'_>) -> Option<(u16, u16)> {
     let mut size = MaybeUninit::<libc::winsize>::zeroed();
     // SAFETY: the request fills in a `winsize`, which lives through the call (ioctl_tty(2)).
@@ -14,7 +14,7 @@ pub fn size(terminal: BorrowedFd<'_>) -> Option<(u16, u16)> {
     (done == 0 && size.ws_col > 0 && size.ws_row > 0).then_some((size.ws_col, size.ws_row))
 }
 
-/// Whether this process may draw there: it is not in the background of a shell.
+/// Tells whether this process may draw there: it is not in the background of a shell.
 pub fn is_foreground(terminal: BorrowedFd<'_>) -> bool {
     // SAFETY: plain numbers.
     unsafe { libc::tcgetpgrp(terminal.as_raw_fd()) == libc::getpgrp() }

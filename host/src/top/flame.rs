@@ -59,7 +59,7 @@ pub(super) enum Step {
     Right,
 }
 
-/// Where a step leads to from `path`, not above `base`; the same place if nothing is there.
+/// Returns the path to which a step leads from `path`, not above `base`; the same path if nothing is there.
 pub(super) fn step(tree: &Tree, path: &[Label], base: &[Label], step: Step) -> Vec<Label> {
     let Some(at) = nearest(tree, path) else { return base.to_vec() };
     let here = tree.path(at);

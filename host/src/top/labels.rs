@@ -1,10 +1,10 @@
-//! What stacks are made of, each text once, for as long as it is used.
+//! The labels of stacks, each text once, for as long as it is used.
 
 use crate::map::entry_bytes;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-/// What a level of a stack shows. Texts are harmless to a terminal.
+/// The label of one level of a stack. Texts are harmless to a terminal.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Label {
     /// All processes.
@@ -25,7 +25,7 @@ pub enum Label {
 }
 
 impl Label {
-    /// What is shown of it.
+    /// Returns the text that is shown for it.
     pub fn text(&self) -> String {
         match self {
             Self::All => "all".into(),
@@ -48,13 +48,13 @@ impl Label {
         }
     }
 
-    /// Whether it is a function.
+    /// Tells whether it is a function.
     pub fn is_function(&self) -> bool {
         matches!(self, Self::User(_) | Self::Kernel(_))
     }
 }
 
-/// What an entry takes beside its text, twice in the tables.
+/// Bytes of an entry beside its text, twice in the tables.
 const ENTRY_BYTES: usize = size_of::<Entry>() + entry_bytes::<(Label, u32)>() + 16;
 
 #[derive(Debug)]
@@ -126,7 +126,7 @@ impl Labels {
         self.entries.len()
     }
 
-    /// What all of them take, about.
+    /// Returns the bytes that all of them take, about.
     pub(super) fn bytes(&self) -> usize {
         self.bytes
     }

@@ -31,7 +31,7 @@ use crate::terminal::{Charset, Key, Palette};
 use ratatui_core::buffer::Buffer;
 use stacksonde_batch::{Batch, ReadError};
 
-/// What does not change while it runs.
+/// Settings that do not change while it runs.
 #[derive(Clone, Debug, Default)]
 pub struct Setting {
     /// The machine's name.
@@ -40,13 +40,13 @@ pub struct Setting {
     pub hz: u32,
     /// CPUs that are sampled.
     pub cpus: usize,
-    /// Whose samples are wanted, in a few words; empty for all.
+    /// The processes that are sampled, in a few words; empty for all.
     pub filter: String,
-    /// How long a sample is shown.
+    /// The time for which a sample is shown.
     pub window_ns: u64,
-    /// What all samples that are shown may take, in bytes, about.
+    /// The bytes that all samples that are shown may take, about.
     pub budget: usize,
-    /// What can be shown.
+    /// The characters that can be shown.
     pub charset: Charset,
 }
 
@@ -64,7 +64,7 @@ pub struct Top {
     charset: Charset,
     /// Messages that can be looked at.
     messages: u64,
-    /// What has happened that matters most, in a word or two.
+    /// The event that matters most, in a word or two.
     note: String,
 }
 
@@ -114,7 +114,7 @@ impl Top {
         wish
     }
 
-    /// How many messages can be looked at.
+    /// Sets the number of messages that can be looked at.
     pub fn set_messages(&mut self, count: u64) {
         self.messages = count;
     }

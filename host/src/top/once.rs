@@ -10,7 +10,7 @@ use std::fmt::Write;
 const ROWS: usize = 20;
 
 impl Top {
-    /// What there is now. Long names are cut to lines of so many columns if any are given.
+    /// Returns the current tables as text. Long names are cut to lines of so many columns if any are given.
     pub fn text(&self, paint: Paint, columns: Option<usize>) -> String {
         let (totals, tables) = (&self.totals, &self.tables);
         let mut text = String::new();

@@ -48,7 +48,7 @@ pub struct ProcessRow {
     pub cpu_time_ns: u64,
 }
 
-/// What is shown, counted.
+/// The counts that are shown.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tables {
     /// Functions that are on some stack.

@@ -21,7 +21,7 @@ struct Node {
     children: Vec<NodeId>,
 }
 
-/// What a node takes, with its places in the tables.
+/// Bytes of a node, with its places in the tables.
 const NODE_BYTES: usize = size_of::<Node>() + entry_bytes::<((NodeId, u32), NodeId)>() + 8;
 
 /// The tree.
@@ -129,7 +129,7 @@ impl Tree {
         }
     }
 
-    /// What all of it takes, about.
+    /// Returns the bytes that all of it takes, about.
     pub(super) fn bytes(&self) -> usize {
         self.labels.bytes() + (self.nodes.len() - self.free.len()) * NODE_BYTES
     }

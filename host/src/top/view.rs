@@ -1,4 +1,4 @@
-//! What a person looks at, and what keys do to it.
+//! The view of a person, and the effect of keys on it.
 
 use super::flame::{self, Step};
 use super::labels::Label;
@@ -18,16 +18,16 @@ pub enum Pane {
     Flame,
 }
 
-/// What lies over the panes.
+/// An overlay over the panes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Overlay {
-    /// What the keys do.
+    /// The list of keys.
     Help,
-    /// What was lost, what is not whole, and what the agent said, from this line on.
+    /// Losses, incomplete stacks, and the messages of the agent, from this line on.
     Details(usize),
 }
 
-/// What the program is to do after a key.
+/// The action of the program after a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wish {
     /// Draw.
@@ -36,14 +36,14 @@ pub enum Wish {
     Quit,
     /// Give the terminal back until continued.
     Suspend,
-    /// Draw everything anew.
+    /// Redraw everything.
     Redraw,
 }
 
-/// What is looked at.
+/// The part of the data that is looked at.
 #[derive(Clone, Debug, Default)]
 pub struct View {
-    /// Where keys go.
+    /// The pane that keys go to.
     pub focus: Pane,
     /// Order of the functions.
     pub functions: FunctionOrder,
@@ -59,13 +59,13 @@ pub struct View {
     pub zoom: Vec<Label>,
     /// The frame that is selected in it.
     pub frame: Vec<Label>,
-    /// What is searched for.
+    /// The text that is searched for.
     pub search: String,
-    /// Whether keys are typed into it.
+    /// True if keys are typed into it.
     pub is_typing: bool,
-    /// Whether nothing new is taken in.
+    /// True if nothing new is taken in.
     pub is_paused: bool,
-    /// What lies over all.
+    /// The overlay over all.
     pub overlay: Option<Overlay>,
 }
 
@@ -173,7 +173,7 @@ impl View {
         }
     }
 
-    /// What Enter does: search for a function, narrow to a process, zoom to a frame.
+    /// Does as Enter says: searches for a function, narrows to a process, zooms to a frame.
     fn choose(&mut self, tables: &Tables, tree: &Tree) {
         match self.focus {
             Pane::Functions => {
@@ -208,7 +208,7 @@ impl View {
         }
     }
 
-    /// Where the flame graph begins at least.
+    /// Returns the path below which the flame graph begins.
     pub(super) fn base(&self) -> Vec<Label> {
         self.only.iter().cloned().collect()
     }

@@ -1,4 +1,4 @@
-//! What was sampled lately: batches taken in, and taken back when they are too old or there is no room.
+//! The samples of the last seconds: batches taken in, and taken back when they are too old or there is no room.
 
 use super::labels::Label;
 use super::tree::{NodeId, Tree};
@@ -21,7 +21,7 @@ pub struct Window {
     evicted: u64,
 }
 
-/// What one batch brought.
+/// The content of one batch.
 #[derive(Debug, Default)]
 struct Slice {
     start_ns: u64,

@@ -1,4 +1,4 @@
-//! What can be said of code that call frame information leaves out, in files that otherwise have some: the
+//! Rules for known code that call frame information leaves out, in files that otherwise have some: the
 //! program's entry, and pieces that the C runtime puts into every program (x86-64).
 //!
 //! They matter because they are the first code that runs, when each page is still being fetched: where many
@@ -12,7 +12,7 @@ use std::ops::Range;
 /// Known addresses of a file, as it states them; 0 for none.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct KnownCode {
-    /// Where the kernel jumps to (`e_entry`).
+    /// The program's entry, to which the kernel jumps (`e_entry`).
     pub(super) entry: u64,
     /// The functions that run at the start and the end (DT_INIT, DT_FINI).
     pub(super) init: [u64; 2],

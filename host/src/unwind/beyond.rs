@@ -65,7 +65,7 @@ impl<'a> Beyond<'a> {
         self.anew.set(None);
     }
 
-    /// The return address with which the process has called anew from where the frame that is being left was, if a
+    /// The return address with which the process has called again from where the frame that is being left was, if a
     /// word was refused for that.
     pub(super) fn called_anew(&self) -> Option<u64> {
         self.anew.take()
@@ -76,12 +76,12 @@ impl<'a> Beyond<'a> {
         self.waits[self.anew_by.get()].set(Some(self.sp.get()));
     }
 
-    /// Whether anything was read from the process.
+    /// Tells whether anything was read from the process.
     pub(super) fn was_used(&self) -> bool {
         !self.pages.borrow().is_empty()
     }
 
-    /// Whether the function whose frame is being left has not been returned to since: the return address
+    /// Tells whether the function whose frame is being left has not been returned to since: the return address
     /// into it lies just below its frame. By the reading of this number.
     fn still_waits(&self, reading: usize) -> bool {
         let (sp, waits) = (self.sp.get(), &self.waits[reading]);
@@ -143,7 +143,7 @@ impl Stack for Beyond<'_> {
     }
 }
 
-/// How long one reading may take. It takes microseconds, unless what is read is paged in by somebody who does not
+/// The longest time for one read. It takes microseconds, unless the memory is paged in by a process that does not
 /// answer (userfaultfd, FUSE).
 const PATIENCE: Duration = Duration::from_millis(50);
 

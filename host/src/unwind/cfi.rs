@@ -16,7 +16,7 @@ pub type Row = (u64, Rule);
 pub struct Entry<'a> {
     /// The common entry, then the description, whose pointer to it is its own offset.
     pub bytes: &'a [u8],
-    /// Where the description begins in `bytes`.
+    /// The offset of the description in `bytes`.
     pub description: usize,
     /// The address that the file states for the description.
     pub address: u64,

@@ -67,7 +67,7 @@ fn in_function(
     Ok(sizes.into_iter().map(|(start, size)| (start, rule(size))).collect())
 }
 
-/// How a frame is left that has taken `size` bytes: who has any saved the caller's frame pointer, on x86-64 just
+/// Returns the rule of a frame of `size` bytes: a function with any saved the caller's frame pointer, on x86-64 just
 /// below the return address, on arm64 just below the frame, at whose lowest word the return address is
 /// (cmd/compile/abi-internal.md, "Stack layout").
 fn of_size(size: i32, architecture: Architecture) -> Option<Rule> {

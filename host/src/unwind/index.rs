@@ -304,7 +304,7 @@ impl Table {
     }
 }
 
-/// The bytes of a packed section, which are unpacked for each page anew rather than kept.
+/// The bytes of a packed section, which are unpacked for each page again rather than kept.
 fn unpacked(file: &File, section: &Range<u64>) -> io::Result<Option<Vec<u8>>> {
     unpack(file, section.start, section.end.saturating_sub(section.start), PACKED_BYTES_MAX)
 }

@@ -64,7 +64,7 @@ const CHANGED_BY_CALLS: [Register; 9] = [
 ];
 
 impl Instruction {
-    /// Decodes what is at an address; `None` if that is no instruction.
+    /// Decodes what is at an address; `None` if that is not an instruction.
     pub(super) fn decode(bytes: &[u8], address: u64, factory: &mut InstructionInfoFactory) -> Option<Self> {
         let decoded = Decoder::with_ip(64, bytes, address, DecoderOptions::NONE).decode();
         if decoded.is_invalid() {

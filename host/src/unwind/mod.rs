@@ -59,7 +59,7 @@ use stacksonde_ebpf::{FRAME_EXACT, USER_FRAMES_MAX, user_end};
 use std::io;
 use std::sync::Arc;
 
-/// What unwinding in user space did, since it began.
+/// Counters of unwinding in user space, since it began.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct UnwindCounters {
     /// Walks that the sampler left to user space.
@@ -118,12 +118,12 @@ impl Unwinder {
         }
     }
 
-    /// What was done so far.
+    /// Returns the counters so far.
     pub fn counters(&self) -> (UnwindCounters, TablesCounters) {
         (self.counters, self.tables.counters())
     }
 
-    /// What happened to a process changes its mappings, as `processes` knows already: until it is sampled again
+    /// Takes an event that changes a process's mappings, as `processes` knows already: until it is sampled again
     /// it is not in the tables. True if other code took the place of what they know.
     pub fn notice(&mut self, notice: &Notice, processes: &mut Processes) -> bool {
         if let NoticeKind::Lost { .. } = notice.kind {
@@ -157,7 +157,7 @@ impl Unwinder {
         let Some((epoch, mut known)) = self.tables.overlapping(notice.pid, range.clone()) else {
             return false;
         };
-        // A mapping that got other rights is reported anew, which code made at run time has all the time.
+        // A mapping that got other rights is reported again, which code made at run time has all the time.
         let is_same = |known: TableMapping| {
             let address = known.start.max(range.start);
             match processes.code_at(notice.pid, notice.tid, address, notice.time_ns) {
@@ -301,7 +301,7 @@ impl Unwinder {
         self.install(sample, processes);
     }
 
-    /// Whether `now`, inside a call, has the frame that `code` has by `rule`: of the same size in the same file.
+    /// Tells whether `now`, inside a call, has the frame that `code` has by `rule`: of the same size in the same file.
     fn is_frame_of(
         &mut self,
         code: &Code,

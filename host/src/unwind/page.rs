@@ -4,7 +4,7 @@ use super::cfi::Row;
 use super::rule::Rule;
 use stacksonde_ebpf::tables::{BUCKET_BITS, PAGE_BITS, PAGE_BUCKETS, WORDS};
 
-/// What a page is known by: an executable and the number of a page of file addresses.
+/// The key of a page: an executable and the number of a page of file addresses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct PageKey {
     /// [`crate::process::Executable::id`].
@@ -97,7 +97,7 @@ mod tests {
     use super::*;
     use stacksonde_ebpf::tables::rule_kind;
 
-    /// What a block says of every byte is what the rows say.
+    /// A block says of every byte the same as the rows.
     #[test]
     fn a_block_holds_the_rows() {
         let key = PageKey { executable: 3, page: 5 };

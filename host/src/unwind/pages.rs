@@ -11,7 +11,7 @@ use crate::map::Map;
 use stacksonde_ebpf::tables::{HASH_FACTOR, PAGE_BITS, PAGE_LINES, WORDS};
 use std::sync::atomic::Ordering::{Relaxed, Release};
 
-/// What is in the tables `pages`, `rows` and `rules`.
+/// The content of the tables `pages`, `rows` and `rules`.
 #[derive(Debug)]
 pub(super) struct Pages {
     rule_numbers: Map<Rule, u16>,
@@ -52,12 +52,12 @@ impl Pages {
         }
     }
 
-    /// What was given up of them so far.
+    /// Returns the eviction counters so far.
     pub(super) fn counters(&self) -> TablesCounters {
         self.counters
     }
 
-    /// How many there are.
+    /// Returns their number.
     pub(super) fn len(&self) -> usize {
         self.resident.len()
     }
@@ -198,7 +198,7 @@ fn page_hash(key: PageKey) -> u64 {
     (key ^ key >> 29).wrapping_mul(HASH_FACTOR)
 }
 
-/// What stands in the low half of the page's slot.
+/// Returns the low half of the page's slot.
 fn page_tag(key: PageKey) -> u64 {
     page_hash(key) & 0xffff_ffff | 1
 }

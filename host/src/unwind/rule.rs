@@ -3,7 +3,7 @@
 use gimli::{CfaRule, Encoding, EndianSlice, LittleEndian, Operation, Register, RegisterRule, UnwindSection};
 use stacksonde_ebpf::tables::{AT_FP, AT_FP_LEAST, NOT_SAVED, rule_kind};
 
-/// How a frame is left: a word of the table `rules` (`ebpf/bpf/layout.h`).
+/// The way in which a frame is left: a word of the table `rules` (`ebpf/bpf/layout.h`).
 ///
 /// Offsets are in units of 8 bytes. `fp` and `other` (rbx on x86-64, the return address on arm64) are
 /// offsets from the CFA, or [`NOT_SAVED`], or for `fp` [`AT_FP`] and a few values below it.
@@ -13,9 +13,9 @@ pub struct Rule {
     pub kind: u8,
     /// Offset that leads to the CFA, of 24 bits.
     pub cfa: i32,
-    /// Where the caller's frame pointer lies.
+    /// The place of the caller's frame pointer.
     pub fp: i16,
-    /// Where another register lies; for the kinds with a dereference, what is added after it.
+    /// The place of another register; for the kinds with a dereference, the number that is added after it.
     pub other: i16,
 }
 
@@ -37,7 +37,7 @@ impl Rule {
         Self { kind, cfa: 0, fp: 0, other: 0 }
     }
 
-    /// Whether the frame alone says which function it is, or nearly: few have one that large.
+    /// Tells whether the frame alone says which function it is, or nearly: few have one that large.
     pub(super) fn is_large(self) -> bool {
         const LARGE_BYTES: i32 = 16 << 10;
         self.kind == rule_kind::SP && self.cfa >= LARGE_BYTES / 8

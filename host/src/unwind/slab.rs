@@ -38,7 +38,7 @@ impl Slab {
         self.retired.push((start, length));
     }
 
-    /// Whether there are such.
+    /// Tells whether there are such.
     pub(super) fn has_retired(&self) -> bool {
         !self.retired.is_empty()
     }

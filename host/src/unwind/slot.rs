@@ -8,7 +8,7 @@ use stacksonde_ebpf::{name_words, pair_hash};
 use std::ops::Range;
 use std::sync::atomic::Ordering::Relaxed;
 
-/// What stands in it, and what else is known of a process that is in.
+/// The content of a slot, and other facts about the process that is in it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Installed {
     pub(super) first: u32,
@@ -22,11 +22,11 @@ pub(super) struct Installed {
     pub(super) settled: bool,
 }
 
-/// How long a process must have been there for what is wanting of it to wait.
+/// The time for which a process must have been there before rows that it lacks may wait.
 pub(super) const SETTLED_NS: u64 = 2_000_000_000;
 
 impl Installed {
-    /// Whether it has been there for a while at this time.
+    /// Tells whether it has been there for a while at this time.
     pub(super) fn is_old(&self, now_ns: u64) -> bool {
         now_ns.saturating_sub(self.since_ns) >= SETTLED_NS
     }
@@ -61,7 +61,7 @@ pub(super) fn process_slots(processes: &SharedWords, pid: u32) -> impl Iterator<
     probed_lines(processes, hash, PROCESS_LINES).flat_map(|line| line.step_by(2))
 }
 
-/// Whether a slot, by its first word, is that of a process.
+/// Tells whether a slot, by its first word, is that of a process.
 pub(super) fn is_of(processes: &SharedWords, slot: usize, pid: u32) -> bool {
     processes[slot].load(Relaxed) & 0xffff_ffff == u64::from(pid)
 }

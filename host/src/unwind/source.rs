@@ -1,4 +1,4 @@
-//! Where an executable keeps its call frame information, and how to read just that of a page.
+//! The place of an executable's call frame information, and a reader of just that of a page.
 
 use super::bare::{self, KnownCode};
 use super::cfi::{FunctionRows, Row};
@@ -97,7 +97,7 @@ impl CallFrames {
         Some(Self { loads, index, debug, go, architecture, known })
     }
 
-    /// Whether all of it is Go's code: who calls there has a frame pointer.
+    /// Tells whether all of it is Go's code: its callers have a frame pointer.
     pub fn is_go(&self) -> bool {
         self.go.is_some() && self.index.is_none()
     }
@@ -198,7 +198,7 @@ impl CallFrames {
         })
     }
 
-    /// What is known of code without call frame information.
+    /// Adds rows for code without call frame information.
     fn fill_gaps(&self, pieces: &mut Pieces<'_>, rows: Vec<Row>, end: u64) -> io::Result<Vec<Row>> {
         // A file that says nothing of its frames may link them across stacks, as runtimes do that switch them.
         let rest = if self.index.is_some() || self.debug.is_some() { Rule::NONE } else { Rule::BARE };

@@ -23,7 +23,7 @@ pub struct TableMapping {
     pub start: u64,
     /// One past the last address.
     pub end: u64,
-    /// What is added to an address for the file address.
+    /// The number that is added to an address for the file address.
     pub bias: u64,
     /// [`crate::process::Executable::id`].
     pub executable: u32,
@@ -31,7 +31,7 @@ pub struct TableMapping {
     pub kind: u8,
 }
 
-/// What was given up so far.
+/// Eviction counters.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct TablesCounters {
     /// Pages whose rows were put in.
@@ -80,22 +80,22 @@ impl Tables {
         &self.memory
     }
 
-    /// What was given up so far.
+    /// Returns the eviction counters so far.
     pub fn counters(&self) -> TablesCounters {
         TablesCounters { processes_evicted: self.evicted, ..self.pages.counters() }
     }
 
-    /// How many pages and processes are in.
+    /// Returns how many pages and processes are in.
     pub fn sizes(&self) -> (usize, usize) {
         (self.pages.len(), self.processes.len())
     }
 
-    /// Whether a process's mappings are in.
+    /// Tells whether a process's mappings are in.
     pub fn has_process(&self, pid: u32) -> bool {
         self.processes.contains_key(&pid)
     }
 
-    /// Whether a process has something in a range of addresses.
+    /// Tells whether a process has something in a range of addresses.
     pub fn overlaps(&self, pid: u32, range: std::ops::Range<u64>) -> bool {
         let Some(installed) = self.processes.get(&pid) else { return false };
         let (mut low, mut high) = (installed.first, installed.first + installed.count);

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 /// Bytes that are read of a file, packed and unpacked: a few kilobytes can be unpacked to any size.
 const MOST_BYTES: u64 = 256 << 20;
 
-/// What there is to show.
+/// The page to show.
 #[derive(Debug)]
 pub enum Page {
     /// A page that somebody made, as it is.
@@ -28,7 +28,7 @@ pub enum FileError {
     Read {
         /// The file.
         path: PathBuf,
-        /// What the system says.
+        /// The system's error.
         cause: io::Error,
     },
     /// It is too large.
@@ -42,7 +42,7 @@ pub enum FileError {
     Unpack {
         /// The file.
         path: PathBuf,
-        /// What is wrong.
+        /// The fault.
         cause: io::Error,
     },
     /// It is something that other programs open.
@@ -50,7 +50,7 @@ pub enum FileError {
     Other {
         /// The file.
         path: PathBuf,
-        /// Where to open it.
+        /// The program that opens it.
         program: &'static str,
     },
     /// It is not what its name says, or what is in it looks like.
@@ -58,7 +58,7 @@ pub enum FileError {
     Folded {
         /// The file.
         path: PathBuf,
-        /// What is wrong.
+        /// The fault.
         cause: FoldedError,
     },
     /// The same.
@@ -66,7 +66,7 @@ pub enum FileError {
     Pprof {
         /// The file.
         path: PathBuf,
-        /// What is wrong.
+        /// The fault.
         cause: PprofError,
     },
 }
@@ -87,7 +87,7 @@ pub fn read(path: &Path, wanted: Option<&str>) -> Result<Page, FileError> {
     parse(path, bytes, wanted, MOST_BYTES)
 }
 
-/// What bytes of a file of this name hold; unpacked they may be `most`.
+/// Parses the bytes of a file of this name; unpacked they may be `most`.
 pub(crate) fn parse(path: &Path, bytes: Vec<u8>, wanted: Option<&str>, most: u64) -> Result<Page, FileError> {
     let name = path.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
     let packed = bytes.starts_with(&[0x1f, 0x8b]);
@@ -171,7 +171,7 @@ mod tests {
     #[test]
     fn what_is_refused_is_named_with_the_next_step() {
         for (name, bytes, expected) in [
-            ("a.pb.gz", &packed(b"\x08")[..], "a.pb.gz: this is no profile of pprof"),
+            ("a.pb.gz", &packed(b"\x08")[..], "a.pb.gz: this is not a pprof profile"),
             ("a.pb.gz", &packed(b"some")[..9], "a.pb.gz cannot be unpacked"),
             ("a.pb.gz", b"", "a.pb.gz: the profile names no type of values"),
             ("a.folded", b"x y", "a.folded: line 1 does not end with a number"),

@@ -11,7 +11,7 @@ pub enum FoldedError {
     Count {
         /// The line, from 1.
         line: usize,
-        /// How it begins.
+        /// The beginning of the line.
         start: String,
     },
 }

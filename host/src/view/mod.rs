@@ -28,7 +28,7 @@ pub(crate) use server::host_is_this_machine;
 /// A profile as a page shows it.
 #[derive(Debug)]
 pub struct Profile {
-    /// What the page says; without a title.
+    /// The description on the page; without a title.
     pub about: About,
     /// The stacks.
     pub graph: Graph,

@@ -10,7 +10,7 @@ use std::collections::HashMap;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PprofError {
     /// They are something else, or were cut.
-    #[error("this is no profile of pprof, or a part of it is missing")]
+    #[error("this is not a pprof profile, or a part of it is missing")]
     Damaged,
     /// Reading it would take too much memory.
     #[error(
@@ -19,7 +19,7 @@ pub enum PprofError {
     TooLarge {
         /// Of which there are too many.
         what: &'static str,
-        /// How many would be read.
+        /// The largest number that would be read.
         most: usize,
     },
     /// It says nothing that could be drawn.
@@ -28,9 +28,9 @@ pub enum PprofError {
     /// It has other values.
     #[error("the profile has no values called `{wanted}`; it has: {known}")]
     NoSuchValue {
-        /// What was asked for.
+        /// The values that were asked for.
         wanted: String,
-        /// What there is.
+        /// The values that there are.
         known: String,
     },
 }
@@ -166,7 +166,7 @@ impl<'a> Raw<'a> {
         Ok((column, names[column].0, names[column].1))
     }
 
-    /// What one sample stands for, where samples are of CPU time.
+    /// Returns the time that one sample stands for, where samples are of CPU time.
     fn period_ns(&self) -> Option<u64> {
         let (_, unit) = self.period_type;
         let each = match self.text(unit) {
@@ -296,7 +296,7 @@ fn stack(
     Ok((frames, value))
 }
 
-/// What our own files say of each sample, and some others'.
+/// Labels that our own files have for each sample, and some others'.
 #[derive(Default)]
 struct Labels<'a> {
     comm: Option<&'a str>,

@@ -21,7 +21,7 @@ const CONNECTIONS: usize = 16;
 /// Random bytes in the path.
 const TOKEN_BYTES: usize = 16;
 
-/// What pages may do: run their own script, look as they like, and reach nobody, not even us.
+/// The rights of pages: they run their own script, look as they like, and reach nobody, not even us.
 const POLICY: &str = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; sandbox allow-scripts";
 
 /// A server with its page. It answers until the process ends.
@@ -32,7 +32,7 @@ pub struct Server {
     delivered: mpsc::Receiver<()>,
 }
 
-/// What connections need to know.
+/// Data that connections need.
 struct Shared {
     page: Vec<u8>,
     path: String,
@@ -57,7 +57,7 @@ impl Server {
         Ok(Self { address, path, delivered })
     }
 
-    /// Where the page is.
+    /// Returns the address of the page.
     pub fn url(&self) -> String {
         format!("http://{}{}", self.address, self.path)
     }
@@ -146,8 +146,8 @@ fn answer(shared: &Shared, mut stream: TcpStream) -> io::Result<()> {
     }
 }
 
-/// Whether the `Host` field names this machine by an address or by `localhost`; the port may be another one's, that of
-/// an ssh at the other end of a forwarding.
+/// Tells whether the `Host` field names this machine by an address or by `localhost`; the port may be another one's,
+/// that of an ssh at the other end of a forwarding.
 pub(crate) fn host_is_this_machine(request: &[u8]) -> bool {
     let mut hosts = request.split(|byte| *byte == b'\n').skip(1).filter_map(|line| {
         let (name, value) = std::str::from_utf8(line).ok()?.split_once(':')?;

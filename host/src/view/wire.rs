@@ -37,11 +37,11 @@ impl<'a> Value<'a> {
     }
 }
 
-/// The fields of a message, in their order: number and value. Ends with `Err` where the bytes are no message.
+/// The fields of a message, in their order: number and value. Ends with `Err` where the bytes are not a message.
 #[derive(Clone, Debug)]
 pub(crate) struct Fields<'a>(&'a [u8]);
 
-/// Bytes that are no message.
+/// Bytes that are not a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Damaged;
 

@@ -21,7 +21,7 @@ stacksonde_plugin::export_plugin! {
 }
 
 const NEEDS: &str = "kernel.btf";
-/// Where the kernel shows its BTF (5.4+, CONFIG_DEBUG_INFO_BTF).
+/// The file in which the kernel shows its BTF (5.4+, CONFIG_DEBUG_INFO_BTF).
 pub const VMLINUX: &str = "/sys/kernel/btf/vmlinux";
 
 /// Reads offsets from BTF.

@@ -58,7 +58,7 @@ pub struct Found {
     pub type_id: u32,
     /// The path that exists here.
     pub path: &'static [&'static str],
-    /// Where it leads.
+    /// The member that it leads to.
     pub member: Member,
 }
 

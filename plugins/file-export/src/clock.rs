@@ -17,7 +17,7 @@ pub(crate) fn readable(unix_seconds: u64) -> String {
     format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02} UTC")
 }
 
-/// Whether `text` begins as [`utc`] writes, with `-` after it.
+/// Tells whether `text` begins as [`utc`] writes, with `-` after it.
 pub(crate) fn starts_with_utc(text: &str) -> bool {
     let shape = b"ddddddddTddddddZ-";
     let text = text.as_bytes();

@@ -1,4 +1,4 @@
-//! What the operator asks for.
+//! The operator's configuration.
 
 use crate::format::Format;
 use crate::place;
@@ -7,8 +7,8 @@ use serde::Deserialize;
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
-/// How many files of each format stay in [`Config::directory`] if the config does not say: an hour of
-/// 10 s intervals.
+/// The number of files of each format that stay in [`Config::directory`] if the config does not say: an hour of 10 s
+/// intervals.
 const DEFAULT_KEEP: u32 = 360;
 
 /// The plugin's keys: either `files`, or `directory` with what belongs to it.
@@ -23,12 +23,12 @@ pub struct Config {
     pub directory: Option<PathBuf>,
     /// Formats of the files in `directory`; pprof if it is left out.
     pub formats: Option<Vec<Format>>,
-    /// How many files of each format stay in `directory`, the oldest being removed; 360 if it is left out.
+    /// The number of files of each format that stay in `directory`, the oldest being removed; 360 if it is left out.
     #[cfg_attr(test, schemars(range(min = 1)))]
     pub keep: Option<u32>,
 }
 
-/// What is wrong with a [`Config`]: the key, its value, what is allowed.
+/// A fault of a [`Config`]: the key, its value, the allowed values.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ConfigError {
     /// There is nothing to do.
@@ -91,7 +91,7 @@ pub enum ConfigError {
     },
 }
 
-/// Where profiles go, after the check.
+/// The destination of profiles, after the check.
 #[derive(Debug)]
 pub(crate) enum Sink {
     /// Each file is replaced by each profile.
@@ -101,7 +101,7 @@ pub(crate) enum Sink {
 }
 
 impl Config {
-    /// Whether the keys agree with each other; touches no file.
+    /// Checks that the keys agree with each other; touches no file.
     pub fn validate(&self) -> Result<(), ConfigError> {
         match (self.files.is_empty(), &self.directory) {
             (true, None) => Err(ConfigError::Nothing),

@@ -18,7 +18,7 @@ use std::time::Duration;
 
 /// Files that are told apart in each category: the format counts them in 16 bits.
 const SUBCATEGORIES: usize = 1000;
-/// What samples are apart where they are not of a clock; the format cannot leave it out.
+/// The distance of samples where they are not of a clock; the format cannot leave it out.
 const UNKNOWN_PERIOD_NS: u64 = 1_000_000;
 
 /// The profile, to be serialized as JSON.

@@ -8,7 +8,7 @@ use std::fmt;
 use std::io::{self, Write};
 use std::path::Path;
 
-/// What a file holds.
+/// The format of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
@@ -21,9 +21,9 @@ pub enum Format {
     Svg,
     /// A flame graph as a page to search and zoom in, for a browser.
     Html,
-    /// What speedscope opens, as JSON.
+    /// JSON that speedscope opens.
     Speedscope,
-    /// What the Firefox Profiler opens, as JSON.
+    /// JSON that the Firefox Profiler opens.
     Firefox,
     /// The same, compressed.
     FirefoxGz,
@@ -35,7 +35,7 @@ pub enum Format {
 pub struct EncodeError {
     /// The format.
     pub format: Format,
-    /// What its encoder said.
+    /// The encoder's error.
     pub cause: io::Error,
 }
 
@@ -48,7 +48,7 @@ impl Format {
     pub const ALL: [Self; 7] =
         [Self::Pprof, Self::Folded, Self::Svg, Self::Html, Self::Speedscope, Self::Firefox, Self::FirefoxGz];
 
-    /// What its files' names end with, after a dot.
+    /// Returns the extension of its files' names, after a dot.
     pub fn extension(self) -> &'static str {
         match self {
             Self::Pprof => "pb.gz",

@@ -7,7 +7,7 @@ use stacksonde_plugin::batch::Batch;
 use stacksonde_plugin::batch::tables::{EXCLUDED, KERNEL};
 use std::io;
 
-/// What the page says and shows.
+/// Returns the text and the graph of the page.
 pub(crate) fn page(batch: &Batch<'_>) -> io::Result<(About, Graph)> {
     let graph = graph(batch);
     if graph.total().is_none() {

@@ -1,4 +1,4 @@
-//! How frames are called in the formats that know names only.
+//! Names of frames in the formats that have only names.
 
 use stacksonde_plugin::batch::tables::Location;
 use stacksonde_plugin::batch::{Batch, StringId};
@@ -19,7 +19,7 @@ pub(crate) fn thread(batch: &Batch<'_>, thread: u32) -> String {
     format!("{} (tid {}, pid {})", batch.text(thread.comm).trim(), thread.tid, process.pid)
 }
 
-/// What stands next to the process where the root of a stack was not reached, so that it does not pass for a whole
+/// Returns the mark next to the process where the root of a stack was not reached, so that it does not pass for a whole
 /// one.
 pub(crate) fn incomplete(batch: &Batch<'_>, outcome: StringId) -> String {
     format!("[incomplete: {}]", batch.text(outcome).trim())

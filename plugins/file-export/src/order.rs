@@ -9,9 +9,9 @@ pub(crate) struct Time {
     pub(crate) time_ns: u64,
     /// The row.
     pub(crate) sample: u32,
-    /// How many samples.
+    /// The number of samples.
     pub(crate) count: u64,
-    /// What they stand for, in the unit of the last value type.
+    /// The value that they stand for, in the unit of the last value type.
     pub(crate) value: u64,
 }
 

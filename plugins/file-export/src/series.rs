@@ -14,7 +14,7 @@ use std::io;
 use std::path::PathBuf;
 use std::time::SystemTime;
 
-/// What the names of its files begin with.
+/// The beginning of its files' names.
 const PREFIX: &str = "profile-";
 
 /// The attribute of a file: its place in the order, and the instance that wrote it.
@@ -213,7 +213,7 @@ mod tests {
             (0..3).map(|number| add(&mut first, Format::Folded, number, FAR + number)).collect();
         assert_eq!(names(&directory), far);
         let past = add(&mut first, Format::Folded, 3, 5);
-        // The agent is started again, and the clock is right at last.
+        // The agent is restarted, and the clock is right at last.
         let mut second = series(&directory, 3);
         let now = add(&mut second, Format::Folded, 0, NOW);
         assert_eq!(names(&directory), [past.clone(), now.clone(), far[2].clone()]);

@@ -1,4 +1,4 @@
-//! How far a profile can be trusted: how much of it there is, and how much is missing.
+//! The extent to which a profile can be trusted: how much of it there is, and how much is missing.
 
 use stacksonde_plugin::batch::Batch;
 use stacksonde_plugin::batch::tables::EXCLUDED;
@@ -16,7 +16,7 @@ pub(crate) struct Summary {
     pub(crate) excluded: u64,
     /// CPU time that one sample stands for in the mean, if samples are of a clock.
     pub(crate) period_ns: Option<u64>,
-    /// Whether samples stand for different amounts of it.
+    /// True if samples stand for different amounts of it.
     pub(crate) is_weighted: bool,
 }
 

@@ -55,7 +55,8 @@ pub(crate) fn encode(batch: &Batch<'_>) -> io::Result<Vec<u8>> {
     Ok(svg)
 }
 
-/// How far the picture can be trusted: when, how often, how much is missing. Digits and words only.
+/// Describes the extent to which the picture can be trusted: when, how often, how much is missing. Digits and words
+/// only.
 fn subtitle(batch: &Batch<'_>) -> String {
     let header = batch.header();
     let start = clock::readable(header.unix_ns(header.start_ns) / 1_000_000_000);

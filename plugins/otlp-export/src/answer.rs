@@ -1,5 +1,5 @@
-//! What the other side's answer asks for, as the OTLP specification says (opentelemetry.io: "OTLP/gRPC
-//! Response", "OTLP/HTTP Response", "Retryable Response Codes").
+//! Requests of the other side's answer, as the OTLP specification says (opentelemetry.io: "OTLP/gRPC Response",
+//! "OTLP/HTTP Response", "Retryable Response Codes").
 
 use prost::Message;
 use serde::Deserialize;
@@ -13,7 +13,7 @@ pub(crate) struct Refusal {
     pub(crate) message: String,
 }
 
-/// What can be done about it.
+/// The reaction that is called for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     /// The same later: not before so long, if that was said.

@@ -1,4 +1,4 @@
-//! What the operator asks for, together with what the environment says.
+//! The operator's configuration, together with the environment's.
 
 use crate::environment::{self, Variables};
 use crate::proxy::{self, Proxy};
@@ -21,11 +21,11 @@ const PATH: &str = "v1development/profiles";
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// Where profiles go, with `http://` or, for TLS, `https://`; `http://localhost:4317` for gRPC and `http://localhost:4318` for HTTP if it is left out.
+    /// The address that profiles go to, with `http://` or, for TLS, `https://`; `http://localhost:4317` for gRPC and `http://localhost:4318` for HTTP if it is left out.
     pub endpoint: Option<String>,
-    /// How they go there; `grpc` if it is left out.
+    /// The protocol that they go by; `grpc` if it is left out.
     pub protocol: Option<Protocol>,
-    /// How messages are compressed; `gzip` if it is left out.
+    /// The compression of messages; `gzip` if it is left out.
     pub compression: Option<Compression>,
     /// Milliseconds that one message may take, from connecting to the answer; 10000 if it is left out.
     #[cfg_attr(test, schemars(range(min = 1)))]
@@ -39,7 +39,7 @@ pub struct Config {
     pub max_message_bytes: Option<u32>,
     /// Who finds the names of functions.
     pub symbolize: Symbolize,
-    /// Whether each sample's time is sent, eight bytes a sample before compression; true if it is left out.
+    /// True to send each sample's time, eight bytes a sample before compression; true if it is left out.
     pub timestamps: Option<bool>,
 }
 
@@ -48,9 +48,9 @@ pub struct Config {
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct Header {
-    /// The value itself; for what is no secret.
+    /// The value itself; for what is not a secret.
     pub value: Option<String>,
-    /// A file that holds the value; white space at its end is left away. It is read anew for each profile.
+    /// A file that holds the value; white space at its end is left away. It is read again for each profile.
     pub file: Option<PathBuf>,
     /// A variable of the agent's environment that holds the value.
     pub env: Option<String>,
@@ -73,7 +73,7 @@ pub struct Tls {
     pub server_name: Option<String>,
 }
 
-/// How messages travel.
+/// The protocol that messages travel by.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub enum Protocol {
@@ -86,7 +86,7 @@ pub enum Protocol {
     HttpProtobuf,
 }
 
-/// How messages are compressed.
+/// The compression of messages.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
@@ -112,11 +112,13 @@ pub enum Symbolize {
     Off,
 }
 
-/// What is wrong with a [`Config`]: the key or variable, its value, what is allowed.
+/// A fault of a [`Config`]: the key or variable, its value, the allowed values.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// An endpoint that is none.
-    #[error("{origin}: `{endpoint}` is no endpoint; write it as `http://collector:4317`, or with https://")]
+    #[error(
+        "{origin}: `{endpoint}` is not an endpoint; write it as `http://collector:4317`, or with https://"
+    )]
     Endpoint {
         /// The key or variable.
         origin: String,
@@ -130,7 +132,7 @@ pub enum ConfigError {
         variable: String,
         /// Its value.
         value: String,
-        /// What it takes.
+        /// A description of the allowed values.
         allowed: &'static str,
     },
     /// A number out of its range.
@@ -140,7 +142,7 @@ pub enum ConfigError {
         key: &'static str,
         /// Its value.
         value: u32,
-        /// What it takes.
+        /// A description of the allowed values.
         allowed: String,
     },
     /// A header with no source, or several.
@@ -189,7 +191,7 @@ pub enum ConfigError {
     },
 }
 
-/// Where messages go and how, after all checks but those of files.
+/// The destination of messages and the way there, after all checks but those of files.
 #[derive(Clone, Debug)]
 pub(crate) struct Destination {
     pub(crate) protocol: Protocol,
@@ -202,7 +204,7 @@ pub(crate) struct Destination {
     pub(crate) proxy: Option<Proxy>,
 }
 
-/// What the protocols set themselves.
+/// Header fields that the protocols set themselves.
 const RESERVED: &[&str] = &["content-type", "content-encoding", "content-length", "host", "te", "user-agent"];
 
 impl Config {

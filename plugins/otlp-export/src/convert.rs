@@ -26,10 +26,10 @@ const TIMES: u32 = 16_384;
 /// More than the fields of a profile take beside its samples and attributes.
 const PROFILE_BYTES: usize = 128;
 
-/// What becomes an entry of a profile.
+/// An item that becomes an entry of a profile.
 #[derive(Clone, Copy, Debug)]
 enum Item {
-    /// What is said of the host. It is the first, and there is one.
+    /// The figures about the host. It is the first, and there is one.
     Host,
     /// A sample, or the part of it with these times.
     Sample { sample: tables::Sample, process: u32 },
@@ -42,9 +42,9 @@ pub struct Messages<'b> {
     host: BTreeMap<String, Value>,
     /// Processes that are threads of the kernel.
     kernel: HashSet<u32>,
-    /// Whether samples carry their times rather than counts; all of them do, or none.
+    /// True if samples carry their times rather than counts; all of them do, or none.
     with_times: bool,
-    /// Whether samples stand for different amounts of CPU time. Then values are those, else counts.
+    /// True if samples stand for different amounts of CPU time. Then values are those, else counts.
     is_weighted: bool,
 }
 
@@ -55,7 +55,7 @@ pub struct Message {
     pub bytes: Vec<u8>,
     /// The first item that is not in it.
     pub end: usize,
-    /// How many items are.
+    /// The number of items that are in it.
     pub items: usize,
 }
 
@@ -201,7 +201,7 @@ impl<'m, 'b> Draft<'m, 'b> {
         self.resources.push(part);
     }
 
-    /// How many samples there are and were lost, and how many are not whole.
+    /// Adds the host's attributes: how many samples there are and were lost, and how many are not whole.
     fn host_attributes(&mut self) -> Vec<i32> {
         let batch = &self.of.batch;
         let (mut samples, mut complete) = (0_u64, 0_u64);

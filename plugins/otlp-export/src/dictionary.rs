@@ -1,5 +1,5 @@
-//! What the samples of one message refer to: seven tables, in which row 0 is the zero value and every other row
-//! stands once and is referred to.
+//! The dictionary that the samples of one message refer to: seven tables, in which row 0 is the zero value and every
+//! other row stands once and is referred to.
 
 use opentelemetry_proto::tonic::common::v1::{AnyValue, any_value};
 use opentelemetry_proto::tonic::profiles::v1development::{
@@ -100,7 +100,7 @@ pub(crate) struct Dictionary {
     bytes: usize,
 }
 
-/// How far a dictionary had come.
+/// A mark of the length that a dictionary had.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Mark([usize; 6], usize);
 

@@ -14,14 +14,14 @@ pub struct OtlpExport {
     with_times: bool,
     /// Bytes of the largest message; less than was configured after a receiver took no such message.
     most: usize,
-    /// Made when it is first needed, and anew after a connection broke.
+    /// Made when it is first needed, and again after a connection broke.
     transport: Option<Transport>,
     /// Set once an answer came, so that it is the right port.
     has_answered: bool,
     progress: Progress,
 }
 
-/// How far a batch has come, so that a second try does not repeat what was accepted.
+/// The progress of a batch, so that a second try does not repeat what was accepted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Progress {
     run_id: [u8; 16],
@@ -121,7 +121,7 @@ impl OtlpExport {
         if self.has_answered { answer } else { answer.map_err(|refusal| transport.explained(refusal)) }
     }
 
-    /// Whether messages can be smaller than `bytes`, and makes them so.
+    /// Halves the size of messages and tells whether they can be smaller than `bytes`.
     fn shrinks(&mut self, bytes: usize) -> bool {
         let least = LEAST_MESSAGE_BYTES as usize;
         let before = self.most.min(bytes);

@@ -1,5 +1,5 @@
-//! What is said of a process, and of the host that it runs on (opentelemetry.io: semantic conventions for
-//! `host`, `os`, `process`, `container`, `service`).
+//! Attributes of a process, and of the host that it runs on (opentelemetry.io: semantic conventions for `host`, `os`,
+//! `process`, `container`, `service`).
 
 use crate::dictionary::Value;
 use opentelemetry_proto::tonic::common::v1::KeyValue;
@@ -11,10 +11,10 @@ use std::collections::BTreeMap;
 /// Attributes by key: what is set later wins, so each key is there once.
 type Attributes = BTreeMap<String, Value>;
 
-/// What is ours and is said once, of the host, not of every process.
+/// The prefix of our own attributes, which are stated once, of the host, not of every process.
 const OURS: &str = "stacksonde.";
 
-/// What is the same for every process of a batch.
+/// Returns the attributes that are the same for every process of a batch.
 pub(crate) fn host(batch: &Batch<'_>) -> Attributes {
     let mut attributes = Attributes::new();
     let id = batch.header().host_id;
@@ -29,7 +29,7 @@ pub(crate) fn host(batch: &Batch<'_>) -> Attributes {
     attributes
 }
 
-/// The host itself, as the agent on it tells: with what it found and gave up.
+/// The host itself, as the agent on it tells: with what it found and does without.
 pub(crate) fn of_host(host: &Attributes) -> Resource {
     let mut attributes = host.clone();
     attributes.entry("service.name".into()).or_insert_with(|| Value::Text("stacksonde".into()));

@@ -7,7 +7,7 @@
 use crate::kernel_config::{State, option};
 use stacksonde_plugin::Verdict;
 
-/// Whether a kernel of this configuration strips tags in `access_ok`; `None` if that is not said.
+/// Tells whether a kernel of this configuration strips tags in `access_ok`; `None` if the configuration does not say.
 pub fn tags_addresses(options: &str) -> Option<bool> {
     match option(options, "CONFIG_ARM64_TAGGED_ADDR_ABI") {
         State::On => Some(true),

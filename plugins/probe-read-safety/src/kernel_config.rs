@@ -2,7 +2,7 @@
 
 use std::io::Read;
 
-/// Whether the kernel checks what is copied to and from users against its own objects.
+/// The kernel's checks of copies to and from user memory against its own objects.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Hardened {
     /// It does.
@@ -16,7 +16,7 @@ pub enum Hardened {
     Unknown,
 }
 
-/// What a configuration says of an option.
+/// The state of an option in a configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
     /// Built in or as a module.
@@ -48,7 +48,7 @@ pub fn running() -> Option<(String, String)> {
     packed().or_else(installed)
 }
 
-/// What a configuration says of CONFIG_HARDENED_USERCOPY.
+/// Returns the state of CONFIG_HARDENED_USERCOPY in a configuration.
 pub fn hardened_usercopy(options: Option<&(String, String)>) -> Hardened {
     match options {
         None => Hardened::Unknown,
@@ -62,7 +62,7 @@ pub fn hardened_usercopy(options: Option<&(String, String)>) -> Hardened {
     }
 }
 
-/// What `text` says of an option.
+/// Returns the state of an option in `text`.
 pub fn option(text: &str, name: &str) -> State {
     for line in text.lines() {
         let comment = line.strip_prefix("# ").and_then(|rest| rest.strip_prefix(name));

@@ -74,7 +74,7 @@ impl SafetyCheck for ProbeReadSafety {
 struct Code {
     extent: Extent,
     bytes: Vec<u8>,
-    /// Where a call leads that only the fixed function makes; x86-64.
+    /// The function that only the fixed function calls; x86-64.
     okay: Option<Extent>,
 }
 

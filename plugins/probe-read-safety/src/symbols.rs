@@ -35,7 +35,7 @@ impl<'a> Symbols<'a> {
         self.all().find(|(_, found)| *found == name.as_bytes()).map(|(address, _)| address)
     }
 
-    /// Where a function lies: up to the next symbol. The error is a sentence.
+    /// Returns the extent of a function: up to the next symbol. The error is a sentence.
     pub fn extent(&self, name: &str) -> Result<Extent, String> {
         let start = match self.address(name) {
             Some(0) => return Err(format!("/proc/kallsyms hides the address of {name}")),

@@ -13,7 +13,7 @@ stacksonde_plugin::export_plugin! {
     offset_provider: SelfprobeOffsets,
 }
 
-/// What must be there for the analysis program to run.
+/// Capabilities that the analysis program needs to run.
 const NEEDS: [&str; 2] = ["bpf.syscall", "bpf.run.raw_tracepoint"];
 
 /// Measures offsets on ourselves.

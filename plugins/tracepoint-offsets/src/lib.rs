@@ -16,7 +16,7 @@ stacksonde_plugin::export_plugin! {
     offset_provider: TracepointOffsets,
 }
 
-/// What must be there for any of it.
+/// The capability without which nothing works.
 const NEEDS: &str = "bpf.syscall";
 /// The ways, best first, with the capabilities that each needs.
 const WAYS: [(Trigger, &[&str]); 2] = [

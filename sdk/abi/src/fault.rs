@@ -3,7 +3,7 @@
 use abi_stable::std_types::{ROption, RString};
 use abi_stable::StableAbi;
 
-/// What the host may do about a [`Fault`].
+/// The possible reactions of the host to a [`Fault`].
 ///
 /// A number, not an enum: a newer plugin may say one that an older host does not know. The host takes
 /// such a number for [`FaultKind::PERMANENT`].
@@ -24,7 +24,7 @@ impl FaultKind {
 #[repr(C)]
 #[derive(Clone, Debug, PartialEq, StableAbi)]
 pub struct Fault {
-    /// What the host may do about it.
+    /// The possible reaction of the host.
     pub kind: FaultKind,
     /// A sentence for the operator.
     pub message: RString,

@@ -6,7 +6,7 @@ use abi_stable::sabi_types::VersionStrings;
 use abi_stable::std_types::{RBox, ROption, RResult, RStr, RString};
 use abi_stable::{package_version_strings, StableAbi};
 
-/// What a plugin offers. A role that it does not take is `RNone`.
+/// The roles that a plugin offers. One that it does not take is `RNone`.
 ///
 /// Function pointers are written out: `abi_stable` does not see through type aliases.
 #[repr(C)]
@@ -25,7 +25,7 @@ pub struct Plugin {
     pub exporter: ROption<ExporterEntryRef>,
 }
 
-/// How instances of an exporter come to be.
+/// The constructor of an exporter's instances.
 #[repr(C)]
 #[derive(StableAbi)]
 #[sabi(kind(Prefix(prefix_ref = ExporterEntryRef, prefix_fields = ExporterEntryPrefix)))]

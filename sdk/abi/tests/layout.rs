@@ -1,6 +1,6 @@
 //! The layout of everything that crosses, kept as text: `layout-1.txt` may only grow.
 //!
-//! `cargo test -p stacksonde-abi -- --ignored appends_to_the_snapshot` writes the snapshot anew, and refuses
+//! `cargo test -p stacksonde-abi -- --ignored appends_to_the_snapshot` writes the snapshot again, and refuses
 //! to if anything but an append happened.
 #![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
@@ -113,7 +113,7 @@ fn from_text(text: &str) -> Types {
     types
 }
 
-/// What is not an append between two layouts.
+/// Lists the changes between two layouts that are not appends.
 fn breaks(before: &Types, after: &Types) -> Vec<String> {
     let mut breaks = Vec::new();
     for (name, (head, fields)) in before {
@@ -131,7 +131,7 @@ fn breaks(before: &Types, after: &Types) -> Vec<String> {
             }
         }
         if new_fields.len() > fields.len() && !head.starts_with("prefix") {
-            breaks.push(format!("{name} is no prefix type and has a field more"));
+            breaks.push(format!("{name} is not a prefix type and has a field more"));
         }
     }
     breaks

@@ -25,7 +25,7 @@ fn put(bytes: &mut [u8], at: usize, value: impl AsRef<[u8]>) {
     bytes[at..at + value.as_ref().len()].copy_from_slice(value.as_ref());
 }
 
-/// Lays `batch`, as [`Writer`](crate::Writer) makes it, out anew with `more` bytes after each row, after each
+/// Lays `batch`, as [`Writer`](crate::Writer) makes it, out again with `more` bytes after each row, after each
 /// directory entry and after the front, and with a table that nobody knows. Strings' bytes keep their stride.
 ///
 /// # Panics

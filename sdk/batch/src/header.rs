@@ -11,7 +11,7 @@ pub const FORMAT: u32 = 1;
 /// Tables start at multiples of this, so that a C reader finds each first row aligned.
 pub(crate) const ALIGNMENT: usize = 8;
 
-/// What identifies a batch and places it in time.
+/// The identity of a batch and its place in time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Header {
     /// Random bytes, drawn once when the agent started.
@@ -24,7 +24,7 @@ pub struct Header {
     pub start_ns: u64,
     /// End of the interval: CLOCK_MONOTONIC, nanoseconds.
     pub end_ns: u64,
-    /// What to add to CLOCK_MONOTONIC for the time since 1970 (UTC), in nanoseconds.
+    /// The number to add to CLOCK_MONOTONIC for the time since 1970 (UTC), in nanoseconds.
     pub unix_minus_monotonic_ns: i64,
 }
 
@@ -58,7 +58,7 @@ rows! {
         pub(crate) end_ns: u64,
         /// See [`Header::unix_minus_monotonic_ns`].
         pub(crate) unix_minus_monotonic_ns: i64,
-        /// Where the directory starts, in bytes from the start of the buffer.
+        /// The start of the directory, in bytes from the start of the buffer.
         pub(crate) directory_offset: u64,
         /// Number of its entries.
         pub(crate) directory_count: u32,
@@ -66,7 +66,7 @@ rows! {
         pub(crate) directory_stride: u32,
     }
 
-    /// Where one table lies.
+    /// The place of one table.
     pub(crate) struct Entry {
         /// Which table.
         pub(crate) id: u32,
@@ -76,7 +76,7 @@ rows! {
         pub(crate) count: u32,
         /// 0.
         pub(crate) reserved: u32,
-        /// Where its first row starts, in bytes from the start of the buffer.
+        /// The start of its first row, in bytes from the start of the buffer.
         pub(crate) offset: u64,
     }
 }

@@ -12,7 +12,7 @@ use std::hash::Hash;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum MergeError {
     /// There is none.
-    #[error("there is no batch to put together")]
+    #[error("there is no batch to merge")]
     Nothing,
     /// Their samples do not count the same.
     #[error("their samples stand for different values")]

@@ -67,7 +67,7 @@ pub enum ReadError {
         row: u32,
         /// The column that is wrong.
         column: &'static str,
-        /// What it says (the last row of a range).
+        /// The index that it states (the last row of a range).
         index: u64,
     },
     /// Two columns of a row contradict each other.
@@ -77,7 +77,7 @@ pub enum ReadError {
         table: &'static str,
         /// Its row.
         row: u32,
-        /// What ought to hold.
+        /// The rule that is broken.
         rule: &'static str,
     },
 }
@@ -230,7 +230,7 @@ fn front(bytes: &[u8]) -> Result<Front, ReadError> {
     }
 }
 
-/// Where the tables of a buffer lie.
+/// The places of the tables of a buffer.
 #[derive(Clone, Copy)]
 struct Directory<'a> {
     bytes: &'a [u8],

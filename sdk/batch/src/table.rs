@@ -34,7 +34,7 @@ impl<'a, R: Row> Table<'a, R> {
         (self.bytes.len() / self.stride) as u32
     }
 
-    /// Whether there is no row.
+    /// Tells whether there is no row.
     pub fn is_empty(&self) -> bool {
         self.bytes.is_empty()
     }

@@ -61,7 +61,7 @@ rows! {
         pub kind: StringId,
         /// `"count"`, `"nanoseconds"`.
         pub unit: StringId,
-        /// What one sample stands for in the mean, in `unit`.
+        /// The value of one sample in the mean, in `unit`.
         pub per_sample: u64,
     }
 
@@ -71,7 +71,7 @@ rows! {
         pub thread: u32,
         /// Row in the table of stacks.
         pub stack: u32,
-        /// How often it was sampled.
+        /// The number of times that it was sampled.
         pub count: u64,
         /// First row in the table of timestamps; there are `count` of them, or none.
         pub timestamps_start: u32,
@@ -89,7 +89,7 @@ rows! {
         /// CLOCK_MONOTONIC, nanoseconds.
         pub time_ns: u64,
     } + {
-        /// What it stands for, in the unit of the last value type; 0: as much as that type says.
+        /// The value of the sample, in the unit of the last value type; 0: as much as that type says.
         pub value: u64,
     }
 
@@ -99,9 +99,9 @@ rows! {
         pub frames_start: u32,
         /// Number of frames, kernel and user.
         pub frames_count: u32,
-        /// How many of them, from the leaf, are kernel frames.
+        /// The number of them, from the leaf, that are kernel frames.
         pub kernel_frames: u32,
-        /// How the user part ended: `"complete"`, `"kernel_thread"`, `"bad_frame_pointer"`, ...
+        /// The outcome of the user part: `"complete"`, `"kernel_thread"`, `"bad_frame_pointer"`, ...
         pub outcome: StringId,
         /// 1 if the stack is whole (a root was reached, or there is no user part by nature), else 0.
         pub complete: u32,
@@ -218,7 +218,7 @@ rows! {
     pub struct Loss {
         /// The counter's name: `"samples_lost_ring_full"`, or [`EXCLUDED`].
         pub reason: StringId,
-        /// How many in this interval.
+        /// The number in this interval.
         pub count: u64,
     }
 

@@ -3,20 +3,20 @@
 use crate::graph::{Graph, text};
 use std::io::{self, Write};
 
-/// What the page says besides the graph.
+/// The text of the page besides the graph.
 #[derive(Clone, Debug, Default)]
 pub struct About {
     /// The heading.
     pub title: String,
     /// When the profile begins, nanoseconds since 1970 (UTC).
     pub start_unix_ns: Option<u64>,
-    /// How long it is, in nanoseconds.
+    /// Its length, in nanoseconds.
     pub duration_ns: Option<u64>,
-    /// What values count: `samples`, or a unit such as `nanoseconds` or `bytes`.
+    /// The unit of the values: `samples`, or a unit such as `nanoseconds` or `bytes`.
     pub unit: String,
     /// CPU time that one sample stands for in the mean, in nanoseconds, where they are of a clock.
     pub period_ns: Option<u64>,
-    /// How many samples there are, where values may be something else.
+    /// The number of samples, where values may be something else.
     pub samples: Option<u64>,
     /// Samples that are missing, by reason.
     pub losses: Vec<(String, u64)>,

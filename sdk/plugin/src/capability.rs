@@ -1,9 +1,9 @@
-//! What the running system offers, as the host probed it.
+//! Capabilities of the running system, as the host probed them.
 
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-/// What a probe found.
+/// The outcome of a probe.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "state")]
 pub enum Outcome {
@@ -13,7 +13,7 @@ pub enum Outcome {
     Absent {
         /// Why, in a few words: `"not mounted"`.
         reason: String,
-        /// What would change that: `"mount -t tracefs tracefs /sys/kernel/tracing"`.
+        /// A remedy: `"mount -t tracefs tracefs /sys/kernel/tracing"`.
         remedy: String,
     },
     /// The probe itself failed; the facility may well be there.
@@ -29,12 +29,12 @@ pub enum Outcome {
 pub struct Capabilities(pub BTreeMap<String, Outcome>);
 
 impl Capabilities {
-    /// Whether `name` was probed and found to work.
+    /// Tells whether `name` was probed and found to work.
     pub fn has(&self, name: &str) -> bool {
         matches!(self.0.get(name), Some(Outcome::Present))
     }
 
-    /// What the probe of `name` found; `None` for a name that this host does not probe.
+    /// Returns the outcome of the probe of `name`; `None` for a name that this host does not probe.
     pub fn get(&self, name: &str) -> Option<&Outcome> {
         self.0.get(name)
     }

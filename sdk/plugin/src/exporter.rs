@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use stacksonde_batch::Batch;
 use std::time::Duration;
 
-/// What the host can hand over.
+/// The data that the host can hand over.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Offer {
     /// Batch format versions, best first: `["1"]`.
@@ -13,20 +13,20 @@ pub struct Offer {
     pub max_bytes: u64,
     /// Value types of samples: `["samples", "cpu"]`.
     pub value_types: Vec<String>,
-    /// Whether function names can be had.
+    /// True if function names can be had.
     pub names_available: bool,
     /// The shortest interval between batches, in milliseconds.
     pub interval_ms: u64,
 }
 
-/// What an exporter asks for; the default takes everything with names.
+/// The wishes of an exporter; the default takes everything with names.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Wants {
     /// The format chosen from [`Offer::formats`]; `None` takes the best.
     pub format: Option<String>,
     /// The largest batch that it takes, in bytes; `None` for no limit of its own.
     pub max_bytes: Option<u64>,
-    /// Whether it needs function names (the host symbolizes only if an exporter does).
+    /// True if it needs function names (the host symbolizes only if an exporter does).
     pub names: bool,
     /// The shortest interval between batches that it wants, in milliseconds; 0 for any.
     pub min_interval_ms: u64,
@@ -51,7 +51,7 @@ pub enum Failure {
     /// May succeed later; the host keeps the batch and tries again.
     #[error("{message}")]
     Retryable {
-        /// What failed.
+        /// A description of the failure.
         message: String,
         /// Not before this long from now; `None` leaves it to the host's back-off.
         after: Option<Duration>,
@@ -70,7 +70,7 @@ impl From<std::io::Error> for Failure {
 /// A plugin that takes profiles.
 ///
 /// The host runs each instance on a thread of its own; calls never overlap. A panic drops the
-/// instance, and the host creates it anew with back-off.
+/// instance, and the host creates it again with back-off.
 pub trait Exporter: Send + Sized + 'static {
     /// The instance's section of the host's configuration. The manifest carries its JSON Schema.
     type Config: DeserializeOwned;

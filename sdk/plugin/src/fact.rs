@@ -42,7 +42,7 @@ pub const INODE_I_SB: &str = "inode.i_sb";
 /// Offset, in bytes, of `super_block.s_dev`.
 pub const SUPER_BLOCK_S_DEV: &str = "super_block.s_dev";
 
-/// Whether a provider can answer now, and how well.
+/// The ability of a provider to answer now, and its limits.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "state")]
 pub enum Readiness {
@@ -59,7 +59,7 @@ pub enum Readiness {
         missing: Option<String>,
         /// Why, in a few words.
         reason: String,
-        /// What would change that.
+        /// A remedy.
         remedy: String,
     },
 }
@@ -69,9 +69,9 @@ pub enum Readiness {
 pub struct Offset {
     /// The number: an offset in bytes.
     pub value: u64,
-    /// How it was found: `"BTF"`, `"planted value"`.
+    /// The method by which it was found: `"BTF"`, `"planted value"`.
     pub method: String,
-    /// What a sceptic may check: `"task_struct.stack at bit 256 of type 118"`.
+    /// Evidence for a sceptic to check: `"task_struct.stack at bit 256 of type 118"`.
     pub evidence: String,
 }
 
@@ -95,7 +95,7 @@ pub trait OffsetProvider: Send + 'static {
     /// The facts that this provider can be asked for, by name.
     fn provides(&self) -> Vec<String>;
 
-    /// Whether it can answer on a system with these capabilities. Fast and without side effects.
+    /// Tells whether it can answer on a system with these capabilities. It is fast and without side effects.
     fn probe(&mut self, capabilities: &Capabilities) -> Readiness;
 
     /// Answers each query, in order; the result has the length of `queries`.

@@ -13,9 +13,9 @@ use std::panic::{AssertUnwindSafe, PanicHookInfo, catch_unwind};
 use std::sync::{Mutex, PoisonError};
 
 thread_local! {
-    /// Whether this thread is inside [`call`], which will tell of a panic.
+    /// True if this thread is inside [`call`], which will report a panic.
     static GUARDED: Cell<bool> = const { Cell::new(false) };
-    /// Where the last panic inside [`call`] was.
+    /// The place of the last panic inside [`call`].
     static PLACE: RefCell<Option<String>> = const { RefCell::new(None) };
 }
 

@@ -3,23 +3,23 @@
 use crate::Capabilities;
 use serde::{Deserialize, Serialize};
 
-/// What a check found out about one hazard.
+/// The verdict of a check on one hazard.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "verdict")]
 pub enum Verdict {
     /// Proved absent.
     Safe {
-        /// What proves it.
+        /// The proof.
         evidence: String,
     },
     /// Proved present.
     Affected {
-        /// What proves it.
+        /// The proof.
         evidence: String,
     },
     /// The check could not be made; says nothing about the kernel.
     Unproven {
-        /// What failed.
+        /// A description of the failure.
         reason: String,
     },
 }

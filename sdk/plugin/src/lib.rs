@@ -1,4 +1,4 @@
-//! What the author of a Stacksonde plugin uses: plain Rust traits and [`export_plugin!`].
+//! Tools for the author of a Stacksonde plugin: plain Rust traits and [`export_plugin!`].
 //!
 //! A plugin takes one or more roles: it finds offsets in the running kernel
 //! ([`OffsetProvider`]), judges a known kernel bug ([`SafetyCheck`]) or takes profiles
@@ -24,7 +24,7 @@ pub use fact::{Answer, Offset, OffsetProvider, Readiness};
 pub use hazard::{SafetyCheck, Verdict};
 pub use manifest::Manifest;
 
-/// What [`export_plugin!`] expands to. Not for authors, and free to change.
+/// Items that [`export_plugin!`] expands to. They are not for authors, and free to change.
 #[doc(hidden)]
 pub mod __private {
     pub use crate::export::{init, plugin, with_exporter, with_offset_provider, with_safety_check};

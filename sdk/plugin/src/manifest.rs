@@ -1,4 +1,4 @@
-//! What a plugin says of itself before any of its code runs.
+//! The manifest of a plugin: read before any of its code runs.
 
 use serde::{Deserialize, Serialize};
 
@@ -18,9 +18,9 @@ pub const SCHEMA: &str = "1";
 pub struct Manifest {
     /// Version of this shape: 1.
     pub schema: u32,
-    /// What the compiler knew.
+    /// The part that the compiler states.
     pub build: Build,
-    /// What the author states.
+    /// The part that the author states.
     pub plugin: Stated,
 }
 
@@ -38,7 +38,7 @@ pub struct Build {
     pub abi: String,
     /// Target: `"x86_64-linux-gnu"`.
     pub target: String,
-    /// What a panic does: `"unwind"`.
+    /// The effect of a panic: `"unwind"`.
     pub panic: String,
     /// Roles: `"exporter"`, `"offset-provider"`, `"safety-check"`.
     pub kinds: Vec<String>,
@@ -48,7 +48,7 @@ pub struct Build {
     pub entry: String,
 }
 
-/// What the author states in `plugin.json`. Keys that are not known are ignored.
+/// The part that the author states in `plugin.json`. Unknown keys are ignored.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Stated {
     /// Name, as the configuration and the file name have it: `"file-export"`.
@@ -68,7 +68,7 @@ pub struct Stated {
     /// Capabilities without which it need not be loaded.
     #[serde(default)]
     pub needs: Vec<String>,
-    /// Batch formats that it reads, best first; none for a plugin that is no exporter.
+    /// Batch formats that it reads, best first; none for a plugin that is not an exporter.
     #[serde(default)]
     pub batch_formats: Vec<String>,
     /// JSON Schema of an instance's configuration; `None` for a plugin without one.

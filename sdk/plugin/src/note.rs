@@ -18,7 +18,7 @@ pub const TARGET: &str = if cfg!(all(target_arch = "x86_64", target_env = "gnu")
     "unsupported"
 };
 
-/// What a panic does in this build.
+/// The effect of a panic in this build.
 pub const PANIC: &str = if cfg!(panic = "unwind") { "unwind" } else { "abort" };
 
 /// Length of `parts` joined, padded to a multiple of four as notes are.

@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 use stacksonde_abi::abi_stable::std_types::{RStr, RString};
 use stacksonde_abi::{Fault, FaultKind};
 
-/// What the host sent, as text of JSON; `what` names it in the fault.
+/// Parses JSON that the host sent; `what` names it in the fault.
 fn from_json<T: DeserializeOwned>(what: &str, text: RStr<'_>) -> Result<T, Fault> {
     serde_json::from_str(text.as_str())
         .map_err(|error| guard::fault(FaultKind::PERMANENT, format!("{what} cannot be read: {error}")))

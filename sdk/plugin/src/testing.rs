@@ -146,7 +146,7 @@ pub fn read_manifest(manifest: &str) -> Result<Manifest, String> {
     let plugin = &manifest.plugin;
     let is_name = |c: u8| c.is_ascii_alphanumeric() || c == b'-' || c == b'_';
     if plugin.name.is_empty() || !plugin.name.bytes().all(is_name) {
-        return Err(format!("`{}` is no name: use letters, digits, `-` and `_`", plugin.name));
+        return Err(format!("`{}` is not a name: use letters, digits, `-` and `_`", plugin.name));
     }
     if plugin.license.is_empty() {
         return Err("`license` is empty: give an SPDX expression".into());

@@ -1,4 +1,4 @@
-//! Answers of receivers, and servers that are no receivers of what was sent.
+//! Answers of receivers, and servers that are not receivers of what was sent.
 
 use super::limits::exporter;
 use super::{LONG, collector_tier, eventually};

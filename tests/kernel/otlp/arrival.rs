@@ -1,4 +1,4 @@
-//! What was sampled arrives, over every transport.
+//! Samples arrive, over every transport.
 
 use super::{Agent, collector_tier, counter, eventually, folded, sampled};
 use stacksonde_tests::collector::{self, Receiver};

@@ -49,8 +49,8 @@ fn over_many_reloads_samples_and_losses_are_all_of_the_cpu_time_and_each_profile
     for round in 1..=ROUNDS {
         let said = daemon.renew(&config(round));
         let exporters = match round.is_multiple_of(2) {
-            true => "files made anew, moving made anew, extra removed",
-            false => "extra added, files made anew, moving made anew",
+            true => "files replaced, moving replaced, extra removed",
+            false => "extra added, files replaced, moving replaced",
         };
         assert_eq!(said, format!("applied: filter, log, shutdown, exporters ({exporters})\n"));
         let profiles = daemon.lines("steady.seq").len();

@@ -1,4 +1,4 @@
-//! What waits for an exporter that is made anew is not lost: in memory, on disk, elsewhere on disk, or in a call.
+//! The backlog of an exporter that is replaced is not lost: in memory, on disk, elsewhere on disk, or in a call.
 
 use super::{Daemon, counter, misbehaving, sampled};
 use stacksonde_tests::collector::{self, Receiver};
@@ -49,7 +49,7 @@ fn what_waits_for_an_exporter_goes_to_the_one_that_comes_after_it() {
     let running = collector::start(collected.path(), &receivers);
     let said = daemon.renew(&config(true));
     assert!(
-        said.contains("memory made anew, other-spool made anew, same-spool made anew, stuck made anew"),
+        said.contains("memory replaced, other-spool replaced, same-spool replaced, stuck replaced"),
         "{said}"
     );
     for folder in ["one/same-spool", "one/other-spool", "one/to-memory", "two/other-spool"] {
@@ -73,5 +73,5 @@ fn what_waits_for_an_exporter_goes_to_the_one_that_comes_after_it() {
     let sequence: Vec<usize> = text.lines().map(|line| line.parse().unwrap()).collect();
     let expected: Vec<usize> = std::iter::once(0).chain(0..sequence.len() - 1).collect();
     assert_eq!(sequence, expected, "{said}");
-    assert!(said.contains("gave up waiting for export of the instance before"), "{said}");
+    assert!(said.contains("stopped waiting for export of the instance before"), "{said}");
 }

@@ -1,4 +1,4 @@
-//! What is wrong with a new configuration is told, and nothing of it is applied.
+//! The faults of a new configuration are reported, and nothing of it is applied.
 
 use super::{Daemon, counter, misbehaving};
 use stacksonde_tests::kernel_tier;
@@ -69,7 +69,7 @@ fn a_bad_configuration_is_refused_with_its_error_and_the_old_one_stays() {
     // What was missing is installed, and loaded now; what cannot be applied is told.
     daemon.stage.install("line-count");
     let said = daemon.renew(&format!("{good}{lines}[memory]\nmax = 80000000\n"));
-    let expected = "applied: exporters (lines added)\nwaits until stacksonde is started again: memory\n";
+    let expected = "applied: exporters (lines added)\nwaits until stacksonde is restarted: memory\n";
     assert_eq!(said, expected);
     daemon.eventually("lines", |daemon| !daemon.lines("lines").is_empty());
     let said = daemon.renew(&format!("{good}{lines}"));
@@ -81,7 +81,7 @@ fn a_bad_configuration_is_refused_with_its_error_and_the_old_one_stays() {
     fs::remove_file(&file).unwrap();
     fs::write(&file, "no library").unwrap();
     let said = daemon.renew(&format!("{changed}{lines}"));
-    assert_eq!(said, "applied: exporters (good made anew)\n");
+    assert_eq!(said, "applied: exporters (good replaced)\n");
     assert_eq!(creates(), before + 1);
     let profiles = daemon.lines("good.seq").len();
     daemon.eventually("profiles", |daemon| daemon.lines("good.seq").len() > profiles);

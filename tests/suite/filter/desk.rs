@@ -20,15 +20,15 @@ unsafe extern "C" {
     fn filter_desk_is_excluded(task: *mut Desk, pid: u32, tid: u32) -> libc::c_int;
 }
 
-/// What the sampler made of a task.
+/// The sampler's decision on a task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Answer {
     pub(super) excluded: bool,
     /// Lines of the table that were touched.
     pub(super) lines: u64,
-    /// Whether the kernel was asked for the task's name.
+    /// True if the kernel was asked for the task's name.
     pub(super) asked_name: bool,
-    /// Whether the kernel was asked for the task's cgroup.
+    /// True if the kernel was asked for the task's cgroup.
     pub(super) asked_cgroup: bool,
 }
 

@@ -1,4 +1,4 @@
-//! What an exporter asked for in the negotiation is what it gets; deadlines.
+//! An exporter gets what it asked for in the negotiation; deadlines.
 
 use super::{eventually, load, settings, start};
 use serde_json::json;

@@ -30,7 +30,7 @@ fn a_plugin_of_a_later_minor_version_does_what_this_host_knows() {
     assert!(log.contains("the host is older than 1.1"), "{log}");
 }
 
-/// What the host of 1.1 prints about `plugin`.
+/// Returns the output of the host of 1.1 about `plugin`.
 fn in_newer_host(plugin: &Path) -> String {
     let stage = Stage::new();
     let path = stage.write("line-count", &fs::read(plugin).unwrap());
@@ -53,7 +53,7 @@ fn what_a_minor_version_appends_works_between_two_that_have_it() {
     assert_eq!(said, "callback: a plugin of 1.1\nfield: Some(11)\nmethod: a plugin of 1.1\ndelivered: 1\n");
 }
 
-/// What a compiler calls itself: `rustc 1.95.0 (59807616e 2026-04-14)`.
+/// Returns the version of a compiler in its own words: `rustc 1.95.0 (59807616e 2026-04-14)`.
 fn version(compiler: &Path) -> Option<String> {
     let output = Command::new(compiler).arg("--version").output().ok()?;
     output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())

@@ -1,4 +1,4 @@
-//! What a plugin does wrong while it runs stays its own: the host lives, other exporters get every batch.
+//! A plugin's faults while it runs stay its own: the host lives, other exporters get every batch.
 
 use super::log::log_of;
 use super::{batch, eventually, load, settings, start};

@@ -57,7 +57,7 @@ fn every_command_of_the_guide_works_in_its_order() {
         built.display()
     );
     program(&own, "stacksonde", &script);
-    // Cargo, with the versions that the workspace has, and not building anew what other tests have built.
+    // Cargo, with the versions that the workspace has, and not building again what other tests have built.
     let shared = plugin::target().join("fixtures");
     let script = format!(
         "cp {0}/Cargo.lock .\n{1} \"$@\" --quiet --offline --config profile.dev.debug=false --target-dir {2} || exit 1\n\

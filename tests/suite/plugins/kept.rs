@@ -1,4 +1,4 @@
-//! What waits for an exporter: bounded, told of when it is lost, and on disk over a restart.
+//! The backlog of an exporter: bounded, reported when it is lost, and on disk over a restart.
 
 use super::{batch, eventually, load, settings, start};
 use serde_json::{Value, json};

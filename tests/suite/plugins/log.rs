@@ -1,4 +1,4 @@
-//! What this process logs. One log for all tests, which run at once: each looks for words of its own.
+//! The log of this process. One log for all tests, which run at once: each looks for words of its own.
 
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 

@@ -16,7 +16,7 @@ fn sentence(path: &Path) -> String {
 fn sentence_of(refusal: Refusal, path: &Path) -> String {
     let sentence = refusal.to_string();
     assert!(sentence.starts_with(path.to_str().unwrap()), "does not name the file: {sentence}");
-    assert!(!sentence.contains('\n') && sentence.len() < 1000, "is no sentence: {sentence}");
+    assert!(!sentence.contains('\n') && sentence.len() < 1000, "is not a sentence: {sentence}");
     sentence
 }
 

@@ -61,7 +61,8 @@ pub(super) fn name_mark(comm: &[u8; 16]) -> u32 {
     unsafe { desk_name_mark(words.as_ptr()) }
 }
 
-/// How a walk of a process under a name (0: not known) ended (a value of [`stacksonde_ebpf::user_end`]), its frames, and the registers of the last one.
+/// Walks the stack of a process under a name (0: not known); returns the outcome (a value of
+/// [`stacksonde_ebpf::user_end`]), the frames, and the registers of the last one.
 pub(super) fn walk(
     memory: &TableMemory,
     (pid, name): (u32, u32),

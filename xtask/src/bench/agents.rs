@@ -14,15 +14,15 @@ use std::time::Duration;
 pub(super) struct Profiler {
     /// Its name in the table.
     pub(super) name: String,
-    /// What role it plays in the comparison.
+    /// Its role in the comparison.
     pub(super) role: Role,
     /// A line of shell that runs it in the foreground; `{hz}` and `{out}` are filled in.
     line: String,
-    /// How much of what it recorded is whole.
+    /// The way in which it tells how many of its stacks are complete.
     told: Told,
 }
 
-/// What a profiler is compared as.
+/// The role of a profiler in the comparison.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Role {
     /// Ours.
@@ -35,7 +35,7 @@ pub(super) enum Role {
     Copier,
 }
 
-/// How a profiler tells how many of its stacks are complete.
+/// The way in which a profiler tells how many of its stacks are complete.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Told {
     /// Not at all.
@@ -46,7 +46,7 @@ enum Told {
     PerfScript,
 }
 
-/// What a recording has, once it has ended.
+/// The figures of a recording, once it has ended.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Recorded {
     /// Share of stacks that are complete.
@@ -134,7 +134,7 @@ impl Profiler {
         command.spawn().context("cannot run unshare")
     }
 
-    /// Where what it prints goes.
+    /// Returns the path of the file for its output.
     pub(super) fn log(&self, folder: &Path) -> PathBuf {
         folder.join(format!("{}.log", self.file_name()))
     }
@@ -147,7 +147,7 @@ impl Profiler {
         self.name.replace([' ', ',', '/'], "-")
     }
 
-    /// What its recording has.
+    /// Returns the figures of its recording.
     pub(super) fn recorded(&self, folder: &Path) -> anyhow::Result<Recorded> {
         match self.told {
             Told::No => Ok(Recorded::default()),
@@ -167,7 +167,7 @@ impl Profiler {
         }
     }
 
-    /// Whether its sampling shows as a BPF program's runs.
+    /// Tells whether its sampling shows as a BPF program's runs.
     pub(super) fn has_program(&self) -> bool {
         self.told != Told::PerfScript
     }

@@ -22,14 +22,14 @@ d = {\"a\": list(range(50)), \"b\": {\"c\": \"x\" * 40}}
 while True: json.loads(json.dumps(d))'",
 ];
 
-/// How long a profiler has for its first sample.
+/// The longest time for a profiler's first sample.
 const START: Duration = Duration::from_secs(40);
-/// How long it is left alone after that, so that caches are filled.
+/// The time for which it is left alone after that, so that caches are filled.
 const WARM: Duration = Duration::from_secs(3);
-/// How long it has to end.
+/// The longest time for it to end.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// What is measured, and how.
+/// The measurements to make.
 #[derive(Debug)]
 struct Options {
     hz: u32,
@@ -39,7 +39,7 @@ struct Options {
     also: Vec<String>,
 }
 
-/// What one profiler cost in one round.
+/// The cost of one profiler in one round.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Cost {
     /// Runs of its programs while it was measured.
@@ -54,7 +54,7 @@ pub(super) struct Cost {
     pub(super) peak_rss: u64,
     /// Bytes of BPF maps.
     pub(super) map_bytes: u64,
-    /// What of these it has mapped, so that it is in `peak_rss`, too.
+    /// The part of these that it has mapped, so that it is in `peak_rss`, too.
     pub(super) mapped_map_bytes: u64,
     /// Share of stacks that are complete.
     pub(super) complete: Option<f64>,

@@ -1,4 +1,4 @@
-//! What bpftool says of the programs and maps in the kernel: the same witness for every profiler.
+//! Figures of bpftool about the programs and maps in the kernel: the same witness for every profiler.
 
 use anyhow::{Context, bail};
 use serde_json::Value;
@@ -6,7 +6,7 @@ use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::process::Command;
 
-/// What the kernel counts of a program while statistics are on.
+/// The kernel's counts for a program while statistics are on.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Runs {
     /// Times it ran.
@@ -90,7 +90,7 @@ impl Held {
     }
 }
 
-/// What ran between two looks.
+/// Returns the runs between two looks.
 pub(super) fn between(before: &HashMap<u64, Runs>, after: &HashMap<u64, Runs>) -> Runs {
     let mut sum = Runs::default();
     for (id, runs) in after {

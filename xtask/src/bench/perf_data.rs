@@ -1,4 +1,4 @@
-//! What `perf script` makes of a recording: how many stacks are whole, and when the first sample was taken.
+//! Figures of a recording by `perf script`: how many stacks are whole, and when the first sample was taken.
 
 use super::usage;
 use anyhow::{Context, bail};
@@ -12,10 +12,10 @@ use std::time::Duration;
 /// Names under which threads begin in C libraries.
 const THREAD_ROOTS: [&str; 6] =
     ["clone", "__clone", "clone3", "__clone3", "thread_start", "__clone_internal"];
-/// How far into the code at the entry point the outermost call is.
+/// The largest distance of the outermost call from the entry point, in bytes.
 const ENTRY_BYTES: u64 = 64;
 
-/// What there is to know of a recording.
+/// The figures of a recording.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Recording {
     /// Samples.

@@ -14,10 +14,10 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-/// Where the kernel says how many processes, and how many mappings of one, there may be.
+/// Files with the kernel's limits on processes and on the mappings of one, and the values that are needed.
 const LIMITS: [(&str, u64); 2] =
     [("/proc/sys/kernel/pid_max", 65_536), ("/proc/sys/vm/max_map_count", 250_000)];
-/// How long the agent is left alone before it is measured.
+/// The time for which the agent is left alone before it is measured.
 const WARM: Duration = Duration::from_secs(3);
 const PATIENCE: Duration = Duration::from_secs(30);
 const HZ: u32 = 97;
@@ -88,7 +88,7 @@ pub(super) fn run(arguments: &[String]) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What the agent took.
+/// The resources that the agent took.
 struct Seen {
     seconds: f64,
     /// CPU time in seconds.

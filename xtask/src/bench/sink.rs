@@ -5,7 +5,7 @@ use anyhow::Context;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 
-/// Where it listens.
+/// The address on which it listens.
 pub(super) const ADDRESS: &str = "127.0.0.1:11000";
 
 const DATA: u8 = 0;
@@ -16,7 +16,7 @@ const WINDOW_UPDATE: u8 = 8;
 const END_STREAM: u8 = 1;
 const ACK: u8 = 1;
 const END_HEADERS: u8 = 4;
-/// What a client says first.
+/// Bytes of a client's first message.
 const PREFACE_BYTES: usize = 24;
 
 /// Listens until this process ends.

@@ -32,7 +32,7 @@ pub(crate) fn run() -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// What the agent says when it reached what, in milliseconds since just before its exec.
+/// Returns the steps that the agent logs while it starts, in milliseconds since just before its exec.
 fn steps(stage: &stage::Stage) -> anyhow::Result<Vec<(String, f64)>> {
     let mut record = as_root(&stage.agent)?;
     // Something to sample, on whatever CPU: an idle machine has no first sample.

@@ -7,7 +7,7 @@ use super::cost::Cost;
 struct Column {
     head: [&'static str; 2],
     decimals: usize,
-    /// Whether profilers are compared in it: less is better.
+    /// True if profilers are compared in it: less is better.
     compared: bool,
     of: fn(&Cost) -> Option<f64>,
 }

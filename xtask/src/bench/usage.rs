@@ -1,4 +1,4 @@
-//! What a process and its descendants use.
+//! Resources that a process and its descendants use.
 
 use anyhow::{Context, bail};
 use std::process::Child;
@@ -12,7 +12,7 @@ pub(super) struct Tree {
     peak_rss: u64,
 }
 
-/// What a process tree used from its start to its end.
+/// The resources that a process tree used from its start to its end.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Whole {
     /// User and system time.
@@ -46,7 +46,7 @@ impl Tree {
         self.pids().into_iter().filter_map(cpu_of).sum()
     }
 
-    /// What of the resident memory are pages of BPF maps that the processes have mapped, in bytes.
+    /// Returns the part of the resident memory that is pages of BPF maps which the processes have mapped, in bytes.
     pub(super) fn mapped_map_bytes(&self) -> u64 {
         self.pids().into_iter().map(mapped_map_bytes_of).sum()
     }
@@ -57,7 +57,7 @@ impl Tree {
         self.peak_rss = self.peak_rss.max(sum);
     }
 
-    /// Whether it ended by itself.
+    /// Tells whether it ended by itself.
     pub(super) fn has_ended(&mut self) -> bool {
         !matches!(self.child.try_wait(), Ok(None))
     }

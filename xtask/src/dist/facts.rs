@@ -1,11 +1,11 @@
-//! What packages state: versions, from the manifests that have them, and the time of the sources.
+//! Facts that packages state: versions, from the manifests that have them, and the time of the sources.
 
 use crate::run::{cargo, workspace};
 use anyhow::{Context, bail};
 use serde_json::Value;
 use std::process::Command;
 
-/// What packages state.
+/// Facts that packages state.
 #[derive(Clone, Debug)]
 pub(super) struct Facts {
     /// Version of the workspace: `0.1.0`.
@@ -45,7 +45,7 @@ impl Facts {
     }
 }
 
-/// What `cargo metadata` prints.
+/// Returns the output of `cargo metadata`.
 pub(super) fn metadata(arguments: &[&str]) -> anyhow::Result<Value> {
     let mut ask = cargo();
     ask.args(["metadata", "--format-version", "1", "--locked"]).args(arguments);

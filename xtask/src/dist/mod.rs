@@ -19,14 +19,14 @@ use facts::Facts;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
-/// What is built, and how.
+/// The options of a build of packages.
 #[derive(Clone, Debug)]
 pub(crate) struct Options {
     /// Cargo's profile; `release` for what is given to others.
     pub(crate) profile: String,
     /// Counts packages of one version: Debian's revision, RPM's release.
     pub(crate) revision: u32,
-    /// Where packages are put; what packages are there already is replaced.
+    /// The folder for packages; those that are there already are replaced.
     pub(crate) folder: PathBuf,
 }
 
@@ -137,7 +137,7 @@ fn write(to: &Path, text: &str) -> anyhow::Result<()> {
     std::fs::write(to, text).with_context(|| format!("cannot write {}", to.display()))
 }
 
-/// What a command prints.
+/// Returns the output of a command.
 fn said(command: &mut Command) -> anyhow::Result<String> {
     let output = command.output().with_context(|| format!("cannot run {command:?}"))?;
     if !output.status.success() {

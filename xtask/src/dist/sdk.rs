@@ -1,4 +1,4 @@
-//! What plugins are written with: the SDK's crates as a workspace of their own, headers, an example.
+//! The SDK for plugins: its crates as a workspace of their own, headers, an example.
 
 use super::facts::Facts;
 use super::{copy, fill_in, write};

@@ -12,13 +12,13 @@ use std::time::{Duration, Instant};
 
 /// The document, in the checkout.
 const PATH: &str = "docs/sampling-times.md";
-/// Where the table stands in it.
+/// The line after which the table stands in it.
 const BEGIN: &str = "<!-- made by `cargo xtask proof periods` -->\n";
 const END: &str = "<!-- end -->";
 
 /// Samples per second and CPU.
 const HERTZ: u32 = 19;
-/// How long is sampled, in seconds.
+/// The time of sampling, in seconds.
 const SECONDS: u32 = 60;
 
 /// Periods and the work in each, in microseconds.

@@ -1,11 +1,11 @@
-//! What the sampler remembers of unwinding, each time looked up, too.
+//! Checks the unwind rules that the sampler has cached: each is looked up, too.
 
 use crate::stacks::record_mix;
 use anyhow::{Context, bail};
 
 /// Samples per second and CPU.
 pub(super) const HERTZ: u32 = 997;
-/// How long it is recorded.
+/// The time of recording.
 pub(super) const SECONDS: u32 = 120;
 /// Frames whose rule was at hand, at least.
 const ENOUGH: u64 = 1_000_000;

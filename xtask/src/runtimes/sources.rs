@@ -61,7 +61,7 @@ impl Unpacker {
         let path = folder.join("lock");
         let lock = File::create(&path).with_context(|| format!("cannot make {}", path.display()))?;
         if flock(&lock, libc::LOCK_EX | libc::LOCK_NB).is_err() {
-            println!("waiting for another run to let go of {}", path.display());
+            println!("waiting for another run to release {}", path.display());
             flock(&lock, libc::LOCK_EX).with_context(|| format!("cannot lock {}", path.display()))?;
         }
         let entries =

@@ -56,7 +56,7 @@ fn hundredths(share: u64) -> String {
     format!("{}.{:02} %", share / 100, share % 100)
 }
 
-/// What was lost on the whole machine, as a sentence.
+/// Describes the losses on the whole machine in a sentence.
 fn lost(lost: &BTreeMap<String, u64>, samples: u64) -> String {
     if lost.is_empty() {
         return "No sample was lost.".into();

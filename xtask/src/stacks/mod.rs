@@ -16,20 +16,20 @@ use std::path::{Path, PathBuf};
 use std::process::{ExitCode, Output};
 use tally::Tally;
 
-/// How long each program is recorded.
+/// The time for which each program is recorded.
 const SECONDS: u32 = 15;
 /// Samples per second and CPU.
 const HERTZ: u32 = 299;
 /// The same of the mix, as an agent that runs all the time does it.
 const MIX_HERTZ: u32 = 99;
-/// How long the mix is recorded.
+/// The time for which the mix is recorded.
 const MIX_SECONDS: u32 = 90;
 
-/// What was recorded of one program, or of the mix.
+/// The recording of one program, or of the mix.
 struct Outcome {
     /// As the user names it.
     name: &'static str,
-    /// What it says of itself.
+    /// The version by its own words.
     version: String,
     tally: Tally,
     /// The share of whole stacks that it shall have, in tenths of a per cent.
@@ -111,7 +111,7 @@ fn record(stage: &stage::Stage, folder: &Path, rate: (u32, u32), whose: &[&str])
     Tally::parse(&String::from_utf8_lossy(&folded), &String::from_utf8_lossy(&output.stdout))
 }
 
-/// What the agent writes into its folder.
+/// The file that the agent writes into its folder.
 const PROFILE: &str = "profile.folded";
 
 fn run_agent(

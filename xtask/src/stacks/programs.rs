@@ -11,7 +11,7 @@ pub(super) struct Program {
     pub(super) name: &'static str,
     /// The share of whole stacks that is aimed at, in thousandths.
     pub(super) goal: u64,
-    /// What prints its version.
+    /// The command that prints its version.
     version: &'static [&'static str],
     /// Starts it in an empty folder; it works until it is ended.
     pub(super) start: fn(&Path) -> anyhow::Result<Running>,
@@ -30,7 +30,7 @@ pub(super) const PROGRAMS: [Program; 8] = [
     Program { name: "node", goal: 980, version: &["node", "--version"], start: node },
 ];
 
-/// What a program says of its version: the first line, or what is wrong.
+/// Returns the version of a program in its own words: the first line, or the error.
 pub(super) fn version(program: &Program) -> String {
     let (command, arguments) = program.version.split_first().unwrap_or((&"true", &[]));
     match Command::new(command).args(arguments).output() {
@@ -119,7 +119,7 @@ fn postgres(folder: &Path) -> anyhow::Result<Running> {
     Ok(running)
 }
 
-/// Where Debian keeps the newest version that is installed.
+/// Returns the folder in which Debian keeps the newest version that is installed.
 fn newest_postgres() -> anyhow::Result<PathBuf> {
     let folder = Path::new("/usr/lib/postgresql");
     let versions = std::fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))?;

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// How long a program may take until it is ready.
+/// The longest time until a program is ready.
 const READY: Duration = Duration::from_secs(60);
 
 /// Running programs; the first one and its descendants are profiled. They end with this value.

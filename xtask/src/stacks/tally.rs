@@ -1,4 +1,4 @@
-//! What a recording says of stacks: how many are whole, and why others are not.
+//! Counts of the stacks of a recording: how many are whole, and why others are not.
 
 use anyhow::Context;
 use std::collections::BTreeMap;

@@ -106,7 +106,7 @@ impl Archive {
             option("Dir::Etc::sourceparts", Path::new("/dev/null")),
             option("Dir::State::lists", &self.folder.join("lists")),
             option("Dir::Cache", &self.folder),
-            // Images for containers tell apt to keep no index, which each command would then make anew for seconds.
+            // Images for containers tell apt to keep no index, which each command would then make again for seconds.
             "-oDir::Cache::pkgcache=pkgcache.bin".into(),
             "-oDir::Cache::srcpkgcache=srcpkgcache.bin".into(),
             // Root's apt fetches as a user who may not write here.

@@ -15,7 +15,7 @@ impl Cache {
         Ok(cache)
     }
 
-    /// Where something lies, whether it is there or not.
+    /// Returns the path of a file, whether it is there or not.
     pub(super) fn path(&self, name: &str) -> PathBuf {
         self.0.join(name)
     }

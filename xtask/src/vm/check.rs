@@ -11,7 +11,7 @@ pub(super) struct Program {
     pub(super) name: &'static str,
     /// Frames that stand one after the other; each chain is seen, and nearly all samples show one.
     pub(super) chains: &'static [&'static [&'static str]],
-    /// Whether its frames are linked by frame pointers, so that the kernel's own walk shows them too.
+    /// True if its frames are linked by frame pointers, so that the kernel's own walk shows them too.
     pub(super) frame_pointers: bool,
     /// Set if it is in the kernel for much of its time.
     pub(super) asks_kernel: bool,
@@ -55,7 +55,7 @@ pub(super) const IDS: [&str; 5] =
 #[derive(Debug)]
 pub(super) struct Outcome {
     pub(super) row: &'static Row,
-    /// What the guest sent, if it did.
+    /// The results that the guest sent, if it did.
     pub(super) results: Option<Results>,
     /// Empty if all is as expected.
     pub(super) complaints: Vec<String>,
@@ -113,7 +113,7 @@ fn filtered(recording: &Recording) -> Vec<String> {
     complaints
 }
 
-/// Where maps count as locked memory, the limit is raised; where it cannot be, rings are smaller.
+/// Checks rings where maps count as locked memory: the limit is raised; where it cannot be, rings are smaller.
 fn memlock(row: &Row, recordings: Option<&[Recording; 2]>) -> Vec<String> {
     let charged = row.guest.contains(&MAPS_ARE_LOCKED);
     let Some(recordings) = recordings else {
@@ -198,7 +198,7 @@ fn facts(expected: &Expected, plan: &Value, wanted: &[&str]) -> Vec<String> {
     missing.chain(misattributed).collect()
 }
 
-/// Whether stacks show what the program does.
+/// Checks that stacks show what the program does.
 pub(super) fn stacks(program: &Program, stacks: &Stacks) -> Vec<String> {
     let (name, all) = (program.name, stacks.samples());
     let mut complaints = Vec::new();
@@ -221,7 +221,7 @@ pub(super) fn stacks(program: &Program, stacks: &Stacks) -> Vec<String> {
     complaints
 }
 
-/// What a plan says of the hazard of reading user memory.
+/// Returns the state in a plan of the hazard of reading user memory.
 pub(super) fn hazard(plan: &Value) -> &str {
     let hazards = list(plan, "hazards").iter();
     let found = hazards.filter(|hazard| text(hazard, "/hazard") == "copy_from_user_nofault");

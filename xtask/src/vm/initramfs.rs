@@ -12,7 +12,7 @@ use std::process::{Command, Stdio};
 /// The first process.
 const INIT: &str = include_str!("guest-init.sh");
 
-/// Where the agent looks for plugins, and where it is told so.
+/// The folder of plugins, and the file of the configuration that names it.
 const PLUGINS: &str = "usr/lib/stacksonde/plugins-1";
 const CONFIG: (&str, &str) =
     ("etc/stacksonde/stacksonde.toml", "[plugins]\ndirectories = [\"/usr/lib/stacksonde/plugins-1\"]\n");

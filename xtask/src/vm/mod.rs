@@ -34,7 +34,7 @@ use std::thread::ScopedJoinHandle;
 /// The arguments of the command.
 #[derive(Debug, Default)]
 struct Arguments {
-    /// All rows, and the document is written anew.
+    /// All rows, and the document is written again.
     all: bool,
     /// These rows only.
     named: Vec<String>,

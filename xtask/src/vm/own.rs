@@ -16,7 +16,7 @@ use std::time::Instant;
 /// Debian's package of the source.
 const PACKAGE: &str = "linux-source-6.1";
 
-/// What all of them have.
+/// The configuration that all of them have.
 const COMMON: &str = include_str!("own-kernel.config");
 
 /// Paths that are not unpacked: two thirds of the files, drivers and other machines. Their Kconfig and Makefile are, without
@@ -38,14 +38,14 @@ const LEFT_OUT: [&str; 14] = [
     "tools/testing/*",
 ];
 
-/// What one of them has.
+/// The configuration of one of them.
 #[derive(Clone, Copy, Debug, Hash)]
 pub(super) struct Own {
-    /// Whether it states its types.
+    /// True if it states its types.
     pub(super) btf: bool,
-    /// Whether it has tracepoints of system calls.
+    /// True if it has tracepoints of system calls.
     pub(super) syscalls: bool,
-    /// What it says its version is, and whether it has the bug of that time.
+    /// The version that it states, and whether it has the bug of that time.
     pub(super) code: Code,
 }
 
@@ -71,7 +71,7 @@ struct Edit {
 const OLD: [Edit; 1] =
     [Edit { file: "Makefile", from: "\nSUBLEVEL = ", to: "\nSUBLEVEL = 20\nDEBIAN_SUBLEVEL = " }];
 
-/// What mainline commit d319f344561d changed, taken back.
+/// The changes of mainline commit d319f344561d, taken back.
 const BROKEN: [Edit; 3] = [
     Edit {
         file: "mm/maccess.c",
@@ -87,7 +87,7 @@ const BROKEN: [Edit; 3] = [
 ];
 
 impl Own {
-    /// What the table calls it.
+    /// Returns its name in the table.
     pub(super) fn name(&self) -> &'static str {
         match self.code {
             Code::Current => "own build of Linux 6.1",
@@ -246,7 +246,7 @@ fn edited(text: &str, Edit { file, from, to }: &Edit) -> anyhow::Result<String> 
     Ok(text.replacen(from, to, 1))
 }
 
-/// The lines of a fragment that are no remarks.
+/// The lines of a fragment that are not remarks.
 fn options(fragment: &str) -> impl Iterator<Item = &str> {
     fragment.lines().filter(|line| line.starts_with("CONFIG_"))
 }

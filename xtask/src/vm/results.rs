@@ -1,10 +1,10 @@
-//! What a guest sent.
+//! Results that a guest sent.
 
 use anyhow::{Context, bail};
 use serde_json::Value;
 use std::path::Path;
 
-/// What the agent said in a guest.
+/// Results of the agent in a guest.
 #[derive(Clone, Debug)]
 pub(super) struct Results {
     /// `uname -r`.
@@ -15,12 +15,12 @@ pub(super) struct Results {
     pub(super) nested: Value,
     /// The exit status of doctor.
     pub(super) doctor_status: i32,
-    /// What `record` recorded.
+    /// The stacks that `record` recorded.
     pub(super) stacks: Stacks,
-    /// What it said and recorded without one of the programs.
+    /// Its output and recording without one of the programs.
     pub(super) filtered: Recording,
-    /// What it said and recorded where maps count as locked memory: with a limit that it could raise, and with
-    /// one that it could not.
+    /// Its output and recordings where maps count as locked memory: with a limit that it could raise, and with one that
+    /// it could not.
     pub(super) memlock: Option<[Recording; 2]>,
 }
 

@@ -6,21 +6,21 @@ use super::stock::Stock;
 /// A guest.
 #[derive(Debug)]
 pub(super) struct Row {
-    /// What it is called on the command line.
+    /// Its name on the command line.
     pub(super) name: &'static str,
     /// Its kernel; several rows may share one.
     pub(super) kernel: Kernel,
-    /// What sets it apart, in the table's words.
+    /// The configuration that sets it apart, in the table's words.
     pub(super) configuration: &'static str,
     /// Words for the guest, see `guest-init.sh`.
     pub(super) guest: &'static [&'static str],
-    /// Whether CI has time for it.
+    /// True if CI has time for it.
     pub(super) in_ci: bool,
-    /// What must come out.
+    /// The expected results.
     pub(super) expected: Expected,
 }
 
-/// Where a kernel comes from.
+/// The origin of a kernel.
 #[derive(Debug)]
 pub(super) enum Kernel {
     /// Debian's package.
@@ -29,10 +29,10 @@ pub(super) enum Kernel {
     Own(Own),
 }
 
-/// What must come out.
+/// The expected results.
 #[derive(Debug)]
 pub(super) struct Expected {
-    /// What the upstream version begins with.
+    /// The beginning of the upstream version.
     pub(super) version: &'static str,
     /// `full`, `reduced` or `cannot-run`.
     pub(super) level: &'static str,
@@ -40,16 +40,16 @@ pub(super) struct Expected {
     pub(super) provider: &'static str,
     /// Facts that another provider gives.
     pub(super) provider_of: &'static [(&'static str, &'static str)],
-    /// Whether two providers agree on each fact, or else nobody but one can give it.
+    /// True if two providers agree on each fact, or else only one can give it.
     pub(super) compared: bool,
-    /// What is said of the hazard `copy_from_user_nofault`.
+    /// The state of the hazard `copy_from_user_nofault`.
     pub(super) hazard: &'static str,
     /// Features that are not `on`, and their state.
     pub(super) less: &'static [(&'static str, &'static str)],
 }
 
 impl Kernel {
-    /// What the table calls it.
+    /// Returns its name in the table.
     pub(super) fn name(&self) -> &'static str {
         match self {
             Self::Stock(stock) => stock.name,

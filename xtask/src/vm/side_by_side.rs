@@ -7,7 +7,7 @@ use std::time::Instant;
 
 /// A guest that is to be booted.
 pub(super) struct Job<'a> {
-    /// What it is called while it runs.
+    /// Its name while it runs.
     pub(super) title: String,
     /// Memory that it takes, in MiB.
     pub(super) memory_mib: u64,
@@ -73,7 +73,7 @@ impl Room {
     }
 }
 
-/// What programs can have without swapping, in MiB.
+/// Returns the memory that programs can have without swapping, in MiB.
 fn available_mib() -> anyhow::Result<u64> {
     let text = std::fs::read_to_string("/proc/meminfo").context("cannot read /proc/meminfo")?;
     let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"));

@@ -8,11 +8,11 @@ use std::path::{Path, PathBuf};
 /// A line of kernels, each version of which is a package of its own.
 #[derive(Debug)]
 pub(super) struct Stock {
-    /// What the table calls it.
+    /// Its name in the table.
     pub(super) name: &'static str,
-    /// What the packages' names begin with, up to the number that counts up.
+    /// The beginning of the packages' names, up to the number that counts up.
     pub(super) prefix: &'static str,
-    /// What they end with.
+    /// The end of their names.
     pub(super) suffix: &'static str,
 }
 

@@ -1,5 +1,5 @@
-//! Where a task's ids lie: `task_struct.thread_pid` points to a `struct pid`, which holds an id for
-//! each pid namespace from the initial one down to the task's own.
+//! Measures the offsets of a task's ids: `task_struct.thread_pid` points to a `struct pid`, which holds an id for each
+//! pid namespace from the initial one down to the task's own.
 //!
 //! We know our ids in our own namespace. That a number is the level, and not another small number,
 //! shows in children that live one and two namespaces deeper.
@@ -17,7 +17,7 @@ const UPID_BYTES: usize = 16;
 /// MAX_PID_NS_LEVEL (kernel/pid_namespace.c).
 const DEEPEST_LEVEL: u32 = 32;
 
-/// Where ids lie.
+/// Offsets of the ids.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct PidLayout {
     thread_pid: usize,
@@ -144,7 +144,7 @@ fn candidates(probe: &mut Selfprobe, threads: &[Snapshot]) -> Result<Vec<Candida
 }
 
 impl Seen {
-    /// Whether the ids lie there, one for each namespace.
+    /// Tells whether the ids lie there, one for each namespace.
     fn agrees(&self, id_at: usize) -> bool {
         self.ids.iter().take(self.depth + 1).enumerate().all(|(level, id)| {
             let found = half(&self.bytes, id_at + level * UPID_BYTES);
@@ -153,7 +153,7 @@ impl Seen {
     }
 }
 
-/// Where in a `struct upid` the id lies: before the pointer to its namespace, or after it.
+/// Returns the offset of the id in a `struct upid`: before the pointer to its namespace, or after it.
 fn nr(seen: &[Seen], id_at: usize) -> Option<usize> {
     let word_at = id_at - id_at % 8;
     let namespace = |seen: &Seen, at: usize| word(&seen.bytes, at).filter(|value| is_kernel_pointer(*value));

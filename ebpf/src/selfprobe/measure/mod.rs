@@ -16,7 +16,7 @@ pub use registers::EntryRegisters;
 use super::{Error, Selfprobe, Trigger};
 use ids::PidLayout;
 
-/// What can be measured.
+/// A fact that can be measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fact {
     /// Offset of `task_struct.stack`.
@@ -86,9 +86,9 @@ impl Fact {
 pub struct Measured {
     /// Bytes.
     pub value: u64,
-    /// How, in two words.
+    /// The method, in two words.
     pub method: &'static str,
-    /// What a sceptic may check.
+    /// Evidence for a sceptic to check.
     pub evidence: String,
 }
 
@@ -135,7 +135,7 @@ impl Measurer {
         Ok(measured)
     }
 
-    /// Where entry registers lie.
+    /// Measures the place of entry registers.
     pub fn entry_registers(&mut self) -> Result<EntryRegisters, String> {
         let probe = &mut self.probe;
         self.registers.get_or_insert_with(|| said(registers::measure(probe))).clone()

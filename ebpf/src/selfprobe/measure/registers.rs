@@ -1,4 +1,4 @@
-//! Where entry registers lie: candidates on two threads, then a proof of each.
+//! Measures the place of entry registers: candidates on two threads, then a proof of each.
 //!
 //! `task_struct.stack` is the pointer whose area holds the registers with which we entered the kernel,
 //! and `stack.pt_regs` is how far above that pointer they lie. Both are measured, not computed: the
@@ -11,13 +11,13 @@ use crate::PEEK_BYTES;
 use crate::selfprobe::entry::{NATIVE, Planted};
 use crate::selfprobe::{Error, Place, Selfprobe, on_another_thread};
 
-/// How much of `task_struct` is searched; `stack` is near its start unless the kernel randomises
-/// the layout of structures (CONFIG_RANDSTRUCT), and no configuration makes it larger than this.
+/// Bytes of `task_struct` that are searched; `stack` is near its start unless the kernel randomises the layout of
+/// structures (CONFIG_RANDSTRUCT), and no configuration makes it larger than this.
 pub(super) const TASK_BYTES: usize = 16 << 10;
 /// The largest kernel stack: that of arm64 with pages of 64 KiB.
 const STACK_BYTES: usize = 64 << 10;
 
-/// Where a thread's entry registers are found.
+/// The place of a thread's entry registers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EntryRegisters {
     /// Offset of `task_struct.stack`, in bytes.

@@ -29,7 +29,7 @@ fn may_be_stack(address: u64) -> bool {
     address.is_multiple_of(PAGE_BYTES) && is_kernel_pointer(address)
 }
 
-/// Whether a word may point to a structure of the kernel's.
+/// Tells whether a word may point to a structure of the kernel's.
 pub(super) fn is_kernel_pointer(address: u64) -> bool {
     // x86-64 and arm64 put the kernel into the upper half; the last page holds error pointers.
     address.is_multiple_of(8) && address >> 63 == 1 && address < u64::MAX - PAGE_BYTES

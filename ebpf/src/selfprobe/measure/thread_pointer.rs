@@ -30,7 +30,7 @@ fn planted() -> Result<u64, Error> {
     Ok((random & 0x3fff_ffff_f000) | 0x1000_0000_0000)
 }
 
-/// Where in our task it is found.
+/// Returns the places in our task at which it is found.
 fn found(probe: &mut Selfprobe, planted: u64) -> Result<Vec<usize>, Error> {
     let mut found = Vec::new();
     for start in (0..TASK_BYTES).step_by(PEEK_BYTES) {

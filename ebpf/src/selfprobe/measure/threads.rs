@@ -7,7 +7,7 @@ use std::io;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Duration;
 
-/// What is known of a thread, and what its task looks like.
+/// A thread's known values, and the bytes of its task.
 #[derive(Clone, Debug)]
 pub(super) struct Snapshot {
     /// Address of its `task_struct`.
@@ -22,7 +22,7 @@ pub(super) struct Snapshot {
     pub(super) later: Vec<u8>,
 }
 
-/// How many threads are compared.
+/// Threads that are compared.
 const THREADS: usize = 3;
 
 /// Gives `work` the snapshots of several threads while all of them live.

@@ -150,7 +150,7 @@ fn ticks_are_due_and_stand_for_time_across_changes() {
     let mut course = Course::new(1000 * MS, 10 * MS);
     assert_eq!((course.due(1004 * MS), course.due(1016 * MS), course.due(1104 * MS)), (0, 1, 9));
     assert_eq!((course.stands_for(1010 * MS), course.stands_for(1100 * MS)), (10 * MS, 10 * MS));
-    // After ten ticks and six tenths of one it counts anew.
+    // After ten ticks and six tenths of one it counts again.
     course.change(1106 * MS, 20 * MS);
     assert_eq!(course.due(1106 * MS), 10);
     assert_eq!((course.due(1140 * MS), course.due(1146 * MS)), (11, 11));

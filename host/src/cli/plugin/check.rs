@@ -14,7 +14,7 @@ use std::time::Duration;
 /// Status of the child if it could not report: the plugin closed the descriptor.
 const CANNOT_REPORT: i32 = 97;
 
-/// How long the parent waits for a word; a step makes several calls, each with its own deadline.
+/// The time for which the parent waits for a word; a step makes several calls, each with its own deadline.
 const SILENCE: Duration = Duration::from_secs(3 * conformance::DEADLINE.as_secs() + 10);
 
 /// Begins a line of the report: a step begins, passed, failed; nothing is left.
@@ -31,7 +31,7 @@ pub(super) fn key(text: &str) -> Result<(String, Value), String> {
     Ok((name.to_owned(), value.unwrap_or_else(|| text.into())))
 }
 
-/// Runs this program anew as the child that `child` makes of it, and tells what it reports. Returns the text for
+/// Runs this program again as the child that `child` makes of it, and tells what it reports. Returns the text for
 /// the user, and whether everything passed.
 pub(super) fn parent(plugin: &Inspected, config: &Map<String, Value>) -> anyhow::Result<(String, bool)> {
     if let Err(refusal) = plugins::check_config(&plugin.manifest, "config", config) {
@@ -63,7 +63,7 @@ pub(super) fn parent(plugin: &Inspected, config: &Map<String, Value>) -> anyhow:
     Ok(told.end(status, silent))
 }
 
-/// What the child has reported so far.
+/// The reports of the child so far.
 #[derive(Default)]
 struct Told {
     text: String,
@@ -128,7 +128,10 @@ impl Told {
 
 /// Loads `plugin`, runs everything, and reports on standard input, which the parent made a socket.
 pub(super) fn child(plugin: Inspected, config: &Map<String, Value>) -> anyhow::Result<()> {
-    let report = std::io::stdin().as_fd().try_clone_to_owned().context("there is nobody to report to")?;
+    let report = std::io::stdin()
+        .as_fd()
+        .try_clone_to_owned()
+        .context("the parent that it should report to is gone")?;
     let report = std::cell::RefCell::new(File::from(report));
     let tell = |line: String| {
         let line = line.replace('\n', " ") + "\n";

@@ -44,7 +44,9 @@ pub(super) fn write(arguments: &Arguments) -> anyhow::Result<String> {
     let Arguments { name, kind, sdk } = arguments;
     let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
     if !name.bytes().all(plain) || !name.starts_with(|first: char| first.is_ascii_lowercase()) {
-        bail!("`{name}` is no name for a plugin: use lower-case letters, digits and hyphens, a letter first");
+        bail!(
+            "`{name}` is not a name for a plugin: use lower-case letters, digits and hyphens, a letter first"
+        );
     }
     let mut dependencies = vec![sdk_dependency(sdk.as_deref())?];
     if *kind == Kind::Exporter {

@@ -1,4 +1,4 @@
-//! What differs between two configurations.
+//! Differences between two configurations.
 
 use crate::config::{Config, Plugins};
 
@@ -18,7 +18,7 @@ pub(super) fn changed(old: &Config, new: &Config) -> Vec<String> {
 }
 
 /// Plugins of which the new section says something that this process cannot do any more, or not yet: to load one that
-/// is no exporter's, to be without one that is `loaded`, or to have one loaded from another file.
+/// is not an exporter's, to be without one that is `loaded`, or to have one loaded from another file.
 pub(super) fn plugins_that_wait(old: &Plugins, new: &Plugins, loaded: &[&str]) -> Vec<String> {
     let is_loaded = |name: &str| loaded.contains(&name);
     let added = new.load.iter().filter(|name| !old.load.contains(name) && !is_loaded(name));

@@ -1,4 +1,4 @@
-//! Which exporters are made anew, and the making of them.
+//! Selects the exporters to replace, and creates the new ones.
 
 use super::super::admit::{Exporting, judge as judge_plugin, misconfigured};
 use super::super::causes::with_causes;
@@ -8,15 +8,15 @@ use crate::plugins::{self, ExporterInstance, Exporters, Health, Refusal};
 use anyhow::{Context, bail};
 use std::collections::BTreeMap;
 
-/// What is to be exchanged.
+/// The exporters to be exchanged.
 pub(super) struct Change {
     /// New instances, not open yet.
     pub(super) new: Vec<ExporterInstance>,
     /// Names of those that go.
     pub(super) removed: Vec<String>,
-    /// What is not as it should be though the rest can be applied.
+    /// Notes on what is wrong though the rest can be applied.
     pub(super) notes: Vec<String>,
-    /// Names of those that run and are made anew.
+    /// Names of those that run and are replaced.
     replaced: Vec<String>,
 }
 
@@ -25,7 +25,7 @@ impl Change {
     pub(super) fn describe(&self) -> Option<String> {
         let of = |exporter: &ExporterInstance| match self.replaced.iter().any(|name| name == exporter.name())
         {
-            true => format!("{} made anew", exporter.name()),
+            true => format!("{} replaced", exporter.name()),
             false => format!("{} added", exporter.name()),
         };
         let gone = self.removed.iter().map(|name| format!("{name} removed"));

@@ -24,7 +24,7 @@ pub(in crate::plugins) enum Damaged {
     /// It was changed or cut.
     #[error("it was changed or cut: its checksum is another one")]
     Checksum,
-    /// What is in it is no batch of the length that it states.
+    /// Its content is not a batch of the length that it states.
     #[error("what is in it is not what it states")]
     Content,
 }
@@ -55,7 +55,7 @@ pub(super) fn decode(file: &[u8]) -> Result<Vec<u8>, Damaged> {
     unpack(rest)
 }
 
-/// What follows the checksum.
+/// Unpacks the bytes that follow the checksum.
 pub(super) fn unpack(rest: &[u8]) -> Result<Vec<u8>, Damaged> {
     let (length, frame) = rest.split_first_chunk().ok_or(Damaged::Content)?;
     let length = u64::from_le_bytes(*length);

@@ -1,4 +1,4 @@
-//! The life of an instance, on its thread: made, fed, made anew after a panic, ended.
+//! The life of an instance, on its thread: made, fed, made again after a panic, ended.
 
 use super::Shared;
 use super::pace::{Backoff, Panics};
@@ -91,7 +91,7 @@ impl Supervisor {
         }
     }
 
-    /// Makes the instance anew if there is none, as often as it takes. False at the end of trying; the batch in hand
+    /// Makes the instance again if there is none, as often as it takes. False at the end of trying; the batch in hand
     /// is then still in the backlog.
     fn revive(&mut self, id: u64) -> bool {
         while self.object.is_none() {

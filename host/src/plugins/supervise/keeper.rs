@@ -8,7 +8,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How long after a failure the next attempt comes.
+/// The time between a failure and the next attempt.
 const PAUSE: Duration = Duration::from_secs(5);
 
 /// Starts it, once there is a spool.

@@ -29,7 +29,7 @@ impl Backoff {
     }
 }
 
-/// How many panics there may be in how long.
+/// The largest number of panics, and the time within which they are counted.
 const PANICS: usize = 5;
 const WITHIN: Duration = Duration::from_secs(3600);
 

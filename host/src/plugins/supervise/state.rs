@@ -1,4 +1,4 @@
-//! What an instance's threads and the agent share, behind one lock.
+//! The state that an instance's threads and the agent share, behind one lock.
 
 use super::super::backlog::{Backlog, Limits, Place};
 use super::super::exporter::{ExporterCounters, ExporterSettings};
@@ -23,17 +23,17 @@ pub(super) struct State {
     /// Why batches are not on disk though they should be.
     pub(super) spool_trouble: Option<String>,
     pub(super) call: Option<Call>,
-    /// Whether the plugin may be given batches. Until then they wait.
+    /// True if the plugin may be given batches. Until then they wait.
     pub(super) open: bool,
-    /// Whose backlog this instance will take over.
+    /// The instance whose backlog this one will take over.
     pub(super) predecessor: Option<Arc<Shared>>,
     /// When the threads have to have ended, once that is asked for.
     pub(super) stop: Option<Instant>,
-    /// Whether another instance takes over what waits, so that it is not handed over before the end.
+    /// True if another instance takes over the backlog, so that it is not handed over before the end.
     pub(super) leaves_backlog: bool,
-    /// Whether the thread that calls the plugin has.
+    /// True if the thread that calls the plugin has ended.
     pub(super) ended: bool,
-    /// Whether the thread that writes the spool has.
+    /// True if the thread that writes the spool has ended.
     pub(super) keeper_ended: bool,
 }
 
@@ -50,7 +50,7 @@ pub(super) enum Standing {
 pub(super) struct Call {
     pub(super) what: &'static str,
     pub(super) since: Instant,
-    /// Whether the log has been told that it is overdue.
+    /// True if the log has been told that it is overdue.
     pub(super) told: bool,
 }
 

@@ -1,4 +1,4 @@
-//! How an instance begins: with its spool, and with what waited for the instance that it comes after.
+//! The start of an instance: with its spool, and with the backlog of the instance that it replaces.
 //!
 //! The new instance is made while the old one still runs, so that one that cannot be made costs nothing. Then the old
 //! one finishes the call that it is in, and ends; what waited for it, in memory and on disk, waits for the new one.
@@ -10,13 +10,13 @@ use crate::plugins::spool::Spool;
 use std::sync::{Arc, PoisonError};
 use std::time::Instant;
 
-/// Where an instance's batches are on disk.
+/// The batches of an instance on disk.
 #[derive(Default)]
 struct Opened {
     spool: Option<Arc<Spool>>,
-    /// What an earlier run left there.
+    /// The batches that an earlier run left there.
     found: Vec<Place>,
-    /// Whether new batches are written there.
+    /// True if new batches are written there.
     keeps: bool,
     trouble: Option<String>,
 }
@@ -141,7 +141,7 @@ impl Shared {
                 let what = state.call.as_ref().map_or("the queue", |call| call.what);
                 tracing::warn!(
                     exporter = self.name,
-                    "gave up waiting for {what} of the instance before; the batch that it was about is handed over again"
+                    "stopped waiting for {what} of the instance before; the batch that it was about is handed over again"
                 );
                 return;
             };

@@ -54,7 +54,7 @@ fn by_kernel(root: BorrowedFd<'_>, path: &Path) -> io::Result<OwnedFd> {
             return opened;
         }
     }
-    // It is no lack of anything, for which EAGAIN stands elsewhere.
+    // It is not a lack of anything, for which EAGAIN stands elsewhere.
     opened.map_err(|_| io::Error::other("folders of its path are being renamed"))
 }
 

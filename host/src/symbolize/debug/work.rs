@@ -1,4 +1,4 @@
-//! A limit of what is done for one file: debug information is written by others, and may be made to be read for ever.
+//! A limit of what is done for one file: debug information is written by others, and may be made to be read forever.
 
 use crate::symbolize::limit::CpuLimit;
 use std::cell::{Cell, RefCell};

@@ -15,7 +15,7 @@ use ratatui_core::buffer::Buffer;
 use ratatui_core::layout::Rect;
 use ratatui_core::style::Style;
 
-/// Where it is drawn, and with what.
+/// The buffer to draw on, and the colours and characters to draw with.
 struct Canvas<'a> {
     buffer: &'a mut Buffer,
     palette: Palette,
@@ -72,7 +72,7 @@ pub(super) fn draw(top: &Top, buffer: &mut Buffer, palette: Palette) {
     head::draw_foot(top, &mut canvas);
 }
 
-/// Where the panes are: beside each other where there is room, only the one in use where there is little.
+/// Returns the areas of the panes: beside each other where there is room, only the one in use where there is little.
 fn divide(area: Rect, focus: Pane) -> Vec<(Pane, Rect)> {
     let Rect { x, y, width, height } = area;
     if width < 60 || height < 12 {

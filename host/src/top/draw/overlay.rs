@@ -1,4 +1,4 @@
-//! What lies over the panes: help, and details.
+//! Overlays over the panes: help, and details.
 
 use super::{Canvas, panes, percent};
 use crate::telemetry::Loss;
@@ -22,7 +22,7 @@ const HELP: &[&str] = &[
     "s                sort by the next column",
     "Space, p         pause, go on",
     "d                details: losses, stacks that are not whole, messages",
-    "Ctrl-L           draw anew     Ctrl-Z   suspend",
+    "Ctrl-L           redraw        Ctrl-Z   suspend",
     "q, Ctrl-C        quit",
 ];
 
@@ -43,7 +43,7 @@ pub(super) fn draw(top: &Top, overlay: Overlay, area: Rect, canvas: &mut Canvas<
     }
 }
 
-/// What may be wrong with what is seen, and what the agent said.
+/// Returns the possible faults of the data shown, and the messages of the agent.
 fn details(top: &Top) -> Vec<String> {
     let (totals, tables) = (&top.totals, &top.tables);
     let mut lines = Vec::new();

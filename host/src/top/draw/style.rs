@@ -26,7 +26,7 @@ pub(super) fn bold() -> Style {
     Style::new().add_modifier(Modifier::BOLD)
 }
 
-/// What a person should look at.
+/// Returns the style of text that a person should look at.
 pub(super) fn warning() -> Style {
     Style::new().fg(Color::Yellow).add_modifier(Modifier::BOLD)
 }
@@ -41,7 +41,7 @@ pub(super) fn row(label: &Label, is_selected: bool) -> Style {
     if is_selected { style.add_modifier(Modifier::REVERSED) } else { style }
 }
 
-/// What there is to say of a frame besides its name.
+/// The state of a frame that its style shows.
 #[derive(Clone, Copy)]
 pub(super) struct Stand {
     pub(super) is_selected: bool,

@@ -109,7 +109,7 @@ impl<'a> Btf<'a> {
         Err(Error::NoStructure(name.into()))
     }
 
-    /// Whether the string at `offset` is `name`.
+    /// Tells whether the string at `offset` is `name`.
     fn is_named(&self, offset: u32, name: &str) -> bool {
         let rest = usize::try_from(offset).ok().and_then(|offset| self.strings.get(offset..));
         rest.and_then(|rest| rest.strip_prefix(name.as_bytes())).is_some_and(|rest| rest.first() == Some(&0))

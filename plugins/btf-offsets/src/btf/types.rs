@@ -18,11 +18,11 @@ pub(super) struct Type<'a> {
     /// Offset of its name in the strings; 0 for none.
     pub(super) name: u32,
     pub(super) kind: Kind,
-    /// Whether members' offsets carry the size of bit fields.
+    /// True if members' offsets carry the size of bit fields.
     pub(super) has_bit_fields: bool,
     /// Size in bytes, or the number of the type that it refers to, by its kind.
     pub(super) size_or_type: u32,
-    /// What follows the head: 12 bytes a member, for structures and unions.
+    /// The bytes after the head: 12 bytes a member, for structures and unions.
     members: &'a [u8],
 }
 
@@ -40,9 +40,9 @@ pub(super) struct RawMember {
 #[derive(Clone, Debug)]
 pub(super) struct Types<'a> {
     bytes: &'a [u8],
-    /// Where type number 1, 2, ... starts, as far as known.
+    /// The offsets of the type numbers 1, 2, ..., as far as known.
     starts: Vec<u32>,
-    /// Where the next one starts.
+    /// The offset of the next one.
     end: usize,
 }
 

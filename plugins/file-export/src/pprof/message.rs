@@ -6,7 +6,7 @@ use prost::Message;
 /// A profile: what was sampled, with tables that its samples refer to.
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct Profile {
-    /// What each of a sample's values counts.
+    /// The type of each of a sample's values.
     #[prost(message, repeated, tag = "1")]
     pub(crate) sample_type: Vec<ValueType>,
     #[prost(message, repeated, tag = "2")]
@@ -24,7 +24,7 @@ pub(crate) struct Profile {
     pub(crate) time_nanos: i64,
     #[prost(int64, tag = "10")]
     pub(crate) duration_nanos: i64,
-    /// What passes between two samples, and how much of it.
+    /// The unit of the distance between two samples, and the distance.
     #[prost(message, optional, tag = "11")]
     pub(crate) period_type: Option<ValueType>,
     #[prost(int64, tag = "12")]

@@ -67,9 +67,12 @@ fn without_a_scheme_the_variable_insecure_chooses_it() {
 fn refuses_with_the_key_or_variable_and_what_is_allowed() {
     let refusal = |value, variables: &[_]| destination(value, variables).unwrap_err().to_string();
     let text = refusal(json!({ "endpoint": "collector:4317" }), &[]);
-    assert!(text.starts_with("`endpoint`: `collector:4317` is no endpoint; write it as `http://"), "{text}");
+    assert!(
+        text.starts_with("`endpoint`: `collector:4317` is not an endpoint; write it as `http://"),
+        "{text}"
+    );
     let text = refusal(json!({ "endpoint": "http://c:1/path" }), &[]);
-    assert!(text.contains("`http://c:1/path` is no endpoint"), "{text}");
+    assert!(text.contains("`http://c:1/path` is not an endpoint"), "{text}");
     let text = refusal(json!({}), &[("OTEL_EXPORTER_OTLP_PROTOCOL", "http/json")]);
     assert_eq!(text, "OTEL_EXPORTER_OTLP_PROTOCOL is `http/json`; allowed: grpc, http/protobuf");
     let text = refusal(json!({}), &[("OTEL_EXPORTER_OTLP_HEADERS", "my secret token")]);

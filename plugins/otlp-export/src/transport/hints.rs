@@ -6,7 +6,7 @@ use crate::config::Protocol;
 /// if that says enough itself.
 pub(super) fn hint(error: &str, protocol: Protocol, is_secure: bool) -> &'static str {
     let says = |texts: &[&str]| texts.iter().any(|text| error.contains(text));
-    // rustls: what came is no record of TLS.
+    // rustls: what came is not a record of TLS.
     if is_secure && says(&["InvalidContentType", "corrupt message"]) {
         return "; no TLS is spoken there: begin `endpoint` with http://, or name the port for TLS";
     }

@@ -58,7 +58,7 @@ impl Content {
         writer.finish().unwrap()
     }
 
-    /// What the reader says of `bytes`.
+    /// Reads the content of `bytes`.
     pub(crate) fn read(bytes: &[u8]) -> Self {
         let batch = Batch::parse(bytes).unwrap();
         let mut content = Self { header: *batch.header(), ..Self::default() };

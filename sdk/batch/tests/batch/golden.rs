@@ -1,7 +1,7 @@
 //! A batch kept as it was first written: every later version must read it.
 //!
 //! It was made by `cargo test -p stacksonde-batch -- --ignored makes_the_golden_batch`, which leaves a
-//! file that is there alone. It is never made anew: a format that cannot read it is another format,
+//! file that is there alone. It is never made again: a format that cannot read it is another format,
 //! with a golden batch of its own.
 
 use stacksonde_batch::tables::{

@@ -1,4 +1,4 @@
-//! What writers and readers of batches rely on.
+//! Properties that writers and readers of batches rely on.
 
 #![expect(
     clippy::cast_possible_truncation,

@@ -11,7 +11,7 @@ use stacksonde_abi::{ExporterEntry, ExporterEntryRef, ExporterObject, ExporterOb
 use stacksonde_batch::Batch;
 use std::marker::PhantomData;
 
-/// How instances of `E` come to be.
+/// The constructor of instances of `E`.
 pub(crate) struct Entry<E>(PhantomData<E>);
 
 impl<E: Exporter> Entry<E> {

@@ -1,4 +1,4 @@
-//! What must come out of a guest of the service.
+//! Checks of the results from a guest of the service.
 
 use super::results::{Results, Try};
 use crate::vm::check::{PROGRAMS, Program, list, stacks, text};
@@ -84,7 +84,7 @@ pub(super) fn check(results: &Results) -> anyhow::Result<Vec<String>> {
     let (denied, others) = (reloaded.of("in_usr").samples(), reloaded.of("in_home").samples());
     must(denied == 0 && others > 0, format!("denied by reload: {denied} samples; not denied: {others}"));
     let journal = results.text("journal")?;
-    for line in ["configuration read anew", "Reload failed for stacksonde.service", "Watchdog timeout"] {
+    for line in ["configuration reloaded", "Reload failed for stacksonde.service", "Watchdog timeout"] {
         must(journal.contains(line), format!("the journal has no `{line}`:\n{journal}"));
     }
     let show = |file: &str, property: &str| results.property(file, property);
@@ -115,7 +115,7 @@ pub(super) fn check(results: &Results) -> anyhow::Result<Vec<String>> {
     Ok(complaints)
 }
 
-/// What of a plan must be the same whatever rights it was reached by.
+/// Returns the parts of a plan that must be the same whatever rights it was reached by.
 fn reached(plan: &Value) -> Value {
     let features = list(plan, "features").iter();
     let features: Vec<_> = features.map(|f| [text(f, "/name"), text(f, "/state"), text(f, "/way")]).collect();
@@ -126,7 +126,7 @@ fn reached(plan: &Value) -> Value {
     serde_json::json!({ "level": text(plan, "/level"), "features": features, "facts": facts })
 }
 
-/// What an agent has not that one with all of the unit's rights has; sentences for a table.
+/// Lists the losses of an agent against one with all of the unit's rights; sentences for a table.
 pub(super) fn losses(unit: &Try, without: &Try) -> Vec<String> {
     if text(&without.plan, "/level") == "cannot-run" || !without.recorded {
         return vec!["everything: it does not start".into()];

@@ -26,7 +26,7 @@ const KERNELS: [&str; 2] = ["stock-5.10", "stock-sid"];
 /// Debian lies in the guest's memory.
 const MEMORY_MIB: u64 = 1280;
 
-/// What systemd starts besides what it would, and leaves out. Fewer messages: an emulated serial port is slow.
+/// Words for systemd: units that it starts besides, or leaves out. Fewer messages: an emulated serial port is slow.
 const WORDS: [&str; 5] = [
     "systemd.wants=stacksonde-test.service",
     "systemd.mask=serial-getty@ttyS0.service",
@@ -36,11 +36,11 @@ const WORDS: [&str; 5] = [
     "loglevel=4",
 ];
 
-/// What came out on one kernel.
+/// The results on one kernel.
 struct Outcome {
     kernel: &'static str,
     complaints: Vec<String>,
-    /// What was tried with all of the unit's rights, and then without each.
+    /// The attempt with all of the unit's rights, and those without each.
     tries: Option<(Try, Vec<Try>)>,
 }
 

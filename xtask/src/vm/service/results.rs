@@ -1,4 +1,4 @@
-//! What a guest of the service sent.
+//! Results that a guest of the service sent.
 
 use crate::vm::results::Stacks;
 use anyhow::{Context, ensure};
@@ -9,16 +9,16 @@ use std::path::PathBuf;
 #[derive(Debug)]
 pub(super) struct Results(PathBuf);
 
-/// What an agent reached with some rights.
+/// The results of an agent with some rights.
 #[derive(Clone, Debug)]
 pub(super) struct Try {
-    /// What was taken from the unit's rights; of the others `unit` and `root`.
+    /// The right that was taken from the unit's; of the others `unit` and `root`.
     pub(super) name: String,
     /// The plan, as `doctor --json` prints it.
     pub(super) plan: Value,
-    /// Whether it could record.
+    /// True if it could record.
     pub(super) recorded: bool,
-    /// What it recorded; nothing if it could not.
+    /// The stacks that it recorded; none if it could not.
     pub(super) stacks: Stacks,
     /// The labels of processes that it recorded.
     pub(super) labels: Vec<String>,
@@ -40,7 +40,7 @@ impl Results {
         Stacks::parse(&self.text(name)?)
     }
 
-    /// What `systemctl show` showed: the value of a property, empty if there is none.
+    /// Returns a property that `systemctl show` showed, empty if there is none.
     pub(super) fn property(&self, name: &str, property: &str) -> anyhow::Result<String> {
         let text = self.text(name)?;
         let value = text.lines().find_map(|line| line.strip_prefix(property)?.strip_prefix('='));
@@ -56,7 +56,7 @@ impl Results {
         first.context("no plan is in the service's profile")?.context("the plan in the service's profile")
     }
 
-    /// What an agent reached.
+    /// Returns the results of an agent.
     pub(super) fn attempt(&self, name: &str) -> anyhow::Result<Try> {
         let file = |file: &str| format!("try-{name}/{file}");
         let printed = self.text(&file("doctor.out"))?;

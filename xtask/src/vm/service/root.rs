@@ -13,15 +13,15 @@ use std::time::{Duration, SystemTime};
 /// The release whose systemd and libraries the guests have.
 const SUITE: &str = "trixie";
 const MIRROR: &str = "http://deb.debian.org/debian";
-/// What nobody reads in a guest.
+/// Files that are not read in a guest.
 const LEFT_OUT: [&str; 4] =
     ["/usr/share/doc/*", "/usr/share/man/*", "/usr/share/locale/*", "/usr/share/i18n/*"];
-/// After this it is made anew.
+/// After this time it is made again.
 const FRESH: Duration = Duration::from_secs(14 * 24 * 60 * 60);
 
-/// Where packages put plugins.
+/// The folder in which packages put plugins.
 const PLUGINS: &str = "usr/lib/x86_64-linux-gnu/stacksonde/plugins-1";
-/// Where the tests lie.
+/// The folder of the tests.
 const TESTS: &str = "usr/lib/stacksonde-test";
 
 /// Packs it; the archive in it that unpacks into Debian's root comes last.

@@ -115,7 +115,7 @@ mod tests {
     fn a_name_that_is_none_is_refused_before_anything_is_written() {
         for name in ["../x", "A", "1a", "", "a_b", "a b"] {
             let arguments = Arguments { name: name.into(), kind: Kind::Exporter, sdk: None };
-            assert!(write(&arguments).unwrap_err().to_string().contains("no name for a plugin"), "{name}");
+            assert!(write(&arguments).unwrap_err().to_string().contains("not a name for a plugin"), "{name}");
         }
     }
 }

@@ -174,7 +174,7 @@ impl<'a> Batch<'a> {
     /// Returns what a sample of its own stands for, in the unit of the last value type.
     pub fn value_at(&self, timestamp: &Timestamp) -> u64 {
         match timestamp.value {
-            0 => self.value_types().iter().last().map_or(1, |kind| kind.per_sample),
+            0 => self.value_types().iter().next_back().map_or(1, |kind| kind.per_sample),
             value => value,
         }
     }

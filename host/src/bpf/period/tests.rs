@@ -46,7 +46,7 @@ impl Model {
 /// Work of which samples are taken.
 #[derive(Clone, Copy, Debug)]
 struct Case {
-    hertz: f64,
+    hertz: u64,
     period_s: f64,
     duty: f64,
 }
@@ -58,15 +58,15 @@ impl Case {
     /// One at random: rates from 1 to 10,000 Hz, periods from 1 ms to 10 s, shares from 1 to 70 per cent.
     fn draw(random: &mut fastrand::Rng) -> Self {
         let mut log = |from: f64, to: f64| from * (to / from).powf(random.f64());
-        Self { hertz: log(1.0, 10_000.0).round(), period_s: log(0.001, 10.0), duty: log(0.01, 0.7) }
+        Self { hertz: scaled(1, log(1.0, 10_000.0)), period_s: log(0.001, 10.0), duty: log(0.01, 0.7) }
     }
 
     /// The error of the mean of `times` estimates and their variance, in units of the true share and of the variance of as
     /// many samples at random times (of a Poisson process).
     fn judge(&self, times: usize, seed: u64) -> (f64, f64) {
         let mut model = Model::new(LARGEST_SPREAD, seed);
-        let apart = apart(self.hertz as u64);
-        let period = self.period_s * self.hertz;
+        let apart = apart(self.hertz);
+        let period = self.period_s * self.hertz as f64;
         let whole = CHANGES as f64 * apart * self.duty;
         let error = |(seen, worked)| (seen - worked) / whole;
         let errors: Vec<f64> =
@@ -113,9 +113,10 @@ fn no_program_hides_between_the_samples_whatever_its_period_and_the_rate() {
     let (mut cases, mut biases) = (Vec::new(), Vec::new());
     for seed in 0..1000 {
         let case = Case::draw(&mut random);
-        let ticks = CHANGES as f64 * apart(case.hertz as u64);
-        let times = (400_000.0 / ticks) as usize;
-        let (bias, variance) = case.judge(times.max(20), seed);
+        let ticks = CHANGES as f64 * apart(case.hertz);
+        // So that each case takes about as long.
+        let times = (1..1500).take_while(|times| f64::from(*times) * ticks < 400_000.0).count().max(20);
+        let (bias, variance) = case.judge(times, seed);
         // A mean of so many estimates is itself an estimate.
         let error = (variance.max(0.5) / (ticks * case.duty) / times as f64).sqrt();
         assert!(bias.abs() < 0.01 + 5.0 * error, "{case:?}: {bias:+.4}");

@@ -95,7 +95,7 @@ impl Changes {
     /// [`Self::SLOWEST_NS`].
     const TICKS: u64 = 48;
     /// Ticks between two changes at least: before the first of them there is a gap.
-    const TICKS_LEAST: u64 = 20;
+    const TICKS_LEAST: u64 = 26;
     const FASTEST_NS: u64 = 250_000_000;
     const SLOWEST_NS: u64 = 1_250_000_000;
     /// Changes come faster at the beginning, so that a short recording has samples at several rates, too: after so many

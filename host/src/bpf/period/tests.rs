@@ -134,8 +134,7 @@ fn no_program_hides_between_the_samples_whatever_its_period_and_the_rate() {
     let worst = worst.max_by(|a, b| a.0.total_cmp(&b.0)).unwrap();
     println!("bias of {} {bias:+.5}, worst variance {worst:?} of {}", biases.len(), cases.len());
     assert!(bias.abs() < 0.002, "{bias}");
-    // 1.2, as exactly as so many estimates tell the variance.
-    assert!(worst.0 < 1.25, "{worst:?}");
+    assert!(worst.0 < 1.2, "{worst:?}");
 }
 
 #[test]

@@ -30,9 +30,7 @@ pub(crate) fn run(arguments: &[String]) -> anyhow::Result<ExitCode> {
         [name] if name == "recalled" => {
             recalled::check()?;
         }
-        [name] if name == "periods" => {
-            periods::check()?;
-        }
+        [name] if name == "periods" => periods::write(&periods::check()?)?,
         _ => bail!(
             "proof takes one of: rows, agreement, recalled, periods; or nothing, for all and their documents"
         ),

@@ -40,7 +40,7 @@ const GOLDEN: f64 = 0.618_033_988_749_894_9;
 const STEPS: [f64; 3] = [1.0, 1.0 / 2.0, 1.0 / 6.0];
 
 impl Periods {
-    /// Periods whose rate is `nominal_ns` in the mean, and at its lowest so many per cent below
+    /// Periods whose rate is that of `nominal_ns` in the mean, and at its lowest so many per cent below
     /// ([`LARGEST_SPREAD`] at most). 0: the period is fixed.
     pub fn new(nominal_ns: u64, spread: u32, random: &mut fastrand::Rng) -> Self {
         let lowest = 1.0 - f64::from(spread.min(LARGEST_SPREAD)) / 100.0;

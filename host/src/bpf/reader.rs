@@ -20,7 +20,7 @@ use tokio::sync::mpsc;
 /// dozens of samples.
 const POLL: Duration = Duration::from_secs(1);
 
-/// The same where no sample came since the last look: then only process events wait.
+/// The same where no sample had come since the last look when the wait began: so far only process events wait.
 const IDLE_POLL: Duration = Duration::from_secs(2);
 
 /// The same where tables were wanting lately: each sample there has a copy of the stack until they are put in.
@@ -46,7 +46,7 @@ const SETTLE_NS: u64 = 2_000_000;
 #[derive(Debug)]
 pub enum Message {
     /// Samples and process events, oldest first; none is older than any sent before. There may be none: a message comes
-    /// every second at least.
+    /// every two seconds at least.
     Events(Vec<Event>),
     /// An interval is over; all its events were sent.
     Interval(Interval),
@@ -267,6 +267,10 @@ impl Reader {
     /// Waits for a filling ring, the poll's end, the interval's end, the next change of periods or the stop.
     fn wait(&self, deadline_ns: Option<u64>) -> io::Result<Woken> {
         let now = monotonic_ns();
+        let change_ns = self.changes.as_ref().map_or(u64::MAX, Changes::next_ns);
+        if change_ns <= now {
+            return Ok(Woken::Change);
+        }
         let lately = |at_ns: u64| now.saturating_sub(at_ns) < LATELY_NS;
         let poll = if self.merge.is_urgent() {
             Duration::ZERO
@@ -281,10 +285,6 @@ impl Reader {
         };
         let poll_ns = self.drained_ns + u64::try_from(poll.as_nanos()).unwrap_or(u64::MAX);
         let drain_ns = deadline_ns.map_or(poll_ns, |end| poll_ns.min(end + SETTLE_NS + 1_000_000));
-        let change_ns = self.changes.as_ref().map_or(u64::MAX, Changes::next_ns);
-        if change_ns <= now {
-            return Ok(Woken::Change);
-        }
         let left = Duration::from_nanos(drain_ns.min(change_ns).saturating_sub(now));
         let timeout = i32::try_from(left.as_millis()).unwrap_or(i32::MAX);
         let mut ready = [libc::epoll_event { events: 0, u64: 0 }; 16];

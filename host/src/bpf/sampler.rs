@@ -347,8 +347,8 @@ impl Sampler {
 
     /// Returns the times at which [`Sampler::change_periods`] is to be called; `None` where periods are fixed.
     pub(super) fn period_changes(&mut self) -> Option<Changes> {
-        let changes = Changes::new(self.period_ns, monotonic_ns(), &mut self.random);
-        (self.settings.period_spread > 0).then_some(changes)
+        (self.settings.period_spread > 0)
+            .then(|| Changes::new(self.period_ns, monotonic_ns(), &mut self.random))
     }
 
     /// Gives CPUs periods at random, [`CHANGES_AT_ONCE`] of them at most, those first whose periods are the oldest. `changes`
@@ -378,9 +378,9 @@ impl Sampler {
         Counters::from_bytes(&bytes)
     }
 
-    /// Counts samples that were put into rings since the sampler was loaded.
+    /// Counts samples that were put into rings of the CPUs that are sampled now.
     pub(super) fn sent(&self) -> u64 {
-        (0..self.known_cpus.limit).map(|cpu| self.counters(cpu).sent).sum()
+        self.cpus.iter().map(|cpu| self.counters(cpu.number).sent).sum()
     }
 
     /// Counts samples that did not fit into rings since the sampler was loaded.

@@ -5,7 +5,7 @@ use crate::profile::Profile;
 use crate::symbolize::Names;
 use stacksonde_batch::tables::{
     Attribute, EXCLUDED, Frame as FrameRow, Function, Label, Line, Location, Loss, Mapping, NONE, Process,
-    Sample, Stack, Thread, Timestamp, Value, ValueType,
+    Sample, Stack, Thread, Timestamp, ValueType,
 };
 use stacksonde_batch::{Header, TooLarge, Writer};
 use std::collections::HashMap;
@@ -180,12 +180,8 @@ impl Batch {
                 }
             }
             let (count, cpu_time_ns) = (sample.count(), sample.cpu_time_ns());
-            let (mut values_start, mut values_count) = (0, 0);
-            if cpu_time_ns != count.saturating_mul(profile.period_ns) {
-                values_start = self.writer.value(Value { value: count });
-                self.writer.value(Value { value: cpu_time_ns });
-                values_count = 2;
-            }
+            let values = [(count, 1), (cpu_time_ns, profile.period_ns)];
+            let (values_start, values_count) = self.writer.values(count, &values);
             self.writer.sample(Sample {
                 thread: threads[sample.thread as usize],
                 stack: sample.stack,

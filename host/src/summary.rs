@@ -5,7 +5,7 @@ use crate::process::{Frame, UnreadFiles, comm_text};
 use crate::profile::Profile;
 use crate::symbolize::{Names, SymbolizeCounters};
 use crate::telemetry::Losses;
-use crate::terminal::{Charset, Paint, columns, fit_name, pad};
+use crate::terminal::{Charset, Paint, fit_behind, pad};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
 use std::sync::Arc;
@@ -246,8 +246,7 @@ impl Painted<'_> {
         for (name, cpu_time_ns) in summary.hottest() {
             let head = format!("  {:5.1} %    ", share(cpu_time_ns, summary.cpu_time_ns));
             let name = self.charset.plain(name);
-            let room = self.columns.saturating_sub(columns(&head));
-            writeln!(f, "{head}{}", fit_name(&name, room, self.charset))?;
+            writeln!(f, "{}", fit_behind(&head, &name, self.columns, self.charset))?;
         }
         Ok(())
     }
@@ -262,6 +261,7 @@ fn share(part: u64, whole: u64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::terminal::columns;
 
     #[test]
     fn a_long_name_has_both_ends_on_a_terminal_and_is_whole_elsewhere() {

@@ -1,7 +1,7 @@
 //! Kernel frames that were interrupted, below the kernel's own entries of exceptions and interrupts.
 //!
-//! What an entry returns to is not what stands after a call: it is the very instruction that was interrupted, which may be
-//! the first one of its function. The names of the entries tell which frames these are; where names are hidden, nothing
+//! An entry does not return behind a call but to the very instruction that was interrupted, which may be the first one of
+//! its function. The names of the entries tell which frames these are; where names are hidden, nothing
 //! changes.
 
 use super::Names;

@@ -23,5 +23,5 @@ pub use keys::{Key, Keys};
 pub use say::{err, harmless, out, out_json, out_painted};
 pub use screen::{Screen, give_back_on_panic};
 pub(crate) use text::plain_json;
-pub use text::{Charset, columns, fit, fit_name, pad, wrap};
+pub use text::{Charset, columns, fit, fit_behind, fit_name, pad, wrap};
 pub use tty::{is_foreground, size};

@@ -172,6 +172,11 @@ pub fn fit_name(name: &str, most: usize, charset: Charset) -> Cow<'_, str> {
     Cow::Owned(format!("{}{mark}{}", &name[..end], &name[start..]))
 }
 
+/// A plain name behind a head, in at most so many columns together: the head is whole, the name as [`fit_name`] cuts it.
+pub fn fit_behind(head: &str, name: &str, most: usize, charset: Charset) -> String {
+    format!("{head}{}", fit_name(name, most.saturating_sub(columns(head)), charset))
+}
+
 /// Plain text in lines of at most so many columns, cut between words where there are any; those after the first are
 /// indented like it.
 pub fn wrap(text: &str, most: usize) -> Vec<String> {

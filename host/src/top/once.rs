@@ -3,7 +3,7 @@
 use super::Top;
 use super::draw::{name, percent};
 use super::labels::Label;
-use crate::terminal::{Paint, columns as columns_of, fit, fit_name};
+use crate::terminal::{Paint, fit, fit_behind};
 use std::fmt::Write;
 
 /// Rows of each table.
@@ -54,9 +54,8 @@ impl Top {
         for row in tables.functions.iter().take(ROWS) {
             let (own, total) = (percent(row.own, tables.cpu_time_ns), percent(row.total, tables.cpu_time_ns));
             let head = format!("{own:6.1} {total:7.1}  ");
-            let name = name(row);
-            let name = fit_name(&name, most.saturating_sub(columns_of(&head)), self.charset);
-            let _ = writeln!(text, "{}", fit(&format!("{head}{name}"), most, self.charset));
+            let line = fit_behind(&head, &name(row), most, self.charset);
+            let _ = writeln!(text, "{}", fit(&line, most, self.charset));
         }
         more(&mut text, tables.functions.len(), "functions");
         text

@@ -7,10 +7,10 @@ use std::collections::BTreeMap;
 /// By what functions are ordered.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum FunctionOrder {
-    /// Samples in itself.
+    /// CPU time in itself.
     #[default]
     Own,
-    /// Samples in itself and what it calls.
+    /// CPU time in itself and what it calls.
     Total,
     /// Its name.
     Name,
@@ -126,7 +126,7 @@ impl Tables {
         });
     }
 
-    /// Samples with a whole stack.
+    /// CPU time with a whole stack.
     pub fn complete(&self) -> u64 {
         self.cpu_time_ns.saturating_sub(self.incomplete.values().sum())
     }

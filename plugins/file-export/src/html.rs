@@ -9,16 +9,18 @@ use std::io;
 
 /// Returns the text and the graph of the page.
 pub(crate) fn page(batch: &Batch<'_>) -> io::Result<(About, Graph)> {
-    let graph = graph(batch);
+    let summary = Summary::of(batch);
+    // Else values are counts.
+    let is_time = batch.is_weighted() && summary.period_ns.is_some();
+    let graph = graph(batch, is_time);
     if graph.total().is_none() {
         return Err(io::Error::new(io::ErrorKind::InvalidData, "the counts of samples exceed 64 bits"));
     }
-    Ok((about(batch), graph))
+    Ok((about(batch, &summary, is_time), graph))
 }
 
-fn about(batch: &Batch<'_>) -> About {
+fn about(batch: &Batch<'_>, summary: &Summary, is_time: bool) -> About {
     let header = batch.header();
-    let summary = Summary::of(batch);
     let text = |id| batch.text(id).to_owned();
     let notes = batch.attributes().iter().filter_map(|row| {
         let key = match batch.text(row.key) {
@@ -33,7 +35,7 @@ fn about(batch: &Batch<'_>) -> About {
         title: "CPU profile".into(),
         start_unix_ns: Some(header.unix_ns(header.start_ns)),
         duration_ns: Some(header.end_ns.saturating_sub(header.start_ns)),
-        unit: if is_time(&summary) { "nanoseconds" } else { "samples" }.into(),
+        unit: if is_time { "nanoseconds" } else { "samples" }.into(),
         period_ns: summary.period_ns,
         samples: Some(summary.samples),
         losses: losses.map(|loss| (text(loss.reason), loss.count)).collect(),
@@ -42,13 +44,7 @@ fn about(batch: &Batch<'_>) -> About {
     }
 }
 
-/// Tells whether values are CPU time rather than counts.
-fn is_time(summary: &Summary) -> bool {
-    summary.is_weighted && summary.period_ns.is_some()
-}
-
-fn graph(batch: &Batch<'_>) -> Graph {
-    let is_time = is_time(&Summary::of(batch));
+fn graph(batch: &Batch<'_>, is_time: bool) -> Graph {
     let mut graph = Graph::new();
     let mut locations = Vec::with_capacity(batch.locations().len() as usize);
     for location in batch.locations() {

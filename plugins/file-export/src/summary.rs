@@ -16,15 +16,12 @@ pub(crate) struct Summary {
     pub(crate) excluded: u64,
     /// CPU time that one sample stands for in the mean, if samples are of a clock.
     pub(crate) period_ns: Option<u64>,
-    /// True if samples stand for different amounts of it.
-    pub(crate) is_weighted: bool,
 }
 
 impl Summary {
     pub(crate) fn of(batch: &Batch<'_>) -> Self {
         let mut summary = Self { period_ns: period_ns(batch), ..Self::default() };
         for sample in batch.samples() {
-            summary.is_weighted |= sample.values_count > 0;
             summary.samples = summary.samples.saturating_add(sample.count);
             if batch.stacks().get(sample.stack).is_some_and(|stack| stack.complete == 0) {
                 summary.incomplete = summary.incomplete.saturating_add(sample.count);

@@ -91,7 +91,7 @@ impl<'b> Messages<'b> {
             }
         }
         let items = std::iter::once(Item::Host).chain(by_process.into_values().flatten()).collect();
-        let is_weighted = batch.samples().iter().any(|sample| sample.values_count > 0);
+        let is_weighted = batch.is_weighted();
         Self { batch, items, host: resource::host(&batch), kernel, with_times, is_weighted }
     }
 

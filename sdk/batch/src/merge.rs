@@ -182,13 +182,9 @@ impl Merged {
     fn finish(self, first: &Batch<'_>, last: &Batch<'_>) -> Result<Vec<u8>, MergeError> {
         let Some(mut w) = self.writer else { return Err(MergeError::Nothing) };
         for ((thread, stack), (count, values)) in self.counts {
-            let says_all = values
-                .iter()
-                .zip(first.value_types())
-                .all(|(value, kind)| *value == count.saturating_mul(kind.per_sample));
-            let values = if says_all { &[] } else { &values[..] };
-            let values_start = all(values.iter(), |&value| w.value(Value { value }));
-            let values_count = self::count(values);
+            let types = first.value_types().iter().map(|kind| kind.per_sample);
+            let values: Vec<_> = values.into_iter().zip(types).collect();
+            let (values_start, values_count) = w.values(count, &values);
             w.sample(Sample { thread, stack, count, values_start, values_count, ..Sample::default() });
         }
         for value in first.value_types() {

@@ -171,6 +171,11 @@ impl<'a> Batch<'a> {
         self.values(sample).last().unwrap_or(sample.count)
     }
 
+    /// Tells whether samples stand for different amounts, so that their counts do not say all.
+    pub fn is_weighted(&self) -> bool {
+        self.samples().iter().any(|sample| sample.values_count > 0)
+    }
+
     /// Returns what a sample of its own stands for, in the unit of the last value type.
     pub fn value_at(&self, timestamp: &Timestamp) -> u64 {
         match timestamp.value {

@@ -95,6 +95,16 @@ impl Writer {
         writer
     }
 
+    /// Adds the values of a sample that counts `count`: each with what one sample stands for by its type, in the order of
+    /// the value types. Returns the first row and their number, for [`Sample`]; none are added where the count says all.
+    pub fn values(&mut self, count: u64, values: &[(u64, u64)]) -> (u32, u32) {
+        if values.iter().all(|(value, per_sample)| *value == count.saturating_mul(*per_sample)) {
+            return (0, 0);
+        }
+        let rows: Vec<u32> = values.iter().map(|(value, _)| self.value(Value { value: *value })).collect();
+        (rows.first().copied().unwrap_or(0), u32::try_from(rows.len()).unwrap_or(u32::MAX))
+    }
+
     /// The id of `text`, which is stored once.
     pub fn string(&mut self, text: &str) -> StringId {
         if let Some(id) = self.ids.get(text) {

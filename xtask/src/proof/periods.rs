@@ -3,11 +3,11 @@
 use crate::install::{self, PERIODS};
 use crate::markdown::{commit_and_day, output, table};
 use crate::run::{must, workspace};
-use crate::stacks::Scratch;
+use crate::stacks::{Running, Scratch};
 use crate::stage;
 use anyhow::{Context, bail};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// The document, in the checkout.
@@ -58,8 +58,7 @@ pub(super) fn check() -> anyhow::Result<String> {
     let programs = PROGRAMS.map(|(period, busy)| {
         let name = folder.join(name(period));
         std::fs::copy(&program, &name)?;
-        let child = Command::new(name).args([period, busy].map(|number| number.to_string())).spawn()?;
-        anyhow::Ok(Running(child))
+        Running::start(Command::new(name).args([period, busy].map(|number| number.to_string())))
     });
     let programs = programs.into_iter().collect::<anyhow::Result<Vec<_>>>()?;
     // They begin at the next whole second.
@@ -179,21 +178,10 @@ fn by_bpftrace(folder: &Path, name: &str) -> anyhow::Result<f64> {
     Ok(count / f64::from(HERTZ))
 }
 
-/// A program that ends with this.
-struct Running(Child);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        // It may have ended by itself.
-        let _killed = self.0.kill();
-        let _status = self.0.wait();
-    }
-}
-
 /// Reads CPU times in seconds, to the nanosecond (Documentation/scheduler/sched-stats.rst, `/proc/<pid>/schedstat`).
 fn cpu_times(programs: &[Running]) -> anyhow::Result<Vec<f64>> {
     let read = |program: &Running| {
-        let text = std::fs::read_to_string(format!("/proc/{}/schedstat", program.0.id()))?;
+        let text = std::fs::read_to_string(format!("/proc/{}/schedstat", program.pid()))?;
         let first = text.split_whitespace().next().context("schedstat is empty")?;
         Ok(first.parse::<f64>()? / 1e9)
     };

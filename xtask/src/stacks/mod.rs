@@ -7,6 +7,8 @@ mod programs;
 mod running;
 mod tally;
 
+pub(crate) use running::Running;
+
 use crate::build::STAGE;
 use crate::run::as_root;
 use crate::{install, stage};

@@ -10,11 +10,11 @@ use std::time::{Duration, Instant};
 const READY: Duration = Duration::from_secs(60);
 
 /// Running programs; the first one and its descendants are profiled. They end with this value.
-pub(super) struct Running(Vec<Child>);
+pub(crate) struct Running(Vec<Child>);
 
 impl Running {
     /// Starts a program whose output nobody wants.
-    pub(super) fn start(command: &mut Command) -> anyhow::Result<Self> {
+    pub(crate) fn start(command: &mut Command) -> anyhow::Result<Self> {
         let mut running = Self(Vec::new());
         running.and(command)?;
         Ok(running)
@@ -32,7 +32,7 @@ impl Running {
         Self::start(Command::new("sh").args(["-c", script]).current_dir(folder))
     }
 
-    pub(super) fn pid(&self) -> u32 {
+    pub(crate) fn pid(&self) -> u32 {
         self.0.first().map_or(0, Child::id)
     }
 }

@@ -94,7 +94,7 @@ fn number(count: usize, one: &str, many: &str) -> String {
 fn complete(top: &Top) -> String {
     match top.tables.cpu_time_ns {
         0 => "no samples".into(),
-        samples => format!("complete {:.1} %", percent(top.tables.complete(), samples)),
+        all => format!("complete {:.1} %", percent(top.tables.complete(), all)),
     }
 }
 

@@ -10,7 +10,7 @@ pub(in crate::top) use panes::name;
 
 use super::Top;
 use super::view::Pane;
-use crate::terminal::{Charset, Palette, columns, fit_name, pad};
+use crate::terminal::{Charset, Palette, fit_behind, pad};
 use ratatui_core::buffer::Buffer;
 use ratatui_core::layout::Rect;
 use ratatui_core::style::Style;
@@ -36,8 +36,7 @@ impl Canvas<'_> {
     /// The same of a name with something before it; a long name is cut in its middle.
     fn put_name(&mut self, (x, y, width): (u16, u16, u16), head: &str, name: &str, style: Style) {
         let width = width.min(self.buffer.area.right().saturating_sub(x));
-        let room = usize::from(width).saturating_sub(columns(head));
-        let text = format!("{head}{}", fit_name(name, room, self.charset));
+        let text = fit_behind(head, name, width.into(), self.charset);
         self.put(x, y, width, &text, style);
     }
 

@@ -32,7 +32,7 @@ pub(super) fn functions(top: &Top, area: Rect, canvas: &mut Canvas<'_>) {
         FunctionOrder::Total => "by total",
         FunctionOrder::Name => "by name",
     };
-    let samples = top.tables.cpu_time_ns;
+    let all = top.tables.cpu_time_ns;
     let table = Table {
         pane: Pane::Functions,
         title: format!("Functions {order}"),
@@ -41,7 +41,7 @@ pub(super) fn functions(top: &Top, area: Rect, canvas: &mut Canvas<'_>) {
         rows: &top.tables.functions,
     };
     table.draw(top, area, canvas, |row| {
-        let (own, total) = (percent(row.own, samples), percent(row.total, samples));
+        let (own, total) = (percent(row.own, all), percent(row.total, all));
         (&row.label, format!("{own:7.1} {total:7.1}  "), name(row))
     });
 }
